@@ -1,0 +1,45 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test check bench proto docs lock clean
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED)  ## Install Tollhouse and its tools into .venv
+
+$(INSTALLED): requirements-dev.lock requirements-sdk1.lock pyproject.toml scripts/install.sh
+	@PYTHON="$(PYTHON)" sh scripts/install.sh
+	@touch $(INSTALLED)
+
+up: $(INSTALLED)  ## Start everything on this machine; Ctrl-C stops it
+	@$(BIN)/tollhouse up
+
+test: $(INSTALLED)  ## Run every test but the slow suites
+	$(BIN)/pytest
+
+check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and docs tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/pytest tests/unit tests/docs -q
+
+bench: $(INSTALLED)  ## Measure the cost of the path (needs wrk)
+	$(BIN)/python bench/run.py
+
+proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
+	$(BIN)/python scripts/generate_protos.py
+
+docs: $(INSTALLED)  ## Generate docs/CONFIG.md and docs/ERRORS.md
+	$(BIN)/python scripts/generate_docs.py
+
+lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml
+	sh scripts/lock.sh
+
+clean:  ## Remove .venv and caches; keeps the state folder
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Resolves the lock files anew: what runs, what develops, and the older generation of the client SDK for tests.
+set -eu
+cd "$(dirname "$0")/.."
+tools="$(mktemp -d)"
+trap 'rm -rf "$tools"' EXIT
+python3 -m venv "$tools" && "$tools/bin/pip" --quiet install uv
+compile() {
+    "$tools/bin/uv" pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+        --no-emit-index-url --no-emit-find-links "$@"
+}
+compile pyproject.toml -o requirements.lock
+compile pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+compile --group sdk1 -o requirements-sdk1.lock

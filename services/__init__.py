@@ -1,0 +1,1 @@
+"""Tollhouse: a horizontally scaled gateway in front of language-model providers."""

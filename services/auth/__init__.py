@@ -1,0 +1,1 @@
+"""auth: who is asking, and is there credit for it."""

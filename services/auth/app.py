@@ -1,0 +1,46 @@
+"""The auth process: wiring only."""
+
+import asyncio
+import contextlib
+
+from nats.aio.msg import Msg
+
+from services.auth.grants import Grants
+from services.auth.grpc_api import AuthApi
+from services.auth.prices import PriceBook
+from services.auth.settings import AuthSettings
+from services.auth.store import Store
+from services.shared import bus, database, lifecycle, rpc
+from tollhouse.v1 import auth_pb2, auth_pb2_grpc, ledger_pb2_grpc
+
+
+async def serve(settings: AuthSettings) -> None:
+    """Runs auth until SIGTERM."""
+    pool, nc = await asyncio.gather(
+        database.connect(settings.database_url, service="auth", size=settings.database_connections),
+        bus.connect(settings.nats_url, name="auth"),
+    )
+    channel = rpc.channel(settings.ledger_address)
+    ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(channel)
+    prices = PriceBook(ledger, settings.ledger_timeout_s)
+    grants = Grants(ledger, prices, settings)
+
+    async def prices_changed(_: Msg) -> None:
+        prices.changed()
+
+    await nc.subscribe(bus.PRICES_CHANGED, cb=prices_changed)
+    prices.changed()
+    server = rpc.Server(
+        f"{settings.host}:{settings.port}", [auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name]
+    )
+    api = AuthApi(Store(pool), grants, nc, settings.key_pepper.reveal().encode())
+    auth_pb2_grpc.add_AuthServiceServicer_to_server(api, server.grpc)
+    await server.start()
+    async with lifecycle.background(prices.keep(), grants.keep()):
+        await lifecycle.stopped()
+        await server.stop(settings.drain_s)
+        await grants.give_back_all()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(nc.drain(), 5)
+    await channel.close()
+    await pool.close()

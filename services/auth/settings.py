@@ -1,0 +1,32 @@
+"""Settings of the auth service."""
+
+from dataclasses import dataclass
+
+from services.shared.settings import Secret, setting
+
+
+@dataclass(frozen=True)
+class AuthSettings:
+    """Read from TOLLHOUSE_AUTH_*."""
+
+    database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_auth")
+    nats_url: Secret = setting("URL of NATS, credentials included")
+    key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
+    ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
+    host: str = setting("address to listen on for gRPC", default="127.0.0.1")
+    port: int = setting("port to listen on for gRPC", default=7001, at_least=1, at_most=65535)
+    replica: str = setting("this replica's name, which its grants are held under", default="auth-0")
+    database_connections: int = setting("connections to Postgres, at most", default=8, at_least=1, at_most=100)
+    ledger_timeout_s: float = setting(
+        "seconds to wait for the ledger when credit runs short", default=1.5, at_least=0.1
+    )
+    grant_renew_s: float = setting(
+        "seconds between renewals of credit grants; below a third of the ledger's TTL", default=15, at_least=1
+    )
+    grant_idle_s: float = setting(
+        "seconds without a hold after which a tenant's grant is given back", default=30, at_least=1
+    )
+    hold_ttl_s: float = setting(
+        "seconds after which a hold that was never settled is released", default=3700, at_least=1
+    )
+    drain_s: float = setting("seconds that calls under way get when the service stops", default=5, at_least=0)

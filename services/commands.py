@@ -1,0 +1,408 @@
+"""Operator commands: `tollhouse tenant|key|account|topup|price|usage`, all through the gRPC services.
+
+Addresses are those of the running `up` in the state folder, or TOLLHOUSE_CLI_AUTH_ADDRESS and so on.
+"""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from services.shared import ids, settings
+from services.shared.errors import TRAILER
+from services.shared.money import (
+    PICO_A_TOKEN_PER_DOLLAR_A_MILLION,
+    dollars,
+    nano_from_dollars,
+    pico_from_dollars_a_million,
+)
+from tollhouse.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    events_pb2,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+    types_pb2,
+    usage_pb2,
+    usage_pb2_grpc,
+)
+
+_TIMEOUT_S = 10
+_KINDS = {"anthropic": router_pb2.UPSTREAM_KIND_ANTHROPIC, "simulator": router_pb2.UPSTREAM_KIND_SIMULATOR}
+_KIND_NAMES = {number: name for name, number in _KINDS.items()}
+_DEFAULT_URLS = {"anthropic": "https://api.anthropic.com"}
+
+
+@dataclass(frozen=True)
+class CliSettings:
+    """Read from TOLLHOUSE_CLI_*."""
+
+    auth_address: str | None = settings.setting("host:port of auth's gRPC; from the state folder without", default=None)
+    router_address: str | None = settings.setting(
+        "host:port of the router's gRPC; from the state folder without", default=None
+    )
+    ledger_address: str | None = settings.setting(
+        "host:port of the ledger's gRPC; from the state folder without", default=None
+    )
+
+
+class CommandFailed(Exception):
+    """A command that cannot be done; its text tells the operator why."""
+
+
+class Services:
+    """Stubs of the services, on channels that open when they are first used."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._cli = settings.load(CliSettings, "cli")
+
+    @property
+    def auth(self) -> auth_pb2_grpc.AuthServiceStub:
+        return auth_pb2_grpc.AuthServiceStub(self._channel("auth", self._cli.auth_address))
+
+    @property
+    def router(self) -> router_pb2_grpc.RouterServiceStub:
+        return router_pb2_grpc.RouterServiceStub(self._channel("router", self._cli.router_address))
+
+    @property
+    def ledger(self) -> ledger_pb2_grpc.LedgerServiceStub:
+        return ledger_pb2_grpc.LedgerServiceStub(self._channel("ledger", self._cli.ledger_address))
+
+    @property
+    def usage(self) -> usage_pb2_grpc.UsageServiceStub:
+        return usage_pb2_grpc.UsageServiceStub(self._channel("ledger", self._cli.ledger_address))
+
+    def _channel(self, service: str, address: str | None) -> grpc.Channel:
+        if address is None:
+            from services.embedded.state import RunState
+
+            address = RunState.read(self._state_dir).addresses[service]
+        return grpc.insecure_channel(address)
+
+
+def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Adds the operator commands to the command line."""
+
+    def group(name: str, text: str) -> Any:
+        return sub.add_parser(name, help=text).add_subparsers(required=True, metavar="ACTION")
+
+    def action(
+        parent: Any, name: str, text: str, run: Callable[[Services, argparse.Namespace], None]
+    ) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = parent.add_parser(name, help=text)
+        state_dir(command)
+        command.set_defaults(run=lambda arguments: _run(run, arguments))
+        return command
+
+    tenant = group("tenant", "make, list, enable and disable tenants")
+    command = action(tenant, "add", "make a tenant", _tenant_add)
+    command.add_argument("tenant", help="lower-case letters, digits and hyphens")
+    command.add_argument("--name", default="", help="for people")
+    action(tenant, "list", "list tenants", _tenant_list)
+    for name, enabled in (("enable", True), ("disable", False)):
+        command = action(tenant, name, f"{name} a tenant", _tenant_enabled)
+        command.add_argument("tenant")
+        command.set_defaults(enabled=enabled)
+
+    key = group("key", "make, list, enable, disable and delete client keys")
+    command = action(key, "add", "make a key and print its secret, this once", _key_add)
+    command.add_argument("tenant")
+    command.add_argument("--name", required=True, help="for people, at most 50 characters")
+    command.add_argument("--days", type=int, default=0, help="how long it lives (default: for ever)")
+    command = action(key, "list", "list keys", _key_list)
+    command.add_argument("tenant", nargs="?", default="")
+    for name, enabled in (("enable", True), ("disable", False)):
+        command = action(key, name, f"{name} a key", _key_enabled)
+        command.add_argument("key_id")
+        command.set_defaults(enabled=enabled)
+    command = action(key, "delete", "delete a key for good", _key_delete)
+    command.add_argument("key_id")
+
+    account = group("account", "add, list, enable, disable and delete upstream accounts")
+    command = action(account, "add", "add an upstream account, or replace the one of that name", _account_add)
+    command.add_argument("--kind", choices=list(_KINDS), required=True)
+    command.add_argument("--key-file", type=Path, required=True, help="file that holds the credential")
+    command.add_argument("--models", nargs="+", required=True, metavar="MODEL", help="public id, or public=upstream")
+    command.add_argument("--base-url", help="where it is (anthropic: https://api.anthropic.com)")
+    command.add_argument("--name", help="for operators (default: the kind)")
+    command.add_argument("--priority", type=int, default=10, help="lower is tried first (default: %(default)s)")
+    action(account, "list", "list upstream accounts", _account_list)
+    for name, enabled in (("enable", True), ("disable", False)):
+        command = action(account, name, f"{name} an upstream account", _account_enabled)
+        command.add_argument("name")
+        command.set_defaults(enabled=enabled)
+    command = action(account, "delete", "delete an upstream account and its credential", _account_delete)
+    command.add_argument("name")
+
+    command = action(sub, "topup", "credit a tenant's balance", _topup)
+    command.add_argument("tenant")
+    command.add_argument("amount", help="in dollars, such as 25 or 0.50")
+    command.add_argument("--reason", default="top-up by an operator")
+    command.add_argument("--idempotency-key", help="the same key credits once (default: a new one)")
+
+    price = group("price", "set and list prices")
+    command = action(price, "set", "set a model's price from now on, in dollars per million tokens", _price_set)
+    command.add_argument("model")
+    command.add_argument("--input", required=True)
+    command.add_argument("--output", required=True)
+    command.add_argument("--cache-read", help="default: a tenth of input")
+    command.add_argument("--cache-write-5m", help="default: 1.25 times input")
+    command.add_argument("--cache-write-1h", help="default: twice input")
+    action(price, "list", "list the prices in force", _price_list)
+
+    usage = group("usage", "look at usage and balances")
+    command = action(usage, "get", "what one request used", _usage_get)
+    command.add_argument("request_id")
+    command = action(usage, "list", "a tenant's latest requests", _usage_list)
+    command.add_argument("tenant")
+    command.add_argument("--limit", type=int, default=20)
+    command = action(usage, "balance", "what a tenant has", _usage_balance)
+    command.add_argument("tenant")
+
+
+def _run(run: Callable[[Services, argparse.Namespace], None], arguments: argparse.Namespace) -> int:
+    try:
+        run(Services(arguments.state_dir), arguments)
+    except grpc.RpcError as error:
+        print(f"tollhouse: {_said(error)}", file=sys.stderr)
+        return 1
+    except (CommandFailed, settings.SettingsError, FileNotFoundError, ValueError) as error:
+        print(f"tollhouse: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _said(error: Any) -> str:
+    for name, value in error.trailing_metadata() or ():
+        if name == TRAILER:
+            return types_pb2.ErrorDetail.FromString(value).message
+    return f"{error.code().name.lower()}: {error.details()}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    texts = [list(heads), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(heads))]
+    for row in texts:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _when(unix_ms: int) -> str:
+    return (
+        datetime.datetime.fromtimestamp(unix_ms / 1000, datetime.UTC).isoformat(timespec="seconds") if unix_ms else "-"
+    )
+
+
+def _state(enabled: bool) -> str:
+    return "enabled" if enabled else "disabled"
+
+
+def _tenant_add(services: Services, arguments: argparse.Namespace) -> None:
+    request = auth_pb2.CreateTenantRequest(tenant_id=arguments.tenant, name=arguments.name)
+    print(services.auth.CreateTenant(request, timeout=_TIMEOUT_S).tenant.tenant_id)
+
+
+def _tenant_list(services: Services, arguments: argparse.Namespace) -> None:
+    tenants = services.auth.ListTenants(auth_pb2.ListTenantsRequest(), timeout=_TIMEOUT_S).tenants
+    _table(
+        ("TENANT", "NAME", "STATE", "SINCE"),
+        [(t.tenant_id, t.name, _state(t.enabled), _when(t.created_ms)) for t in tenants],
+    )
+
+
+def _tenant_enabled(services: Services, arguments: argparse.Namespace) -> None:
+    request = auth_pb2.SetTenantEnabledRequest(tenant_id=arguments.tenant, enabled=arguments.enabled)
+    tenant = services.auth.SetTenantEnabled(request, timeout=_TIMEOUT_S).tenant
+    print(f"{tenant.tenant_id} is {_state(tenant.enabled)}")
+
+
+def _key_add(services: Services, arguments: argparse.Namespace) -> None:
+    expires_ms = 0
+    if arguments.days:
+        end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=arguments.days)
+        expires_ms = int(end.timestamp() * 1000)
+    request = auth_pb2.CreateKeyRequest(tenant_id=arguments.tenant, name=arguments.name, expires_ms=expires_ms)
+    print(services.auth.CreateKey(request, timeout=_TIMEOUT_S).secret)
+
+
+def _key_list(services: Services, arguments: argparse.Namespace) -> None:
+    keys = services.auth.ListKeys(auth_pb2.ListKeysRequest(tenant_id=arguments.tenant), timeout=_TIMEOUT_S).keys
+    _table(
+        ("KEY", "TENANT", "NAME", "LOOKS LIKE", "STATE", "SINCE", "UNTIL"),
+        [
+            (k.key_id, k.tenant_id, k.name, k.hint, _state(k.enabled), _when(k.created_ms), _when(k.expires_ms))
+            for k in keys
+        ],
+    )
+
+
+def _key_enabled(services: Services, arguments: argparse.Namespace) -> None:
+    request = auth_pb2.SetKeyEnabledRequest(key_id=arguments.key_id, enabled=arguments.enabled)
+    key = services.auth.SetKeyEnabled(request, timeout=_TIMEOUT_S).key
+    print(f"{key.key_id} is {_state(key.enabled)}")
+
+
+def _key_delete(services: Services, arguments: argparse.Namespace) -> None:
+    services.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=arguments.key_id), timeout=_TIMEOUT_S)
+    print(f"{arguments.key_id} is deleted")
+
+
+def _account_add(services: Services, arguments: argparse.Namespace) -> None:
+    models = dict(_alias(text) for text in ",".join(arguments.models).split(",") if text.strip())
+    base_url = arguments.base_url or _DEFAULT_URLS.get(arguments.kind)
+    if base_url is None:
+        raise CommandFailed(f"an account of kind {arguments.kind} needs --base-url")
+    account = router_pb2.UpstreamAccount(
+        name=arguments.name or arguments.kind,
+        kind=_KINDS[arguments.kind],
+        base_url=base_url,
+        models=models,
+        priority=arguments.priority,
+        enabled=True,
+    )
+    credential = arguments.key_file.read_text(encoding="utf-8").strip()
+    request = router_pb2.PutUpstreamAccountRequest(account=account, credential=credential)
+    stored = services.router.PutUpstreamAccount(request, timeout=_TIMEOUT_S).account
+    print(f"{stored.name} ({stored.upstream_account_id}) serves {', '.join(sorted(stored.models))}")
+    priced = {
+        price.model for price in services.ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=_TIMEOUT_S).prices
+    }
+    for model in sorted(stored.models.keys() - priced):
+        print(
+            f"{model} has no price and cannot be called before: tollhouse price set {model} --input ... --output ...",
+            file=sys.stderr,
+        )
+
+
+def _alias(text: str) -> tuple[str, str]:
+    public, _, upstream = text.strip().partition("=")
+    return public, upstream or public
+
+
+def _account_list(services: Services, arguments: argparse.Namespace) -> None:
+    request = router_pb2.ListUpstreamAccountsRequest()
+    accounts = services.router.ListUpstreamAccounts(request, timeout=_TIMEOUT_S).accounts
+    _table(
+        ("NAME", "ID", "KIND", "BASE URL", "PRIORITY", "STATE", "IN FLIGHT", "MODELS"),
+        [
+            (
+                a.name,
+                a.upstream_account_id,
+                _KIND_NAMES[a.kind],
+                a.base_url,
+                a.priority,
+                _state(a.enabled),
+                a.in_flight,
+                ",".join(sorted(a.models)),
+            )
+            for a in accounts
+        ],
+    )
+
+
+def _account_enabled(services: Services, arguments: argparse.Namespace) -> None:
+    request = router_pb2.SetUpstreamAccountEnabledRequest(name=arguments.name, enabled=arguments.enabled)
+    account = services.router.SetUpstreamAccountEnabled(request, timeout=_TIMEOUT_S).account
+    print(f"{account.name} is {_state(account.enabled)}")
+
+
+def _account_delete(services: Services, arguments: argparse.Namespace) -> None:
+    services.router.DeleteUpstreamAccount(
+        router_pb2.DeleteUpstreamAccountRequest(name=arguments.name), timeout=_TIMEOUT_S
+    )
+    print(f"{arguments.name} is deleted")
+
+
+def _topup(services: Services, arguments: argparse.Namespace) -> None:
+    request = ledger_pb2.TopUpRequest(
+        tenant_id=arguments.tenant,
+        amount_nano=nano_from_dollars(arguments.amount),
+        idempotency_key=arguments.idempotency_key or ids.ulid(),
+        reason=arguments.reason,
+    )
+    response = services.ledger.TopUp(request, timeout=_TIMEOUT_S)
+    print(f"{'credited before' if response.repeated else 'credited'}; the balance is {dollars(response.balance_nano)}")
+
+
+def _price_set(services: Services, arguments: argparse.Namespace) -> None:
+    input_pico = pico_from_dollars_a_million(arguments.input)
+
+    def rate(text: str | None, default_pico: int) -> int:
+        return default_pico if text is None else pico_from_dollars_a_million(text)
+
+    price = ledger_pb2.Price(
+        model=arguments.model,
+        input_pico=input_pico,
+        output_pico=pico_from_dollars_a_million(arguments.output),
+        cache_read_pico=rate(arguments.cache_read, input_pico // 10),
+        cache_write_5m_pico=rate(arguments.cache_write_5m, input_pico * 5 // 4),
+        cache_write_1h_pico=rate(arguments.cache_write_1h, input_pico * 2),
+    )
+    stored = services.ledger.SetPrice(ledger_pb2.SetPriceRequest(price=price), timeout=_TIMEOUT_S).price
+    print(f"{stored.model}: price version {stored.price_version}")
+
+
+def _price_list(services: Services, arguments: argparse.Namespace) -> None:
+    def per_million(pico: int) -> str:
+        return dollars(pico * 1_000_000_000 // PICO_A_TOKEN_PER_DOLLAR_A_MILLION)
+
+    prices = services.ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=_TIMEOUT_S).prices
+    print("Dollars per million tokens")
+    _table(
+        ("MODEL", "VERSION", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE 5M", "CACHE WRITE 1H", "SINCE"),
+        [
+            (
+                p.model,
+                p.price_version,
+                *map(
+                    per_million,
+                    (p.input_pico, p.output_pico, p.cache_read_pico, p.cache_write_5m_pico, p.cache_write_1h_pico),
+                ),
+                _when(p.effective_ms),
+            )
+            for p in prices
+        ],
+    )
+
+
+def _usage_rows(usages: Sequence[usage_pb2.Usage]) -> None:
+    _table(
+        ("REQUEST", "WHEN", "MODEL", "STATUS", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "COST"),
+        [
+            (
+                u.request_id,
+                _when(u.created_ms),
+                u.model,
+                events_pb2.UsageStatus.Name(u.status).removeprefix("USAGE_STATUS_").lower()
+                + (" (estimated)" if u.estimated else ""),
+                u.tokens.input,
+                u.tokens.output,
+                u.tokens.cache_read,
+                u.tokens.cache_write_5m + u.tokens.cache_write_1h,
+                dollars(u.cost_nano),
+            )
+            for u in usages
+        ],
+    )
+
+
+def _usage_get(services: Services, arguments: argparse.Namespace) -> None:
+    request = usage_pb2.GetUsageRequest(request_id=arguments.request_id, wait_ms=2000)
+    _usage_rows([services.usage.GetUsage(request, timeout=_TIMEOUT_S).usage])
+
+
+def _usage_list(services: Services, arguments: argparse.Namespace) -> None:
+    request = usage_pb2.ListUsageRequest(tenant_id=arguments.tenant, page_size=arguments.limit)
+    _usage_rows(services.usage.ListUsage(request, timeout=_TIMEOUT_S).usages)
+
+
+def _usage_balance(services: Services, arguments: argparse.Namespace) -> None:
+    balance = services.usage.GetBalance(usage_pb2.GetBalanceRequest(tenant_id=arguments.tenant), timeout=_TIMEOUT_S)
+    print(f"{dollars(balance.balance_nano)}, of which {dollars(balance.granted_nano)} is set aside for requests")

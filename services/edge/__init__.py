@@ -1,0 +1,1 @@
+"""edge: the only part that faces clients and upstreams."""

@@ -1,0 +1,179 @@
+"""The edge process: wiring only."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from services.edge.catalog import Catalog
+from services.edge.clients import Clients
+from services.edge.dialects import anthropic
+from services.edge.outbox import Outbox
+from services.edge.principals import Principals
+from services.edge.relay import Receive, Relay, Scope
+from services.edge.reply import Send
+from services.edge.settings import EdgeSettings
+from services.edge.upstream import AiohttpTransport
+from services.edge.usage import UsageLookup
+from services.shared import bus, ids, lifecycle
+from services.shared.errors import Kind, Refusal
+
+_KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them first
+_BACKLOG = 4096
+_FLUSH_S = 10
+
+
+async def serve(settings: EdgeSettings) -> None:
+    """Runs the edge until SIGTERM, then lets requests under way end."""
+    nc = await bus.connect(settings.nats_url, name=settings.edge_id)
+    clients = Clients(settings)
+    clients.start()
+    transport = AiohttpTransport(settings.connect_timeout_s, settings.silence_timeout_s)
+    outbox = Outbox(nc, settings.edge_id, settings.outbox_events)
+    principals = Principals(clients.auth_decisions, settings)
+    await principals.listen(nc)
+    relay = Relay(settings, principals, clients.auth_decisions, clients.router_decisions, transport, outbox)
+    catalog = Catalog(clients, principals, settings.decision_timeout_s)
+    app = Dispatch(relay, _routes(catalog, UsageLookup(clients, principals, settings)))
+    server = _server(app, drain_s=settings.drain_s)
+    ops = _server(_ops_routes(lambda: server.started and not server.should_exit and not outbox.full), drain_s=0)
+    async with lifecycle.background(outbox.run()):
+        serving = asyncio.gather(
+            server.serve([_listen(settings.host, settings.port, shared=True)]),
+            ops.serve([_listen(settings.ops_host, settings.ops_port, shared=False)]),
+        )
+        await lifecycle.stopped_or_done(serving)
+        server.should_exit = True
+        while server.started and not serving.done() and server.server_state.tasks:
+            await asyncio.sleep(0.05)
+        ops.should_exit = True
+        await serving
+        await outbox.flush(_FLUSH_S)
+    await clients.close()
+    await transport.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(nc.drain(), 5)
+
+
+class Dispatch:
+    """The hot path goes straight to the relay; Starlette has the rest."""
+
+    def __init__(self, relay: Relay, rest: Starlette) -> None:
+        self._relay = relay
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == anthropic.MESSAGES_PATH and scope["method"] == "POST":
+            await self._relay(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)  # type: ignore[arg-type]
+
+
+def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
+    async def home(request: Request) -> dict[str, Any]:
+        return {"name": "tollhouse"}
+
+    async def unused(request: Request) -> Response:
+        raise AssertionError("Dispatch takes POST; Route answers other methods with 405")
+
+    return Starlette(
+        routes=[
+            Route("/", _answered(home)),
+            Route(anthropic.MESSAGES_PATH, unused, methods=["POST"]),
+            Route("/v1/models", _answered(catalog.every)),
+            Route("/v1/models/{model:path}", _answered(catalog.one)),
+            Route("/v1/usage/{request_id}", _answered(usage.one)),
+        ],
+        exception_handlers={HTTPException: _http_refusal, Exception: _internal},
+    )
+
+
+def _answered(endpoint: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint's object as JSON, or its refusal in the caller's dialect."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return Response(msgspec.json.encode(await endpoint(request)), media_type="application/json")
+        except Refusal as refusal:
+            return _refusal(refusal)
+
+    return answer
+
+
+def _refusal(refusal: Refusal) -> Response:
+    request_id = ids.request_id()
+    status, headers, body = anthropic.error_answer(refusal, request_id)
+    fields = {name.decode(): value.decode("latin-1") for name, value in headers}
+    return Response(body, status, fields | {"x-request-id": request_id})
+
+
+async def _http_refusal(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "")
+        response = _refusal(Refusal(Kind.METHOD_NOT_ALLOWED, f"{request.url.path} takes {allow}, not {request.method}"))
+        response.headers["allow"] = allow
+        return response
+    return _refusal(Refusal(Kind.ROUTE_UNKNOWN, f"there is no endpoint {request.method} {request.url.path}"))
+
+
+async def _internal(request: Request, error: Exception) -> Response:
+    return _refusal(Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
+
+
+def _ops_routes(ready: Callable[[], bool]) -> Starlette:
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("not ready\n", 503)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own idea of signals: the process decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: Any, drain_s: float) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(drain_s),
+            backlog=_BACKLOG,
+        )
+    )
+
+
+def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A listening socket; with `shared`, several edges may listen on it and the kernel spreads connections."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(address)
+    sock.listen(_BACKLOG)
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,146 @@
+"""One request from its admission on: the attempts made for it, and what they mean for the books."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.edge.dialects.anthropic import Messages
+from services.edge.head import Headers
+from services.edge.principals import Principal
+from services.edge.upstream import Failure, UpstreamFailed
+from services.shared import ids
+from services.shared.pricing import Tokens
+from tollhouse.v1 import auth_pb2, events_pb2, router_pb2, types_pb2
+
+NO_TOKENS: Final = Tokens()
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at an upstream account."""
+
+    number: int
+    lease_id: str
+    picked: router_pb2.PickResult = field(default_factory=router_pb2.PickResult)
+    status: events_pb2.UsageStatus.ValueType | None = None
+    """None while it has not reached the upstream."""
+    outcome: router_pb2.Outcome.ValueType = router_pb2.OUTCOME_UNUSED
+    http_status: int = 0
+    upstream_request_id: str = ""
+    tokens: Tokens = NO_TOKENS
+    estimated: bool = False
+    repeatable: bool = False
+    """The same account may be tried again."""
+    reported: bool = False
+    ended_s: float = 0.0
+
+    def begin(self) -> None:
+        """The request is on its way. Until more is known this is an attempt that the client gave up."""
+        self.status, self.outcome = events_pb2.USAGE_STATUS_CLIENT_GONE, router_pb2.OUTCOME_CLIENT_GONE
+        self.estimated = True
+
+    def answered(self, tokens: Tokens, estimated: bool) -> None:
+        """It was answered in full."""
+        self.status, self.outcome = events_pb2.USAGE_STATUS_OK, router_pb2.OUTCOME_OK
+        self.tokens, self.estimated = tokens, estimated
+
+    def interrupted(self) -> None:
+        """The answer broke off after its first byte."""
+        self.status, self.outcome = events_pb2.USAGE_STATUS_INTERRUPTED, router_pb2.OUTCOME_CUT
+
+    def client_fault(self) -> None:
+        """The upstream refused the request, and rightly."""
+        self.status, self.outcome = events_pb2.USAGE_STATUS_CLIENT_FAULT, router_pb2.OUTCOME_CLIENT_FAULT
+        self.tokens, self.estimated = NO_TOKENS, False
+
+    def upstream_fault(self, outcome: router_pb2.Outcome.ValueType = router_pb2.OUTCOME_UPSTREAM_FAULT) -> None:
+        """The upstream answered that it, or our account there, cannot serve."""
+        self.status, self.outcome = events_pb2.USAGE_STATUS_UPSTREAM_FAULT, outcome
+        self.tokens, self.estimated = NO_TOKENS, False
+
+    def failed(self, failed: UpstreamFailed) -> None:
+        """There was no answer. A first connection that was dropped may have been an idle one that the upstream had
+        just closed: that says nothing of the account, which may be tried again."""
+        self.upstream_fault()
+        if not failed.reached:
+            self.status = None
+        self.repeatable = failed.failure is Failure.DROPPED and self.number == ids.FIRST_ATTEMPT
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its attempts. Times are on the monotonic clock."""
+
+    request_id: str
+    created_ms: int
+    began_s: float
+    principal: Principal
+    request: Messages
+    body: bytes
+    query: bytes
+    onward: Headers
+    grant_id: str = ""
+    price_version: int = 0
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def next_attempt(self) -> Attempt:
+        """Begins another attempt."""
+        number = ids.FIRST_ATTEMPT + len(self.attempts)
+        attempt = Attempt(number, ids.event_id(self.request_id, number))
+        self.attempts.append(attempt)
+        return attempt
+
+    def tried(self) -> list[str]:
+        """Upstream accounts not to try again."""
+        return [a.picked.upstream_account_id for a in self.attempts[:-1] if not a.repeatable]
+
+    def settlement(self) -> auth_pb2.SettleItem:
+        """What ends the hold."""
+        item = auth_pb2.SettleItem(hold_id=self.request_id, tenant_id=self.principal.tenant_id)
+        for attempt in self.attempts:
+            if attempt.tokens != NO_TOKENS:
+                item.charged.append(_counts(attempt.tokens))
+        return item
+
+    def usage_events(self, first_byte_s: float | None) -> list[events_pb2.UsageEvent]:
+        """One event for each attempt that reached an upstream (I1). `first_byte_s` is when the answer began."""
+        reached = [(attempt, attempt.status) for attempt in self.attempts if attempt.status is not None]
+        return [self._event(attempt, status, attempt is reached[-1][0], first_byte_s) for attempt, status in reached]
+
+    def _event(
+        self, attempt: Attempt, status: events_pb2.UsageStatus.ValueType, final: bool, first_byte_s: float | None
+    ) -> events_pb2.UsageEvent:
+        first_token_ms = 0
+        if final and first_byte_s is not None:
+            first_token_ms = max(1, int((first_byte_s - self.began_s) * 1000))
+        return events_pb2.UsageEvent(
+            event_id=attempt.lease_id,
+            request_id=self.request_id,
+            attempt=attempt.number,
+            tenant_id=self.principal.tenant_id,
+            key_id=self.principal.key_id,
+            model=self.request.model,
+            upstream_model=attempt.picked.upstream_model,
+            upstream_account_id=attempt.picked.upstream_account_id,
+            upstream_request_id=attempt.upstream_request_id,
+            status=status,
+            http_status=attempt.http_status,
+            tokens=_counts(attempt.tokens),
+            estimated=attempt.estimated,
+            price_version=self.price_version,
+            grant_id=self.grant_id,
+            created_ms=self.created_ms,
+            duration_ms=int((attempt.ended_s - self.began_s) * 1000),
+            first_token_ms=first_token_ms,
+            stream=self.request.stream,
+            final=final,
+        )
+
+
+def _counts(tokens: Tokens) -> types_pb2.TokenCounts:
+    return types_pb2.TokenCounts(
+        input=tokens.input,
+        output=tokens.output,
+        cache_read=tokens.cache_read,
+        cache_write_5m=tokens.cache_write_5m,
+        cache_write_1h=tokens.cache_write_1h,
+    )

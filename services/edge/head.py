@@ -1,0 +1,95 @@
+"""A request's headers: which key it brings, and which of them go on to the upstream. One pass."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.shared import principal
+from services.shared.errors import Kind, Refusal
+
+Headers = list[tuple[bytes, bytes]]
+
+_KEY: Final = 1
+_DROP: Final = 2
+_LENGTH: Final = 3
+_ACTIONS: Final = {
+    b"authorization": _KEY,
+    b"x-api-key": _KEY,
+    b"content-length": _LENGTH,
+    # The client's own: credentials and where it is.
+    b"x-goog-api-key": _DROP,
+    b"cookie": _DROP,
+    b"forwarded": _DROP,
+    b"x-forwarded-for": _DROP,
+    b"x-forwarded-host": _DROP,
+    b"x-forwarded-port": _DROP,
+    b"x-forwarded-proto": _DROP,
+    b"x-real-ip": _DROP,
+    b"via": _DROP,
+    # Hop by hop (RFC 9110 section 7.6.1), and what the transport says itself.
+    b"connection": _DROP,
+    b"proxy-connection": _DROP,
+    b"proxy-authenticate": _DROP,
+    b"proxy-authorization": _DROP,
+    b"keep-alive": _DROP,
+    b"te": _DROP,
+    b"trailer": _DROP,
+    b"transfer-encoding": _DROP,
+    b"upgrade": _DROP,
+    b"expect": _DROP,
+    b"host": _DROP,
+    # Said anew by whoever speaks to the upstream: bodies are JSON whatever they are called, answers must be metered.
+    b"content-type": _DROP,
+    b"accept-encoding": _DROP,
+}
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request's headers, sorted: what authenticates, what goes on, how long the body says it is."""
+
+    onward: Headers = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    content_length: int | None = None
+
+    def key(self) -> str:
+        """The client key. Raises Refusal when there is none, more than one, or none that could be one."""
+        if not self.keys:
+            raise Refusal(Kind.KEY_MISSING, "no key: send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`")
+        key = self.keys[0].decode("latin-1")
+        for other in self.keys[1:]:
+            if principal.body_of(other.decode("latin-1")) != principal.body_of(key):
+                raise Refusal(Kind.KEY_CONFLICT, "two headers hold different keys")
+        if len(key) > principal.MAX_KEY_LENGTH or not key.isascii():
+            raise Refusal(Kind.KEY_UNKNOWN, "the key is malformed")
+        return key
+
+
+def read_head(headers: Headers) -> RequestHead:
+    """Sorts a request's headers, whose names are in lower case as ASGI has them. Raises Refusal."""
+    head = RequestHead()
+    onward = head.onward
+    connection = b""
+    for name, value in headers:
+        action = _ACTIONS.get(name)
+        if action is None:
+            onward.append((name, value))
+        elif action == _KEY:
+            key = _bearer(value) if name == b"authorization" else value.strip()
+            if key:
+                head.keys.append(key)
+        elif action == _LENGTH:
+            if not value.isdigit():
+                raise Refusal(Kind.INVALID_REQUEST, "content-length is not a number")
+            head.content_length = int(value)
+        elif name == b"connection":
+            connection = value.lower()
+    if connection and connection not in (b"keep-alive", b"close"):  # it may name further hop-by-hop headers
+        named = {token.strip() for token in connection.split(b",")}
+        head.onward = [(name, value) for name, value in onward if name not in named]
+    return head
+
+
+def _bearer(value: bytes) -> bytes:
+    """The token of an Authorization header; another scheme's credentials are no key of ours, but are no silence."""
+    scheme, _, token = value.strip().partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else value.strip()

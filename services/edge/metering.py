@@ -1,0 +1,166 @@
+"""Metering: tokens read from the bytes of an answer while they pass. Pure.
+
+Anthropic says usage in `message_start` and corrects it in `message_delta`; a plain answer has it in its body. Only
+lines that hold `"usage"` are decoded. In text that a model produced the quotes are escaped, so such text never looks
+like usage.
+"""
+
+from typing import Final
+
+import msgspec
+
+from services.edge.sizing import BYTES_PER_TOKEN
+from services.shared.pricing import Tokens
+
+_CARRY_MAX_BYTES: Final = 256 * 1024
+_DELTA: Final = b'"content_block_delta"'
+_DELTA_FRAME_BYTES: Final = 120
+"""What the shortest frame of a text delta takes beside its text."""
+_TEXT_BYTES_PER_TOKEN: Final = 4
+_BEGIN_BYTES: Final = 64
+
+
+class _CacheCreation(msgspec.Struct):
+    ephemeral_5m_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
+
+
+class _Message(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    message: _Message | None = None
+    usage: _Usage | None = None
+
+
+_decode_event: Final = msgspec.json.Decoder(_Event).decode
+_decode_message: Final = msgspec.json.Decoder(_Message).decode
+
+
+class Counts:
+    """Token counts as the upstream said them so far; a later statement replaces an earlier one, field by field."""
+
+    __slots__ = ("_cache_read", "_cache_write", "_cache_write_1h", "_cache_write_5m", "_input", "_output", "said")
+
+    def __init__(self) -> None:
+        self.said = False
+        self._input = self._output = self._cache_read = 0
+        self._cache_write = self._cache_write_5m = self._cache_write_1h = 0
+
+    def revise(self, usage: _Usage) -> None:
+        """Takes what `usage` says; what it leaves out stays."""
+        self.said = True
+        if usage.input_tokens is not None:
+            self._input = max(0, usage.input_tokens)
+        if usage.output_tokens is not None:
+            self._output = max(0, usage.output_tokens)
+        if usage.cache_read_input_tokens is not None:
+            self._cache_read = max(0, usage.cache_read_input_tokens)
+        if usage.cache_creation_input_tokens is not None:
+            self._cache_write = max(0, usage.cache_creation_input_tokens)
+        split = usage.cache_creation
+        if split is not None:
+            self._cache_write_5m = max(0, split.ephemeral_5m_input_tokens or 0)
+            self._cache_write_1h = max(0, split.ephemeral_1h_input_tokens or 0)
+
+    def tokens(self, output_at_least: int = 0) -> Tokens:
+        """The counts; cache writes that the upstream did not split were for five minutes."""
+        unsplit = max(0, self._cache_write - self._cache_write_5m - self._cache_write_1h)
+        return Tokens(
+            input=self._input,
+            output=max(self._output, output_at_least),
+            cache_read=self._cache_read,
+            cache_write_5m=self._cache_write_5m + unsplit,
+            cache_write_1h=self._cache_write_1h,
+        )
+
+
+class StreamMeter:
+    """Meters one stream. `feed` takes every chunk as it came, however the upstream's events are cut into chunks."""
+
+    __slots__ = ("_begin", "_carry", "_complete", "_counts", "_deltas", "_produced_bytes")
+
+    def __init__(self) -> None:
+        self._begin = b""
+        self._carry = b""
+        self._complete = False
+        self._counts = Counts()
+        self._deltas = 0
+        self._produced_bytes = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Looks at a chunk; costs two searches when no line in it holds usage."""
+        if not self._begin:
+            self._begin = chunk[:_BEGIN_BYTES]
+        deltas = chunk.count(_DELTA)
+        if deltas:
+            self._deltas += deltas
+        if self._deltas:
+            self._produced_bytes += len(chunk)
+        if self._carry:
+            chunk, self._carry = self._carry + chunk, b""
+        if not chunk.endswith(b"\n"):
+            whole = chunk.rfind(b"\n") + 1
+            if len(chunk) - whole <= _CARRY_MAX_BYTES:  # lines that say usage are short; longer ones are content
+                self._carry = chunk[whole:]
+            chunk = chunk[:whole]
+        at = chunk.find(b'"usage"')
+        while at >= 0:
+            end = chunk.find(b"\n", at)
+            self._line(chunk[chunk.rfind(b"\n", 0, at) + 1 : end])
+            at = chunk.find(b'"usage"', end)
+
+    def _line(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            return
+        try:
+            event = _decode_event(line[5:])
+        except msgspec.DecodeError:
+            return
+        if event.type == "message_start" and event.message is not None and event.message.usage is not None:
+            self._counts.revise(event.message.usage)
+        elif event.type == "message_delta" and event.usage is not None:
+            self._counts.revise(event.usage)
+            self._complete = True
+
+    def result(self, body: bytes) -> tuple[Tokens, bool]:
+        """Tokens to charge, and whether some are estimated because the stream ended before the upstream said them.
+
+        `body` is the request's: its size stands in for input that the upstream never said.
+        """
+        if self._complete:
+            return self._counts.tokens(), False
+        text_bytes = max(0, self._produced_bytes - self._deltas * _DELTA_FRAME_BYTES)
+        produced = max(self._deltas, text_bytes // _TEXT_BYTES_PER_TOKEN)
+        if self._counts.said:
+            return self._counts.tokens(output_at_least=produced), True
+        if not self._begin or (not self._deltas and self._begin.startswith(b"event: error")):
+            return Tokens(), False  # refused in the form of a stream
+        return Tokens(input=_guess(body), output=produced), True
+
+
+def of_answer(answer: bytes, body: bytes) -> tuple[Tokens, bool]:
+    """Tokens of a plain answer, and whether they are estimated because it does not say them."""
+    try:
+        usage = _decode_message(answer).usage
+    except msgspec.DecodeError:
+        usage = None
+    if usage is None:
+        return Tokens(input=_guess(body), output=len(answer) // _TEXT_BYTES_PER_TOKEN), True
+    counts = Counts()
+    counts.revise(usage)
+    return counts.tokens(), False
+
+
+def _guess(body: bytes) -> int:
+    return len(body) // (2 * BYTES_PER_TOKEN) + 1

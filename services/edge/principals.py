@@ -1,0 +1,92 @@
+"""Whom a client key stands for: asked of auth, and remembered for seconds."""
+
+import asyncio
+from dataclasses import dataclass
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.edge.settings import EdgeSettings
+from services.shared import bus, clock, principal
+from services.shared.batching import Decisions
+from services.shared.errors import Refusal, from_detail
+from tollhouse.v1 import auth_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom a client key stands for."""
+
+    tenant_id: str
+    key_id: str
+
+
+@dataclass(slots=True)
+class _Known:
+    answer: Principal | Refusal
+    tenant_id: str
+    until_s: float
+
+
+class Principals:
+    """Resolved keys, unknown ones too: bounded, seconds old at most, dropped at once when a key or tenant changes."""
+
+    def __init__(self, decisions: Decisions, settings: EdgeSettings) -> None:
+        self._decisions = decisions
+        self._pepper = settings.key_pepper.reveal().encode()
+        self._ttl_s = settings.principal_ttl_s
+        self._limit = settings.principals
+        self._known: dict[bytes, _Known] = {}
+        self._asking: dict[bytes, asyncio.Future[auth_pb2.ResolveResult]] = {}
+        self._generation = 0
+
+    async def listen(self, nc: Client) -> None:
+        """Hears of changed keys and tenants from now on."""
+
+        async def key_changed(message: Msg) -> None:
+            self._generation += 1
+            self._known.pop(message.data, None)
+
+        async def tenant_changed(message: Msg) -> None:
+            self._generation += 1
+            tenant_id = message.data.decode()
+            for key_hash in [key_hash for key_hash, known in self._known.items() if known.tenant_id == tenant_id]:
+                del self._known[key_hash]
+
+        await nc.subscribe(bus.KEY_CHANGED, cb=key_changed)
+        await nc.subscribe(bus.TENANT_CHANGED, cb=tenant_changed)
+
+    async def of(self, key: str) -> Principal:
+        """Whom `key` stands for. Raises Refusal."""
+        key_hash = principal.key_hash(key, self._pepper)
+        known = self._known.get(key_hash)
+        answer = known.answer if known and known.until_s > clock.monotonic_s() else await self._resolve(key_hash)
+        if isinstance(answer, Refusal):
+            raise Refusal(answer.kind, answer.message, **answer.details)  # a fresh one: tracebacks stick to exceptions
+        return answer
+
+    async def _resolve(self, key_hash: bytes) -> Principal | Refusal:
+        generation = self._generation
+        asked = self._asking.get(key_hash)
+        if asked is None:
+            asked = self._asking[key_hash] = self._decisions.ask("resolve", auth_pb2.ResolveItem(key_hash=key_hash))
+            asked.add_done_callback(lambda _: self._asking.pop(key_hash, None))
+        result = await asyncio.shield(asked)
+        if result.HasField("error"):
+            answer: Principal | Refusal = from_detail(result.error)
+        else:
+            answer = Principal(result.principal.tenant_id, result.principal.key_id)
+        if generation == self._generation and not _passing(answer):
+            self._remember(key_hash, _Known(answer, result.tenant_id, clock.monotonic_s() + self._ttl_s))
+        return answer
+
+    def _remember(self, key_hash: bytes, known: _Known) -> None:
+        self._known.pop(key_hash, None)
+        if len(self._known) >= self._limit:
+            del self._known[next(iter(self._known))]  # the oldest
+        self._known[key_hash] = known
+
+
+def _passing(answer: Principal | Refusal) -> bool:
+    """Whether an answer says something of our services rather than of the key."""
+    return isinstance(answer, Refusal) and answer.kind.http_status >= 500

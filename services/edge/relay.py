@@ -1,0 +1,331 @@
+"""THE request: identify, read, admit and pick, relay, meter, settle. One coroutine, in this order.
+
+Settling never waits: it hands usage events to the outbox and tells auth and the router, so that nothing, a client's
+disconnect included, can come between (I1).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from services.edge import metering
+from services.edge.dialects import anthropic
+from services.edge.exchange import Attempt, Exchange
+from services.edge.head import Headers, RequestHead, read_head
+from services.edge.outbox import Outbox
+from services.edge.principals import Principals
+from services.edge.reply import Reply, Send
+from services.edge.settings import EdgeSettings
+from services.edge.sizing import input_tokens_at_most
+from services.edge.upstream import Answer, Failure, Transport, UpstreamFailed
+from services.shared import clock, ids
+from services.shared.batching import Decisions
+from services.shared.errors import Kind, Refusal, from_detail
+from services.shared.telemetry import logger
+from tollhouse.v1 import auth_pb2, router_pb2
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Picking = asyncio.Future[router_pb2.PickResult]
+
+_log = logger("relay")
+
+_PASSED_BACK: Final = frozenset((b"content-type", b"cache-control", b"request-id", b"x-should-retry", b"retry-after"))
+"""The upstream's headers that reach the client; others may tell which account of ours it was (I6)."""
+_CLIENT_FAULTS: Final = frozenset((400, 404, 405, 409, 413, 415, 422))
+_ERROR_MAX_BYTES: Final = 1024 * 1024
+
+
+class ClientGone(Exception):
+    """The client left before its request was read."""
+
+
+class Relay:
+    """POST /v1/messages."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        principals: Principals,
+        auth: Decisions,
+        router: Decisions,
+        transport: Transport,
+        outbox: Outbox,
+    ) -> None:
+        self._settings = settings
+        self._principals = principals
+        self._auth = auth
+        self._router = router
+        self._transport = transport
+        self._outbox = outbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        created_ms, began_s = clock.now_ms(), clock.monotonic_s()
+        reply = Reply(send, ids.request_id(created_ms))
+        exchange: Exchange | None = None
+        watch = _ClientWatch(receive)
+        try:
+            head = read_head(scope["headers"])
+            principal = await self._principals.of(head.key())
+            body = await self._read_body(head, receive)
+            watch.begin()
+            request = anthropic.read_messages(body)
+            exchange = Exchange(
+                reply.request_id, created_ms, began_s, principal, request, body, scope["query_string"], head.onward
+            )
+            await self._relay(exchange, await self._admit_and_pick(exchange), reply)
+        except Refusal as refusal:
+            await reply.refuse(refusal)
+        except ClientGone:
+            reply.error = "client_gone"
+        except asyncio.CancelledError:
+            reply.error = "client_gone" if watch.gone else "cancelled"
+            if not watch.gone:
+                raise
+            watch.absorb_cancellation()
+        except Exception:
+            _log.exception("relay_failed", request_id=reply.request_id)
+            await reply.refuse(Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
+        finally:
+            watch.end()
+            if exchange is not None:
+                self._settle(exchange, reply)
+            _log_end(exchange, reply, began_s)
+
+    # ---- read ----
+
+    async def _read_body(self, head: RequestHead, receive: Receive) -> bytes:
+        limit = self._settings.body_max_bytes
+        too_large = Refusal(Kind.REQUEST_TOO_LARGE, f"the body is over the limit of {limit} bytes")
+        if head.content_length is not None and head.content_length > limit:
+            raise too_large
+        pieces: list[bytes] = []
+        size, more = 0, True
+        while more:
+            piece, more = await self._read_piece(receive)
+            size += len(piece)
+            if size > limit:
+                raise too_large
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _read_piece(self, receive: Receive) -> tuple[bytes, bool]:
+        timeout_s = self._settings.body_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await receive()
+        except TimeoutError:
+            raise Refusal(Kind.REQUEST_TIMEOUT, f"nothing of the body came for {timeout_s:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message.get("body", b""), message.get("more_body", False)
+
+    # ---- admit and pick ----
+
+    async def _admit_and_pick(self, exchange: Exchange) -> Picking:
+        """Places the hold, while the router picks already."""
+        if self._outbox.full:
+            raise Refusal(Kind.RECORDING_UNAVAILABLE, "usage cannot be recorded now; please try again")
+        request, principal = exchange.request, exchange.principal
+        item = auth_pb2.AdmitItem(
+            hold_id=exchange.request_id,
+            tenant_id=principal.tenant_id,
+            key_id=principal.key_id,
+            model=request.model,
+            input_tokens=input_tokens_at_most(exchange.body),
+            output_tokens=request.max_tokens,
+        )
+        admitting: asyncio.Future[auth_pb2.AdmitResult] = self._auth.ask("admit", item)
+        picking = self._pick(exchange)
+        admitted = await admitting
+        if admitted.HasField("error"):
+            picked = await picking  # a model that nobody serves has no price either: the caller is told the former
+            unknown = picked.HasField("error") and picked.error.kind == Kind.MODEL_UNKNOWN.label
+            raise from_detail(picked.error if unknown else admitted.error)
+        exchange.grant_id, exchange.price_version = admitted.grant_id, admitted.price_version
+        return picking
+
+    def _pick(self, exchange: Exchange) -> Picking:
+        attempt = exchange.next_attempt()
+        item = router_pb2.PickItem(lease_id=attempt.lease_id, model=exchange.request.model, exclude=exchange.tried())
+        return self._router.ask("pick", item)
+
+    # ---- relay ----
+
+    async def _relay(self, exchange: Exchange, picking: Picking, reply: Reply) -> None:
+        """Attempts until one answers: before the first byte only, each on another upstream account."""
+        failure: Refusal | None = None
+        while True:
+            attempt = exchange.attempts[-1]
+            attempt.picked = picked = await picking
+            if picked.HasField("error"):
+                raise failure or from_detail(picked.error)
+            try:
+                failure = await self._attempt(exchange, attempt, reply)
+            finally:
+                attempt.ended_s = clock.monotonic_s()
+            if failure is None:
+                return
+            late = attempt.ended_s - exchange.began_s > self._settings.attempts_budget_s
+            if late or attempt.number >= self._settings.attempts:
+                raise failure
+            self._report(attempt)
+            picking = self._pick(exchange)
+
+    async def _attempt(self, exchange: Exchange, attempt: Attempt, reply: Reply) -> Refusal | None:
+        """One attempt. None when the client has its answer, else why another account should be tried."""
+        url, headers, body = anthropic.upstream_request(
+            attempt.picked, exchange.request.model, exchange.body, exchange.query, exchange.onward
+        )
+        attempt.begin()
+        try:
+            answer = await self._transport.send(url, headers, body)
+        except UpstreamFailed as failed:
+            return _failed(attempt, failed)
+        try:
+            attempt.http_status = answer.status
+            attempt.upstream_request_id = _header(answer, b"request-id")
+            if answer.status >= 300 and answer.status not in _CLIENT_FAULTS:
+                return await _refused(attempt, answer)
+            if _header(answer, b"content-encoding") not in ("", "identity"):
+                attempt.upstream_fault()
+                return Refusal(Kind.UPSTREAM_FAILED, "the upstream answered in an encoding that it was not asked for")
+            if exchange.request.stream and answer.status < 300:
+                return await self._relay_stream(exchange, attempt, answer, reply)
+            return await self._relay_plain(exchange, attempt, answer, reply)
+        finally:
+            answer.close()
+
+    async def _relay_plain(self, exchange: Exchange, attempt: Attempt, answer: Answer, reply: Reply) -> Refusal | None:
+        """The whole answer is read before any of it is sent, so that one that breaks off can be tried elsewhere."""
+        try:
+            body = await answer.read(self._settings.answer_max_bytes)
+        except UpstreamFailed as failed:
+            return _failed(attempt, failed)
+        if answer.status < 300:
+            attempt.answered(*metering.of_answer(body, exchange.body))
+        else:
+            attempt.client_fault()
+        await reply.whole(answer.status, _passed_back(answer), body)
+        return None
+
+    async def _relay_stream(self, exchange: Exchange, attempt: Attempt, answer: Answer, reply: Reply) -> Refusal | None:
+        """Pieces go on as they come (I5)."""
+        meter = metering.StreamMeter()
+        try:
+            chunk = await answer.chunk()
+        except UpstreamFailed as failed:
+            return _failed(attempt, failed)
+        try:
+            await reply.start(answer.status, _passed_back(answer))
+            while chunk:
+                meter.feed(chunk)
+                await reply.piece(chunk)
+                chunk = await answer.chunk()
+            attempt.answered(*meter.result(exchange.body))
+            await reply.end()
+        except UpstreamFailed as failed:
+            attempt.interrupted()
+            await reply.break_off(Refusal(Kind.UPSTREAM_FAILED, f"the upstream {failed.failure.value}"))
+        finally:
+            attempt.tokens, attempt.estimated = meter.result(exchange.body)
+        return None
+
+    # ---- settle ----
+
+    def _report(self, attempt: Attempt) -> None:
+        if not attempt.reported:
+            attempt.reported = True
+            item = router_pb2.ReportItem(lease_id=attempt.lease_id, outcome=attempt.outcome)
+            self._router.tell("report", item)
+
+    def _settle(self, exchange: Exchange, reply: Reply) -> None:
+        """Ends lease and hold and records every attempt that reached an upstream. Never waits (I1, I3)."""
+        if exchange.attempts:
+            self._report(exchange.attempts[-1])
+            self._auth.tell("settle", exchange.settlement())
+            events = exchange.usage_events(reply.first_byte_s)
+            if events:
+                self._outbox.add(events)
+
+
+class _ClientWatch:
+    """Cancels the request's coroutine when the client leaves."""
+
+    __slots__ = ("_receive", "_relaying", "_watching", "gone")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._relaying = asyncio.current_task()
+        self._watching: asyncio.Task[None] | None = None
+        self.gone = False
+
+    def begin(self) -> None:
+        """Watches from now on: the body is read, so all that can still come is the client's disconnect."""
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        if self._relaying is not None:
+            self._relaying.cancel()
+
+    def absorb_cancellation(self) -> None:
+        """The cancellation was ours, and is dealt with."""
+        if self._relaying is not None:
+            self._relaying.uncancel()
+
+    def end(self) -> None:
+        """Watches no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+
+
+def _failed(attempt: Attempt, failed: UpstreamFailed) -> Refusal:
+    """Notes an attempt without an answer, and says so."""
+    attempt.failed(failed)
+    kind = Kind.UPSTREAM_TIMEOUT if failed.failure is Failure.SILENT else Kind.UPSTREAM_FAILED
+    return Refusal(kind, f"the upstream {failed.failure.value}")
+
+
+async def _refused(attempt: Attempt, answer: Answer) -> Refusal:
+    """Notes an answer that is the upstream's or our account's fault; the client is not shown its text (I6)."""
+    try:
+        type_ = anthropic.upstream_error_type(await answer.read(_ERROR_MAX_BYTES))
+    except UpstreamFailed:
+        type_ = ""
+    if answer.status in (429, 529):
+        attempt.upstream_fault(router_pb2.OUTCOME_THROTTLED)
+        after_s = _header(answer, b"retry-after")
+        kind = Kind.UPSTREAM_THROTTLED if answer.status == 429 else Kind.UPSTREAM_OVERLOADED
+        return Refusal(kind, kind.meaning, retry_after_s=after_s if after_s.isdigit() else "")
+    attempt.upstream_fault()
+    if answer.status >= 500:
+        said = f"the upstream answered with status {answer.status}"
+        return Refusal(Kind.UPSTREAM_FAILED, said, upstream_error_type=type_)
+    return Refusal(Kind.UPSTREAM_FAILED, "the upstream refused our account there")
+
+
+def _passed_back(answer: Answer) -> Headers:
+    return [(name.lower(), value) for name, value in answer.headers if name.lower() in _PASSED_BACK]
+
+
+def _header(answer: Answer, wanted: bytes) -> str:
+    for name, value in answer.headers:
+        if name.lower() == wanted:
+            return value.decode("latin-1")[:200]
+    return ""
+
+
+def _log_end(exchange: Exchange | None, reply: Reply, began_s: float) -> None:
+    _log.info(
+        "request_ended",
+        request_id=reply.request_id,
+        tenant_id=exchange.principal.tenant_id if exchange else None,
+        model=exchange.request.model if exchange else None,
+        status=reply.status,
+        error=reply.error,
+        attempts=len(exchange.attempts) if exchange else 0,
+        duration_ms=round((clock.monotonic_s() - began_s) * 1000),
+    )

@@ -1,0 +1,44 @@
+"""Settings of the edge."""
+
+from dataclasses import dataclass
+
+from services.shared.settings import Secret, setting
+
+
+@dataclass(frozen=True)
+class EdgeSettings:
+    """Read from TOLLHOUSE_EDGE_*."""
+
+    nats_url: Secret = setting("URL of NATS, credentials included")
+    key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
+    auth_address: str = setting("host:port of auth's gRPC", default="127.0.0.1:7001")
+    router_address: str = setting("host:port of the router's gRPC", default="127.0.0.1:7002")
+    ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
+    host: str = setting("address to listen on for clients", default="127.0.0.1")
+    port: int = setting(
+        "port to listen on for clients; several edges may share it", default=8080, at_least=1, at_most=65535
+    )
+    ops_host: str = setting("address to listen on for /healthz and /readyz", default="127.0.0.1")
+    ops_port: int = setting("port to listen on for /healthz and /readyz", default=8081, at_least=1, at_most=65535)
+    edge_id: str = setting("this edge's name in ids of JetStream messages and in logs", default="edge-0")
+    body_max_bytes: int = setting("bytes of a request body, at most", default=32 * 1024 * 1024, at_least=1024)
+    body_timeout_s: float = setting("seconds between two pieces of a request body, at most", default=30, at_least=0.1)
+    answer_max_bytes: int = setting("bytes of a plain answer, at most", default=64 * 1024 * 1024, at_least=1024)
+    decision_timeout_s: float = setting("seconds to wait for auth and for the router", default=3, at_least=0.1)
+    usage_wait_ms: int = setting(
+        "milliseconds that /v1/usage waits for a fresh id", default=2000, at_least=0, at_most=10_000
+    )
+    connect_timeout_s: float = setting("seconds to connect to an upstream", default=10, at_least=0.1)
+    silence_timeout_s: float = setting(
+        "seconds that an upstream may send nothing, before the first byte and between two", default=300, at_least=0.1
+    )
+    attempts: int = setting(
+        "upstream accounts tried for one request before its first byte, at most", default=3, at_least=1, at_most=10
+    )
+    attempts_budget_s: float = setting("seconds after which no further attempt is begun", default=120, at_least=0)
+    principal_ttl_s: float = setting("seconds that a resolved key is remembered", default=5, at_least=0)
+    principals: int = setting("resolved keys that are remembered, at most", default=100_000, at_least=1)
+    outbox_events: int = setting(
+        "usage events that may wait for JetStream; with more, no work is taken", default=100_000, at_least=1
+    )
+    drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)

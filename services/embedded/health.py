@@ -1,0 +1,65 @@
+"""Is a process ready? One question for each protocol, chosen by the scheme of a health URL."""
+
+import asyncio
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import grpc
+import nats
+import psycopg
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from nats.errors import Error as NatsError
+
+_TIMEOUT_S: Final = 2.0
+
+
+async def healthy(url: str) -> bool:
+    """Whether what listens at `url` is ready to work: postgresql, nats (JetStream), grpc (health service) or http (200)."""
+    check = {"postgresql": _postgres, "nats": _nats, "grpc": _grpc, "http": _http}[urlsplit(url).scheme]
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await check(url)
+    except (OSError, TimeoutError, psycopg.Error, NatsError, grpc.RpcError):
+        return False
+
+
+def with_credentials(url: str, user: str, password: str) -> str:
+    """The URL with this user and password instead of its own."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{host}"))
+
+
+async def _postgres(url: str) -> bool:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=2) as connection:
+        await connection.execute("SELECT 1")
+    return True
+
+
+async def _nats(url: str) -> bool:
+    async def quiet(_error: Exception) -> None:
+        pass
+
+    client = await nats.connect(url, connect_timeout=1, allow_reconnect=False, max_reconnect_attempts=0, error_cb=quiet)
+    try:
+        await client.jetstream().account_info()
+    finally:
+        await client.close()
+    return True
+
+
+async def _grpc(url: str) -> bool:
+    async with grpc.aio.insecure_channel(urlsplit(url).netloc) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _http(url: str) -> bool:
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        head = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
+        return (await reader.readline()).split(b" ")[1:2] == [b"200"]
+    finally:
+        writer.close()

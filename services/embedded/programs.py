@@ -1,0 +1,143 @@
+"""The service processes: their settings, and which of the operator's variables reach which of them."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import services
+from services.embedded.health import with_credentials
+from services.embedded.process import Program
+from services.embedded.state import Secrets
+from services.migrate import role
+from services.shared.settings import PREFIX, variable
+
+EDGE_DRAIN_S: Final = 30
+_LOOPBACK: Final = "127.0.0.1"
+_ROOT: Final = str(Path(services.__file__).resolve().parent.parent)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where everything listens; one ops port for each edge."""
+
+    public: int
+    auth: int
+    router: int
+    ledger: int
+    simulator: int
+    postgres: int
+    nats: int
+    ops: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the services have to know of each other."""
+
+    host: str
+    ports: Ports
+    database_url: str = field(repr=False)
+    nats_url: str = field(repr=False)
+    secrets: Secrets
+    master_key: str = field(repr=False)
+
+    def address(self, service: str) -> str:
+        """host:port of a service's gRPC."""
+        return f"{_LOOPBACK}:{getattr(self.ports, service)}"
+
+
+def service_programs(plan: Plan, environment: Mapping[str, str]) -> dict[str, Program]:
+    """auth, router, ledger, simulator, and edge-0 and so on, by name."""
+    made = [_grpc_service(plan, service, environment) for service in ("auth", "router", "ledger")]
+    made.append(_simulator(plan, environment))
+    made += [_edge(plan, number, environment) for number in range(len(plan.ports.ops))]
+    return {program.name: program for program in made}
+
+
+def child_environment(service: str, settings: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, str]:
+    """The operator's variables without the settings of other services, and then ours."""
+    own = {variable(service, name): str(value) for name, value in settings.items()}
+    prefix = variable(service, "")
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if (not name.startswith(f"{PREFIX}_") or name.startswith(prefix)) and name.removesuffix("_FILE") not in own
+    }
+    return kept | own | python_path(environment)
+
+
+def python_path(environment: Mapping[str, str]) -> dict[str, str]:
+    """With this, `python -P -m services` is this very package, whatever folder it is started in."""
+    return {"PYTHONPATH": ":".join(filter(None, (_ROOT, environment.get("PYTHONPATH", ""))))}
+
+
+def service_command(service: str) -> tuple[str, ...]:
+    """The command line of one of our own programs."""
+    return (sys.executable, "-P", "-m", "services", service)
+
+
+def base_url(host: str, port: int) -> str:
+    """The public address as a client on this machine calls it."""
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104
+        host = _LOOPBACK
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str]) -> Program:
+    settings: dict[str, object] = {
+        "host": _LOOPBACK,
+        "port": getattr(plan.ports, service),
+        "database_url": with_credentials(plan.database_url, role(service), getattr(plan.secrets, service)),
+        "nats_url": plan.nats_url,
+    }
+    if service == "auth":
+        settings |= {"ledger_address": plan.address("ledger"), "key_pepper": plan.secrets.key_pepper}
+    if service == "router":
+        settings |= {"master_key": plan.master_key}
+    return Program(
+        name=service,
+        part=service,
+        argv=service_command(service),
+        environment=child_environment(service, settings, environment),
+        address=plan.address(service),
+        health_url=f"grpc://{plan.address(service)}",
+    )
+
+
+def _simulator(plan: Plan, environment: Mapping[str, str]) -> Program:
+    settings = {"host": _LOOPBACK, "port": plan.ports.simulator}
+    return Program(
+        name="simulator",
+        part="simulator",
+        argv=service_command("simulator"),
+        environment=child_environment("simulator", settings, environment),
+        address=plan.address("simulator"),
+        health_url=f"http://{plan.address('simulator')}/",
+    )
+
+
+def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
+    settings = {
+        "host": plan.host,
+        "port": plan.ports.public,
+        "ops_host": _LOOPBACK,
+        "ops_port": plan.ports.ops[number],
+        "auth_address": plan.address("auth"),
+        "router_address": plan.address("router"),
+        "ledger_address": plan.address("ledger"),
+        "nats_url": plan.nats_url,
+        "key_pepper": plan.secrets.key_pepper,
+        "edge_id": f"edge-{number}",
+    }
+    drain = {variable("edge", "drain_s"): str(EDGE_DRAIN_S)}  # unless the operator says otherwise
+    return Program(
+        name=f"edge-{number}",
+        part="edge",
+        argv=service_command("edge"),
+        environment=child_environment("edge", settings, drain | dict(environment)),
+        address=base_url(plan.host, plan.ports.public),
+        health_url=f"http://{_LOOPBACK}:{plan.ports.ops[number]}/readyz",
+        stop_within_s=EDGE_DRAIN_S + 2,
+    )

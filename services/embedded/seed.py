@@ -1,0 +1,126 @@
+"""What a first start puts there to try Tollhouse with, through gRPC like everybody else: a tenant with credit, a key,
+the simulator as upstream account, and a price book."""
+
+from typing import Final
+
+import grpc
+
+from services.embedded.programs import Plan
+from services.embedded.state import StateFolder, write_private
+from tollhouse.v1 import auth_pb2, auth_pb2_grpc, ledger_pb2, ledger_pb2_grpc, router_pb2, router_pb2_grpc
+
+TENANT: Final = "demo"
+ACCOUNT: Final = "simulator"
+MODEL: Final = "claude-sonnet-4-6"
+
+_CREDIT_NANO: Final = 10_000_000_000
+_CREDIT_KEY: Final = "demo-first-credit"
+_PRIORITY: Final = 100
+_CALL_TIMEOUT_S: Final = 10.0
+# Public list prices in pico-dollars a token, input and output: $1 for a million tokens is 1,000,000.
+_LIST_PRICES: Final = {
+    "claude-opus-4-6": (15_000_000, 75_000_000),
+    "claude-sonnet-4-6": (3_000_000, 15_000_000),
+    "claude-haiku-4-5": (800_000, 4_000_000),
+    "claude-sonnet-4-5": (3_000_000, 15_000_000),
+    "claude-sonnet-4-5-20250929": (3_000_000, 15_000_000),
+    "claude-opus-4-5": (5_000_000, 25_000_000),
+    "claude-haiku-4-5-20251001": (800_000, 4_000_000),
+}
+
+
+async def seed(folder: StateFolder, plan: Plan) -> str:
+    """Makes what is missing and answers the demo key. Each step may be repeated, so that an interrupted first start is
+    taken up where it ended; afterwards what the operator changed or deleted stays so. Raises grpc.RpcError."""
+    async with (
+        grpc.aio.insecure_channel(plan.address("auth")) as auth_channel,
+        grpc.aio.insecure_channel(plan.address("router")) as router_channel,
+        grpc.aio.insecure_channel(plan.address("ledger")) as ledger_channel,
+    ):
+        auth: auth_pb2_grpc.AuthServiceAsyncStub = auth_pb2_grpc.AuthServiceStub(auth_channel)  # type: ignore[assignment]
+        router: router_pb2_grpc.RouterServiceAsyncStub = router_pb2_grpc.RouterServiceStub(router_channel)  # type: ignore[assignment]
+        ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(ledger_channel)  # type: ignore[assignment]
+        await _forget_another_database(folder, auth)
+        first = not folder.seeded.exists()
+        if first:
+            await _credit(auth, ledger)
+            await _prices(ledger)
+        await _account(router, plan, first)
+        key = await _key(folder, auth)
+        if first:
+            write_private(folder.seeded, b"")
+        return key
+
+
+def cache_rates(input_pico: int) -> tuple[int, int, int]:
+    """Pico-dollars for cache read, five-minute write and one-hour write: 0.1, 1.25 and 2 times the input's."""
+    return input_pico // 10, input_pico * 5 // 4, input_pico * 2
+
+
+async def _forget_another_database(folder: StateFolder, auth: auth_pb2_grpc.AuthServiceAsyncStub) -> None:
+    """Tenants are never deleted: without ours this is a database that was never seeded, and our key is not in it."""
+    tenants = await auth.ListTenants(auth_pb2.ListTenantsRequest(), timeout=_CALL_TIMEOUT_S)
+    if all(tenant.tenant_id != TENANT for tenant in tenants.tenants):
+        folder.seeded.unlink(missing_ok=True)
+        folder.demo_key.unlink(missing_ok=True)
+
+
+async def _credit(auth: auth_pb2_grpc.AuthServiceAsyncStub, ledger: ledger_pb2_grpc.LedgerServiceAsyncStub) -> None:
+    await auth.CreateTenant(auth_pb2.CreateTenantRequest(tenant_id=TENANT, name="Demo"), timeout=_CALL_TIMEOUT_S)
+    await ledger.TopUp(
+        ledger_pb2.TopUpRequest(
+            tenant_id=TENANT,
+            amount_nano=_CREDIT_NANO,
+            idempotency_key=_CREDIT_KEY,
+            reason="credit to try Tollhouse with",
+        ),
+        timeout=_CALL_TIMEOUT_S,
+    )
+
+
+async def _prices(ledger: ledger_pb2_grpc.LedgerServiceAsyncStub) -> None:
+    listed = await ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=_CALL_TIMEOUT_S)
+    priced = {price.model for price in listed.prices}
+    for model, (input_pico, output_pico) in _LIST_PRICES.items():
+        if model in priced:
+            continue
+        read, write_5m, write_1h = cache_rates(input_pico)
+        price = ledger_pb2.Price(
+            model=model,
+            input_pico=input_pico,
+            output_pico=output_pico,
+            cache_read_pico=read,
+            cache_write_5m_pico=write_5m,
+            cache_write_1h_pico=write_1h,
+        )
+        await ledger.SetPrice(ledger_pb2.SetPriceRequest(price=price), timeout=_CALL_TIMEOUT_S)
+
+
+async def _account(router: router_pb2_grpc.RouterServiceAsyncStub, plan: Plan, first: bool) -> None:
+    """The simulator listens on another port after each start: its account follows, and is else left as it is."""
+    url = f"http://{plan.address('simulator')}"
+    listed = await router.ListUpstreamAccounts(router_pb2.ListUpstreamAccountsRequest(), timeout=_CALL_TIMEOUT_S)
+    account = next((account for account in listed.accounts if account.name == ACCOUNT), None)
+    if account is None:
+        if not first:
+            return
+        account = router_pb2.UpstreamAccount(
+            name=ACCOUNT,
+            kind=router_pb2.UPSTREAM_KIND_SIMULATOR,
+            models={model: model for model in _LIST_PRICES},
+            priority=_PRIORITY,
+            enabled=True,
+        )
+    elif account.kind != router_pb2.UPSTREAM_KIND_SIMULATOR:
+        return
+    account.base_url = url
+    request = router_pb2.PutUpstreamAccountRequest(account=account, credential=plan.secrets.simulator)
+    await router.PutUpstreamAccount(request, timeout=_CALL_TIMEOUT_S)
+
+
+async def _key(folder: StateFolder, auth: auth_pb2_grpc.AuthServiceAsyncStub) -> str:
+    if not folder.demo_key.exists():
+        request = auth_pb2.CreateKeyRequest(tenant_id=TENANT, name="demo")
+        made = await auth.CreateKey(request, timeout=_CALL_TIMEOUT_S)
+        write_private(folder.demo_key, f"{made.secret}\n".encode())
+    return folder.demo_key.read_text(encoding="ascii").strip()

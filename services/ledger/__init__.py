@@ -1,0 +1,1 @@
+"""ledger: what was used, what it cost, what is left."""

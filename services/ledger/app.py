@@ -1,0 +1,66 @@
+"""The ledger process: wiring only."""
+
+import asyncio
+import contextlib
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from services.ledger.consumer import Consumer
+from services.ledger.grpc_api import LedgerApi, UsageApi
+from services.ledger.settings import LedgerSettings
+from services.ledger.store import PREPARE, Store
+from services.ledger.waiters import Waiters
+from services.shared import bus, database, lifecycle, rpc
+from services.shared.telemetry import logger
+from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc, usage_pb2, usage_pb2_grpc
+
+_log = logger("ledger")
+
+_EXPIRE_EVERY_S = 5
+_PARTITIONS_EVERY_S = 3600
+
+
+async def serve(settings: LedgerSettings) -> None:
+    """Runs the ledger until SIGTERM."""
+    pool, nc = await asyncio.gather(
+        database.connect(settings.database_url, service="ledger", size=settings.database_connections, prepare=PREPARE),
+        bus.connect(settings.nats_url, name="ledger"),
+    )
+    store, waiters = Store(pool), Waiters(settings.usage_waiters)
+    await store.ensure_partitions()
+    consumer = Consumer(nc, store, settings.fetch_messages, waiters.announce)
+    names = [
+        pb2.DESCRIPTOR.services_by_name[name].full_name
+        for pb2, name in ((ledger_pb2, "LedgerService"), (usage_pb2, "UsageService"))
+    ]
+    server = rpc.Server(f"{settings.host}:{settings.port}", names)
+    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(store, nc, settings), server.grpc)
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageApi(store, waiters, settings), server.grpc)
+    await server.start()
+    async with lifecycle.background(consumer.run(), _expire_grants(store), _keep_partitions(store)):
+        await lifecycle.stopped()
+        await server.stop(settings.drain_s)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(nc.drain(), 5)
+    await pool.close()
+
+
+async def _expire_grants(store: Store) -> None:
+    while True:
+        await asyncio.sleep(_EXPIRE_EVERY_S)
+        try:
+            lost = await store.expire_grants()
+            if lost:
+                _log.warning("grants_expired", count=lost)
+        except (psycopg.Error, PoolTimeout) as error:
+            _log.warning("grant_expiry_postponed", error=repr(error))
+
+
+async def _keep_partitions(store: Store) -> None:
+    while True:
+        await asyncio.sleep(_PARTITIONS_EVERY_S)
+        try:
+            await store.ensure_partitions()
+        except (psycopg.Error, PoolTimeout) as error:
+            _log.warning("partitions_postponed", error=repr(error))

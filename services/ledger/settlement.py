@@ -1,0 +1,132 @@
+"""Settlement: what a usage event means for the books. Pure.
+
+An event is checked, priced by the row that was fixed at its admission, and becomes one row of usage_records.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from services.shared import ids
+from services.shared.pricing import Rates, Tokens
+from tollhouse.v1 import events_pb2, types_pb2
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_TOKENS: Final = 1 << 40
+_MAX_INT: Final = (1 << 31) - 1
+
+
+class Poison(Exception):
+    """An event that can never be booked; its text says why."""
+
+
+class UsageRow(NamedTuple):
+    """One row of usage_records, in the order of its columns; money in nano-dollars."""
+
+    created_at: datetime
+    request_id: str
+    attempt: int
+    final: bool
+    tenant_id: str
+    key_id: str
+    model: str
+    upstream_model: str
+    upstream_account_id: str
+    upstream_request_id: str
+    status: int
+    http_status: int
+    stream: bool
+    estimated: bool
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_5m_tokens: int
+    cache_write_1h_tokens: int
+    cost_nano: int
+    price_version: int
+    grant_id: str
+    duration_ms: int
+    first_token_ms: int
+
+
+def instant(unix_ms: int) -> datetime:
+    """Unix milliseconds as an exact datetime."""
+    return EPOCH + timedelta(milliseconds=unix_ms)
+
+
+def unix_ms(at: datetime) -> int:
+    """A datetime as Unix milliseconds."""
+    return (at - EPOCH) // timedelta(milliseconds=1)
+
+
+def tokens_of(counts: types_pb2.TokenCounts) -> Tokens:
+    """Token counts as they cross the wire."""
+    return Tokens(counts.input, counts.output, counts.cache_read, counts.cache_write_5m, counts.cache_write_1h)
+
+
+def decode(data: bytes) -> list[events_pb2.UsageEvent]:
+    """The events of one JetStream message, each checked. Raises Poison."""
+    try:
+        batch = events_pb2.UsageEventBatch.FromString(data)
+    except Exception as error:
+        raise Poison("not a UsageEventBatch") from error
+    for event in batch.events:
+        for fault in _faults(event):
+            raise Poison(f"event {event.event_id!r}: {fault}")
+    return list(batch.events)
+
+
+def _faults(event: events_pb2.UsageEvent) -> Iterator[str]:
+    if not 1 <= event.attempt <= 1000:
+        yield "attempt is out of range"
+    if event.event_id != ids.event_id(event.request_id, event.attempt):
+        yield "event_id is not request_id:attempt"
+    if ids.created_ms(event.request_id) != event.created_ms:
+        yield "created_ms is not the instant in request_id"
+    if not event.tenant_id:
+        yield "no tenant_id"
+    if not event.price_version:
+        yield "no price_version"
+    if event.status not in events_pb2.UsageStatus.values() or not event.status:
+        yield "status is unknown"
+    counts = event.tokens
+    if max(counts.input, counts.output, counts.cache_read, counts.cache_write_5m, counts.cache_write_1h) > _MAX_TOKENS:
+        yield "a token count is out of range"
+    if event.http_status > 999:
+        yield "http_status is out of range"
+    if "\0" in event.model + event.upstream_model + event.upstream_request_id + event.tenant_id + event.key_id:
+        yield "a text holds a NUL character"
+
+
+def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow:
+    """The row that books `event`. Raises Poison when its price row does not exist."""
+    price = rates.get(event.price_version)
+    if price is None:
+        raise Poison(f"event {event.event_id!r}: there is no price version {event.price_version}")
+    tokens = tokens_of(event.tokens)
+    return UsageRow(
+        created_at=instant(event.created_ms),
+        request_id=event.request_id,
+        attempt=event.attempt,
+        final=event.final,
+        tenant_id=event.tenant_id,
+        key_id=event.key_id,
+        model=event.model,
+        upstream_model=event.upstream_model,
+        upstream_account_id=event.upstream_account_id,
+        upstream_request_id=event.upstream_request_id,
+        status=event.status,
+        http_status=event.http_status,
+        stream=event.stream,
+        estimated=event.estimated,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        cache_read_tokens=tokens.cache_read,
+        cache_write_5m_tokens=tokens.cache_write_5m,
+        cache_write_1h_tokens=tokens.cache_write_1h,
+        cost_nano=price.cost_nano(tokens),
+        price_version=event.price_version,
+        grant_id=event.grant_id,
+        duration_ms=min(event.duration_ms, _MAX_INT),
+        first_token_ms=min(event.first_token_ms, _MAX_INT),
+    )

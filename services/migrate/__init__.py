@@ -1,0 +1,81 @@
+"""`tollhouse migrate`: a schema and a role for each service, and that service's Alembic migrations.
+
+Runs as the database's owner; the services themselves connect as their own role and see only their own schema.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+SERVICES: Final = ("auth", "router", "ledger")
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_LOCK: Final = 0x70_6C_6C_68  # one migration at a time; the number is arbitrary, all releases must share it
+
+
+def role(service: str) -> str:
+    """The Postgres role of a service."""
+    return f"tollhouse_{service}"
+
+
+def migrate(database_url: str, passwords: Mapping[str, str]) -> None:
+    """Brings every service's schema to the newest revision; does nothing when it is there already.
+
+    Args:
+        database_url: libpq URL of the database, as a role that may create roles and schemas.
+        passwords: password of each service's role by service name; a service without one keeps what it has.
+    """
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        for service in SERVICES:
+            _ensure_role(connection, service, passwords.get(service))
+        behind = [service for service in SERVICES if _revision(connection, service) != _newest(service)]
+        for service in behind:
+            _upgrade(database_url, service)
+
+
+def _ensure_role(connection: psycopg.Connection, service: str, password: str | None) -> None:
+    name, schema = sql.Identifier(role(service)), sql.Identifier(service)
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role(service),)).fetchone() is None:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
+    if password is not None:
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(password)))
+    connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, schema))
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(schema, name))
+
+
+def _revision(connection: psycopg.Connection, service: str) -> str | None:
+    table = sql.Identifier(service, "alembic_version")
+    exists = connection.execute("SELECT to_regclass(%s)", (f"{service}.alembic_version",)).fetchone()
+    if exists is None or exists[0] is None:
+        return None
+    row = connection.execute(sql.SQL("SELECT version_num FROM {}").format(table)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _newest(service: str) -> str:
+    """The newest revision, which its file's name starts with: reading names is enough to see that nothing is to do."""
+    names = sorted(path.name for path in (_ROOT / service / "migrations").glob("[0-9]*.py"))
+    return names[-1].partition("_")[0]
+
+
+def _upgrade(database_url: str, service: str) -> None:
+    from alembic import command  # half a second of imports that a start with nothing to migrate does not need
+    from alembic.config import Config
+    from sqlalchemy import create_engine, text
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("version_locations", str(_ROOT / service / "migrations"))
+    config.set_main_option("path_separator", "os")
+    url = "postgresql+psycopg" + database_url[database_url.index("://") :]
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"SET ROLE {role(service)}"))
+        connection.execute(text(f"SET search_path = {service}"))
+        config.attributes.update(connection=connection, schema=service)
+        command.upgrade(config, "head")
+    engine.dispose()

@@ -1,0 +1,1 @@
+"""router: which upstream account takes an attempt."""

@@ -1,0 +1,19 @@
+"""Settings of the router service."""
+
+from dataclasses import dataclass
+
+from services.shared.settings import Secret, setting
+
+
+@dataclass(frozen=True)
+class RouterSettings:
+    """Read from TOLLHOUSE_ROUTER_*."""
+
+    database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_router")
+    nats_url: Secret = setting("URL of NATS, credentials included")
+    master_key: Secret = setting("base64 of the 32 bytes that upstream credentials are sealed under")
+    host: str = setting("address to listen on for gRPC", default="127.0.0.1")
+    port: int = setting("port to listen on for gRPC", default=7002, at_least=1, at_most=65535)
+    database_connections: int = setting("connections to Postgres, at most", default=4, at_least=1, at_most=100)
+    lease_ttl_s: float = setting("seconds after which a lease that was never given back ends", default=3700, at_least=1)
+    drain_s: float = setting("seconds that calls under way get when the service stops", default=5, at_least=0)

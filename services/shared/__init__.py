@@ -1,0 +1,1 @@
+"""What more than one service needs: a closed list of nouns, nothing called utils."""

@@ -1,0 +1,247 @@
+"""Micro-batched decisions over one long-lived bidirectional gRPC stream.
+
+The client side (`Decisions`) collects what requests ask while a batch is under way or in one turn of the event loop,
+and sends it as one message: alone a question goes out at once, under load a message carries many. At most one batch
+is in flight; its response, with the batch's sequence, opens the gate for the next one. Results that take longer come
+in later responses and hold back nobody (`answer_stream`, the server side).
+
+grpc.aio hangs every waiter when two writes on one stream overlap, even if the first one's answer was read already: so
+there is one writer a stream on either side, and a deadline on every waiter.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import grpc
+
+from services.shared import clock
+from services.shared.errors import Kind, Refusal
+from services.shared.telemetry import logger
+
+_log = logger("batching")
+
+_MAX_BATCH: Final = 256
+_MAX_WAITING: Final = 100_000
+_SWEEP_S: Final = 0.25
+_RECONNECT_S: Final = 0.05
+_RECONNECT_MAX_S: Final = 1.0
+
+
+class _Item(Protocol):
+    id: int
+
+
+class Decisions:
+    """The client side of one service's decision stream.
+
+    Args:
+        stream: the stub's DecideStream.
+        once: the stub's Decide, the fallback for what was under way when the stream broke.
+        request_type: the message of a batch.
+        result_fields: the response's repeated fields that hold results.
+        unavailable: the kind that waiters get when the service does not answer within `timeout_s`.
+    """
+
+    def __init__(
+        self,
+        stream: Callable[[], Any],
+        once: Callable[..., Awaitable[Any]],
+        request_type: Callable[..., Any],
+        result_fields: tuple[str, ...],
+        unavailable: Kind,
+        timeout_s: float,
+    ) -> None:
+        self._stream = stream
+        self._once = once
+        self._request_type = request_type
+        self._result_fields = result_fields
+        self._unavailable = unavailable
+        self._timeout_s = timeout_s
+        self._last_id = 0
+        self._sequence = 0
+        self._queue: deque[tuple[str, _Item]] = deque()
+        self._waiting: dict[int, tuple[str, _Item, asyncio.Future[Any] | None, float]] = {}
+        self._wake = asyncio.Event()
+        self._gate = asyncio.Event()
+        self._sent_at: float | None = None
+        self._call: Any = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins to converse; questions may be asked before the service is up."""
+        self._tasks = [asyncio.create_task(self._converse_for_good()), asyncio.create_task(self._sweep())]
+
+    async def close(self, flush_s: float = 5) -> None:
+        """Waits up to `flush_s` for what was told to arrive, then ends."""
+        deadline = clock.monotonic_s() + flush_s
+        while self._waiting and clock.monotonic_s() < deadline:
+            await asyncio.sleep(0.01)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def ask(self, field: str, item: Any) -> asyncio.Future[Any]:
+        """Puts `item` into the next batch; the future gives its result, or raises Refusal."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= _MAX_WAITING:
+            future.set_exception(Refusal(self._unavailable, self._unavailable.meaning))
+            return future
+        self._put(field, item, future)
+        return future
+
+    def tell(self, field: str, item: Any) -> None:
+        """Puts `item` into the next batch and waits for no result; it is repeated until it arrived."""
+        self._put(field, item, None)
+
+    def _put(self, field: str, item: _Item, future: asyncio.Future[Any] | None) -> None:
+        self._last_id = id_ = self._last_id + 1
+        item.id = id_
+        self._waiting[id_] = (field, item, future, clock.monotonic_s() + self._timeout_s)
+        self._queue.append((field, item))
+        self._wake.set()
+
+    async def _converse_for_good(self) -> None:
+        pause_s = _RECONNECT_S
+        while True:
+            began_s, sequence = clock.monotonic_s(), self._sequence
+            try:
+                await self._converse()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+                if pause_s == _RECONNECT_S:  # said once an outage
+                    _log.warning("decision_stream_broke", kind=self._unavailable.label, error=_brief(error))
+            worked = self._sequence > sequence and clock.monotonic_s() - began_s > 1
+            pause_s = _RECONNECT_S if worked else min(pause_s * 2, _RECONNECT_MAX_S)
+            if not await self._retry_once():
+                await asyncio.sleep(pause_s)
+
+    async def _converse(self) -> None:
+        """One stream's life: writes batches until the stream breaks."""
+        self._call = call = self._stream()
+        self._gate.set()
+        self._sent_at = None
+        reader = asyncio.create_task(self._read(call))
+        try:
+            while not reader.done():
+                await self._gate.wait()
+                await self._wake.wait()
+                if reader.done():
+                    break
+                request = self._take()
+                if request is not None:
+                    self._gate.clear()
+                    self._sent_at = clock.monotonic_s()
+                    await call.write(request)
+            await reader
+        finally:
+            self._sent_at = None
+            reader.cancel()
+            call.cancel()
+
+    async def _read(self, call: Any) -> None:
+        try:
+            while (response := await call.read()) is not grpc.aio.EOF:
+                self._resolve(response)
+                if response.sequence == self._sequence:
+                    self._sent_at = None
+                    self._gate.set()
+        finally:
+            self._gate.set()  # let the writer see that the stream is over
+            self._wake.set()
+
+    def _take(self) -> Any:
+        """The next batch, or None when nobody waits."""
+        queue, waiting = self._queue, self._waiting
+        fields: dict[str, list[_Item]] = {}
+        count = 0
+        while queue and count < _MAX_BATCH:
+            field, item = queue.popleft()
+            if item.id in waiting:
+                fields.setdefault(field, []).append(item)
+                count += 1
+        if not queue:
+            self._wake.clear()
+        if not fields:
+            return None
+        self._sequence += 1
+        return self._request_type(sequence=self._sequence, **fields)
+
+    def _resolve(self, response: Any) -> None:
+        waiting = self._waiting
+        for field in self._result_fields:
+            for result in getattr(response, field):
+                entry = waiting.pop(result.id, None)
+                if entry is not None and entry[2] is not None and not entry[2].done():
+                    entry[2].set_result(result)
+
+    async def _retry_once(self) -> bool:
+        """Asks all that is unanswered once more, through the unary call. False when the service is not there."""
+        self._queue.clear()
+        entries = list(self._waiting.values())
+        if not entries:
+            return False
+        fields: dict[str, list[_Item]] = {}
+        for field, item, _, _ in entries[:_MAX_BATCH]:
+            fields.setdefault(field, []).append(item)
+        try:
+            self._resolve(await self._once(self._request_type(sequence=0, **fields), timeout=self._timeout_s))
+            return True
+        except grpc.aio.AioRpcError:
+            return False
+        finally:
+            self._queue.extend((field, item) for field, item, _, _ in self._waiting.values())
+            if self._queue:
+                self._wake.set()
+
+    async def _sweep(self) -> None:
+        """Ends waits that are over, and a stream whose service stopped answering."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = clock.monotonic_s()
+            if self._sent_at is not None and now - self._sent_at > self._timeout_s and self._call is not None:
+                self._sent_at = None
+                self._call.cancel()
+            for id_, (_, _, future, deadline) in list(self._waiting.items()):
+                if deadline > now:
+                    break  # all wait equally long, so the oldest stand first
+                if future is None:
+                    continue
+                del self._waiting[id_]
+                if not future.done():
+                    future.set_exception(Refusal(self._unavailable, self._unavailable.meaning))
+
+
+async def answer_stream(
+    requests: AsyncIterator[Any],
+    context: Any,
+    decide: Callable[[Any], tuple[Any, list[Awaitable[Any]]]],
+) -> None:
+    """The server side: answers each batch at once with what `decide` knows, and sends what comes later when it comes.
+
+    `decide` gives the response and awaitables of further responses.
+    """
+    writing = asyncio.Lock()
+    later: set[asyncio.Task[None]] = set()
+
+    async def send_later(result: Awaitable[Any]) -> None:
+        response = await result
+        async with writing:
+            await context.write(response)
+
+    try:
+        async for request in requests:
+            response, slow = decide(request)
+            async with writing:
+                await context.write(response)
+            for awaitable in slow:
+                task = asyncio.create_task(send_later(awaitable))
+                later.add(task)
+                task.add_done_callback(later.discard)
+    finally:
+        for task in later:
+            task.cancel()
+
+
+def _brief(error: BaseException) -> str:
+    return f"{error.code().name}: {error.details()}" if isinstance(error, grpc.aio.AioRpcError) else repr(error)

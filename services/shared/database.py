@@ -1,0 +1,31 @@
+"""Postgres: one pool a process, as the service's own role."""
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from services.shared.settings import Secret
+
+Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
+
+
+async def connect(url: Secret, *, service: str, size: int, prepare: str = "", wait_s: float = 30) -> Pool:
+    """Opens a pool and waits until Postgres answers. Connections are checked before they are lent, so that a restart
+    of Postgres costs no request an error. `prepare` is SQL that every new connection runs first."""
+
+    async def configure(connection: AsyncConnection[TupleRow]) -> None:
+        if prepare:
+            await connection.execute(prepare.encode())
+
+    pool: Pool = AsyncConnectionPool(
+        url.reveal(),
+        min_size=1,
+        max_size=size,
+        open=False,
+        configure=configure,
+        timeout=5,
+        check=AsyncConnectionPool.check_connection,
+        kwargs={"application_name": f"tollhouse-{service}", "autocommit": True, "connect_timeout": 5},
+    )
+    await pool.open(wait=True, timeout=wait_s)
+    return pool

@@ -1,0 +1,35 @@
+"""How a service process ends: SIGTERM or SIGINT asks it to stop, and a task that dies takes the process with it."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+
+async def stopped() -> None:
+    """Waits for SIGTERM or SIGINT."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
+
+
+@contextlib.asynccontextmanager
+async def background(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs loops beside the body and cancels them after it. A loop that raises cancels the body: the process ends with
+    a traceback and is started anew, instead of living on without one of its parts."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+async def stopped_or_done(work: asyncio.Future[Any]) -> None:
+    """Waits for SIGTERM or SIGINT, or until `work` ends by itself, which raises what it raised."""
+    stop = asyncio.create_task(stopped())
+    await asyncio.wait([stop, work], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if work.done():
+        work.result()

@@ -1,0 +1,52 @@
+"""Money: integers only. Balances and costs are nano-dollars, rates are pico-dollars a token.
+
+One rounding, half up, here and nowhere else.
+"""
+
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+NANO_PER_DOLLAR: Final = 1_000_000_000
+NANO_PER_MICRO: Final = 1_000
+PICO_PER_NANO: Final = 1_000
+PICO_A_TOKEN_PER_DOLLAR_A_MILLION: Final = 1_000_000
+"""A price of $1 for a million tokens is this many pico-dollars a token."""
+
+
+def nano_from_pico(pico: int) -> int:
+    """Pico-dollars to nano-dollars, half up. The only rounding that a charge sees."""
+    return (pico + PICO_PER_NANO // 2) // PICO_PER_NANO
+
+
+def micro_from_nano(nano: int) -> int:
+    """Nano-dollars to the micro-dollars that the public API shows, half up. For display: books stay in nano-dollars."""
+    return (nano + NANO_PER_MICRO // 2) // NANO_PER_MICRO
+
+
+def dollars(nano: int) -> str:
+    """Nano-dollars as people write them: "$9.999", at least two decimals, never rounded."""
+    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
+    whole, part = divmod(nano, NANO_PER_DOLLAR)
+    decimals = f"{part:09d}".rstrip("0").ljust(2, "0")
+    return f"{sign}${whole}.{decimals}"
+
+
+def nano_from_dollars(text: str) -> int:
+    """What a person typed, such as "10" or "$0.25", as nano-dollars. Raises ValueError."""
+    return _exact(text, NANO_PER_DOLLAR)
+
+
+def pico_from_dollars_a_million(text: str) -> int:
+    """A price for a million tokens, such as "3" or "0.80", as pico-dollars a token. Raises ValueError."""
+    return _exact(text, PICO_A_TOKEN_PER_DOLLAR_A_MILLION)
+
+
+def _exact(text: str, scale: int) -> int:
+    try:
+        value = Decimal(text.strip().removeprefix("$")) * scale
+        whole = int(value)
+    except (InvalidOperation, OverflowError, ValueError):
+        raise ValueError(f"{text!r} is not an amount in dollars") from None
+    if whole != value:
+        raise ValueError(f"{text!r} has more decimals than are kept")
+    return whole
