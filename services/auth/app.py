@@ -36,6 +36,7 @@ async def serve(settings: AuthSettings) -> None:
     api = AuthApi(Store(pool), grants, nc, settings.key_pepper.reveal().encode())
     auth_pb2_grpc.add_AuthServiceServicer_to_server(api, server.grpc)
     await server.start()
+    lifecycle.settle_memory()
     async with lifecycle.background(prices.keep(), grants.keep()):
         await lifecycle.stopped()
         await server.stop(settings.drain_s)

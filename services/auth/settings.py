@@ -29,4 +29,4 @@ class AuthSettings:
     hold_ttl_s: float = setting(
         "seconds after which a hold that was never settled is released", default=3700, at_least=1
     )
-    drain_s: float = setting("seconds that calls under way get when the service stops", default=5, at_least=0)
+    drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)

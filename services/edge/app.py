@@ -26,6 +26,7 @@ from services.edge.upstream import AiohttpTransport
 from services.edge.usage import UsageLookup
 from services.shared import bus, ids, lifecycle
 from services.shared.errors import Kind, Refusal
+from services.shared.telemetry import RecordLog
 
 _KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them first
 _BACKLOG = 4096
@@ -41,11 +42,13 @@ async def serve(settings: EdgeSettings) -> None:
     outbox = Outbox(nc, settings.edge_id, settings.outbox_events)
     principals = Principals(clients.auth_decisions, settings)
     await principals.listen(nc)
-    relay = Relay(settings, principals, clients.auth_decisions, clients.router_decisions, transport, outbox)
+    requests = RecordLog("request_ended", service="edge")
+    relay = Relay(settings, principals, clients.auth_decisions, clients.router_decisions, transport, outbox, requests)
     catalog = Catalog(clients, principals, settings.decision_timeout_s)
     app = Dispatch(relay, _routes(catalog, UsageLookup(clients, principals, settings)))
     server = _server(app, drain_s=settings.drain_s)
     ops = _server(_ops_routes(lambda: server.started and not server.should_exit and not outbox.full), drain_s=0)
+    lifecycle.settle_memory()
     async with lifecycle.background(outbox.run()):
         serving = asyncio.gather(
             server.serve([_listen(settings.host, settings.port, shared=True)]),
@@ -57,6 +60,7 @@ async def serve(settings: EdgeSettings) -> None:
             await asyncio.sleep(0.05)
         ops.should_exit = True
         await serving
+        requests.flush()
         await outbox.flush(_FLUSH_S)
     await clients.close()
     await transport.close()
@@ -85,7 +89,7 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
     async def unused(request: Request) -> Response:
         raise AssertionError("Dispatch takes POST; Route answers other methods with 405")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", _answered(home)),
             Route(anthropic.MESSAGES_PATH, unused, methods=["POST"]),
@@ -95,6 +99,8 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
         ],
         exception_handlers={HTTPException: _http_refusal, Exception: _internal},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _answered(endpoint: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:

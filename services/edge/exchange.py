@@ -78,9 +78,17 @@ class Exchange:
     body: bytes
     query: bytes
     onward: Headers
+    body_bytes: int = 0
     grant_id: str = ""
     price_version: int = 0
     attempts: list[Attempt] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.body_bytes = len(self.body)
+
+    def forget_body(self) -> None:
+        """No further attempt will be made: a stream may last for minutes, and need not keep its request that long."""
+        self.body = b""
 
     def next_attempt(self) -> Attempt:
         """Begins another attempt."""

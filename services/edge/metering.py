@@ -133,10 +133,10 @@ class StreamMeter:
             self._counts.revise(event.usage)
             self._complete = True
 
-    def result(self, body: bytes) -> tuple[Tokens, bool]:
+    def result(self, body_bytes: int) -> tuple[Tokens, bool]:
         """Tokens to charge, and whether some are estimated because the stream ended before the upstream said them.
 
-        `body` is the request's: its size stands in for input that the upstream never said.
+        `body_bytes` is the request's size: it stands in for input that the upstream never said.
         """
         if self._complete:
             return self._counts.tokens(), False
@@ -146,21 +146,21 @@ class StreamMeter:
             return self._counts.tokens(output_at_least=produced), True
         if not self._begin or (not self._deltas and self._begin.startswith(b"event: error")):
             return Tokens(), False  # refused in the form of a stream
-        return Tokens(input=_guess(body), output=produced), True
+        return Tokens(input=_guess(body_bytes), output=produced), True
 
 
-def of_answer(answer: bytes, body: bytes) -> tuple[Tokens, bool]:
+def of_answer(answer: bytes, body_bytes: int) -> tuple[Tokens, bool]:
     """Tokens of a plain answer, and whether they are estimated because it does not say them."""
     try:
         usage = _decode_message(answer).usage
     except msgspec.DecodeError:
         usage = None
     if usage is None:
-        return Tokens(input=_guess(body), output=len(answer) // _TEXT_BYTES_PER_TOKEN), True
+        return Tokens(input=_guess(body_bytes), output=len(answer) // _TEXT_BYTES_PER_TOKEN), True
     counts = Counts()
     counts.revise(usage)
     return counts.tokens(), False
 
 
-def _guess(body: bytes) -> int:
-    return len(body) // (2 * BYTES_PER_TOKEN) + 1
+def _guess(body_bytes: int) -> int:
+    return body_bytes // (2 * BYTES_PER_TOKEN) + 1

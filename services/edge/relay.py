@@ -21,7 +21,7 @@ from services.edge.upstream import Answer, Failure, Transport, UpstreamFailed
 from services.shared import clock, ids
 from services.shared.batching import Decisions
 from services.shared.errors import Kind, Refusal, from_detail
-from services.shared.telemetry import logger
+from services.shared.telemetry import RecordLog, logger
 from tollhouse.v1 import auth_pb2, router_pb2
 
 Scope = dict[str, Any]
@@ -51,6 +51,7 @@ class Relay:
         router: Decisions,
         transport: Transport,
         outbox: Outbox,
+        requests: RecordLog,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -58,6 +59,7 @@ class Relay:
         self._router = router
         self._transport = transport
         self._outbox = outbox
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         created_ms, began_s = clock.now_ms(), clock.monotonic_s()
@@ -90,7 +92,7 @@ class Relay:
             watch.end()
             if exchange is not None:
                 self._settle(exchange, reply)
-            _log_end(exchange, reply, began_s)
+            self._record(exchange, reply, began_s)
 
     # ---- read ----
 
@@ -137,7 +139,11 @@ class Relay:
         )
         admitting: asyncio.Future[auth_pb2.AdmitResult] = self._auth.ask("admit", item)
         picking = self._pick(exchange)
-        admitted = await admitting
+        try:
+            admitted = await admitting
+        except BaseException:
+            picking.cancel()
+            raise
         if admitted.HasField("error"):
             picked = await picking  # a model that nobody serves has no price either: the caller is told the former
             unknown = picked.HasField("error") and picked.error.kind == Kind.MODEL_UNKNOWN.label
@@ -203,7 +209,7 @@ class Relay:
         except UpstreamFailed as failed:
             return _failed(attempt, failed)
         if answer.status < 300:
-            attempt.answered(*metering.of_answer(body, exchange.body))
+            attempt.answered(*metering.of_answer(body, exchange.body_bytes))
         else:
             attempt.client_fault()
         await reply.whole(answer.status, _passed_back(answer), body)
@@ -217,18 +223,19 @@ class Relay:
         except UpstreamFailed as failed:
             return _failed(attempt, failed)
         try:
+            exchange.forget_body()
             await reply.start(answer.status, _passed_back(answer))
             while chunk:
                 meter.feed(chunk)
                 await reply.piece(chunk)
                 chunk = await answer.chunk()
-            attempt.answered(*meter.result(exchange.body))
+            attempt.answered(*meter.result(exchange.body_bytes))
             await reply.end()
         except UpstreamFailed as failed:
             attempt.interrupted()
             await reply.break_off(Refusal(Kind.UPSTREAM_FAILED, f"the upstream {failed.failure.value}"))
         finally:
-            attempt.tokens, attempt.estimated = meter.result(exchange.body)
+            attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
         return None
 
     # ---- settle ----
@@ -247,6 +254,17 @@ class Relay:
             events = exchange.usage_events(reply.first_byte_s)
             if events:
                 self._outbox.add(events)
+
+    def _record(self, exchange: Exchange | None, reply: Reply, began_s: float) -> None:
+        self._requests.add(
+            request_id=reply.request_id,
+            tenant_id=exchange.principal.tenant_id if exchange else None,
+            model=exchange.request.model if exchange else None,
+            status=reply.status,
+            error=reply.error,
+            attempts=len(exchange.attempts) if exchange else 0,
+            duration_ms=round((clock.monotonic_s() - began_s) * 1000),
+        )
 
 
 class _ClientWatch:
@@ -316,16 +334,3 @@ def _header(answer: Answer, wanted: bytes) -> str:
         if name.lower() == wanted:
             return value.decode("latin-1")[:200]
     return ""
-
-
-def _log_end(exchange: Exchange | None, reply: Reply, began_s: float) -> None:
-    _log.info(
-        "request_ended",
-        request_id=reply.request_id,
-        tenant_id=exchange.principal.tenant_id if exchange else None,
-        model=exchange.request.model if exchange else None,
-        status=reply.status,
-        error=reply.error,
-        attempts=len(exchange.attempts) if exchange else 0,
-        duration_ms=round((clock.monotonic_s() - began_s) * 1000),
-    )

@@ -14,8 +14,8 @@ _TIMEOUT_S: Final = 2.0
 
 
 async def healthy(url: str) -> bool:
-    """Whether what listens at `url` is ready to work: postgresql, nats (JetStream), grpc (health service) or http (200)."""
-    check = {"postgresql": _postgres, "nats": _nats, "grpc": _grpc, "http": _http}[urlsplit(url).scheme]
+    """Whether what listens there is ready: postgresql, nats or tls (JetStream), grpc (its health service) or http (200)."""
+    check = {"postgresql": _postgres, "nats": _nats, "tls": _nats, "grpc": _grpc, "http": _http}[urlsplit(url).scheme]
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             return await check(url)
@@ -50,7 +50,8 @@ async def _nats(url: str) -> bool:
 
 async def _grpc(url: str) -> bool:
     async with grpc.aio.insecure_channel(urlsplit(url).netloc) as channel:
-        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+        check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
+        answer = await check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 

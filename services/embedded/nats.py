@@ -34,7 +34,7 @@ def program(folder: StateFolder, port: int, password: str) -> Program:
         name="nats",
         part="nats",
         argv=(str(_binary()), "-c", str(folder.nats_config)),
-        environment={"PATH": os.environ.get("PATH", os.defpath)},
+        environment={"PATH": os.defpath},
         address=f"127.0.0.1:{port}",
         health_url=url,
         probe_url=client_url(port, password),

@@ -103,7 +103,7 @@ def _binary(name: str) -> Path:
 
 def _environment() -> Mapping[str, str]:
     """Nothing of the operator's locale and PG* variables: the cluster is the same on every machine."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    return {"PATH": os.defpath, "LC_ALL": "C"}
 
 
 def _identities() -> list[Identity]:

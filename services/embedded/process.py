@@ -119,12 +119,16 @@ class Child:
             if clock.monotonic_s() > deadline_s:
                 _log.warning("process_killed", process=self.program.name, waited_s=self.program.stop_within_s)
                 self.kill()
+                deadline_s += self.program.stop_within_s
             await asyncio.wait({self._keeper}, timeout=0.05)
 
     def kill(self) -> None:
         """Ends it at once and for good."""
         self._stopping.set()
-        self._send(signal.SIGKILL)
+        if self._process:
+            self._send(signal.SIGKILL)
+        elif self._keeper:
+            self._keeper.cancel()
 
     def _send(self, number: signal.Signals) -> None:
         if self._process:
@@ -209,7 +213,8 @@ def tail(path: Path, since: int = 0) -> str:
     """The last lines of a log, for people; only what was written after its first `since` bytes."""
     try:
         with path.open("rb") as file:
-            file.seek(max(since, path.stat().st_size - _TAIL_BYTES))
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(since if since <= size else 0, size - _TAIL_BYTES, 0))
             lines = file.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
     except OSError:
         lines = []

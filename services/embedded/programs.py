@@ -13,7 +13,9 @@ from services.embedded.state import Secrets
 from services.migrate import role
 from services.shared.settings import PREFIX, variable
 
-EDGE_DRAIN_S: Final = 30
+_EDGE_DRAIN_S: Final = 30.0
+_EDGE_FLUSH_S: Final = 16.0
+"""After its drain an edge publishes what usage is left; ending it before that would lose records (invariant I1)."""
 _LOOPBACK: Final = "127.0.0.1"
 _ROOT: Final = str(Path(services.__file__).resolve().parent.parent)
 
@@ -131,13 +133,18 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "key_pepper": plan.secrets.key_pepper,
         "edge_id": f"edge-{number}",
     }
-    drain = {variable("edge", "drain_s"): str(EDGE_DRAIN_S)}  # unless the operator says otherwise
+    drain_name = variable("edge", "drain_s")
+    environment = {drain_name: str(_EDGE_DRAIN_S), **environment}
+    try:
+        drain_s = float(environment[drain_name])
+    except ValueError:
+        drain_s = _EDGE_DRAIN_S  # the edge itself says what is wrong with it
     return Program(
         name=f"edge-{number}",
         part="edge",
         argv=service_command("edge"),
-        environment=child_environment("edge", settings, drain | dict(environment)),
+        environment=child_environment("edge", settings, environment),
         address=base_url(plan.host, plan.ports.public),
         health_url=f"http://{_LOOPBACK}:{plan.ports.ops[number]}/readyz",
-        stop_within_s=EDGE_DRAIN_S + 2,
+        stop_within_s=drain_s + _EDGE_FLUSH_S,
     )

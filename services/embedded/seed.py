@@ -1,6 +1,8 @@
 """What a first start puts there to try Tollhouse with, through gRPC like everybody else: a tenant with credit, a key,
 the simulator as upstream account, and a price book."""
 
+from __future__ import annotations  # the asynchronous stubs exist for type checkers only
+
 from typing import Final
 
 import grpc
@@ -37,9 +39,9 @@ async def seed(folder: StateFolder, plan: Plan) -> str:
         grpc.aio.insecure_channel(plan.address("router")) as router_channel,
         grpc.aio.insecure_channel(plan.address("ledger")) as ledger_channel,
     ):
-        auth: auth_pb2_grpc.AuthServiceAsyncStub = auth_pb2_grpc.AuthServiceStub(auth_channel)  # type: ignore[assignment]
-        router: router_pb2_grpc.RouterServiceAsyncStub = router_pb2_grpc.RouterServiceStub(router_channel)  # type: ignore[assignment]
-        ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(ledger_channel)  # type: ignore[assignment]
+        auth = auth_pb2_grpc.AuthServiceStub(auth_channel)
+        router = router_pb2_grpc.RouterServiceStub(router_channel)
+        ledger = ledger_pb2_grpc.LedgerServiceStub(ledger_channel)
         await _forget_another_database(folder, auth)
         first = not folder.seeded.exists()
         if first:

@@ -15,6 +15,7 @@ from services.embedded.programs import Plan
 from services.embedded.state import ProcessState, RunState, StateFolder
 from services.migrate import SERVICES, migrate
 from services.shared import clock
+from services.shared.telemetry import logger
 
 START_DEADLINE_S: Final = 60.0
 PARTS: Final = ("edge", "auth", "router", "ledger", "nats", "postgres", "simulator")
@@ -23,6 +24,8 @@ _OLDEST_POSTGRES: Final = 15
 _POLL_S: Final = 0.1
 # What asks stops before what answers: edges drain into all others, auth gives its grants back to the ledger.
 _STOP_ORDER: Final = (("edge",), ("auth", "router"), ("ledger", "simulator"), ("nats",), ("postgres",))
+
+_log = logger("stack")
 
 
 class Stack:
@@ -106,7 +109,10 @@ class Stack:
         return child
 
     def _publish(self) -> None:
-        self.state().write(self._folder)
+        try:
+            self.state().write(self._folder)
+        except OSError as error:  # a full disk must not end the supervision
+            _log.error("run_state_not_written", error=str(error))
 
     async def _start_database(self, deadline_s: float) -> None:
         """Brings up Postgres, unless the operator has one, and the schemas of the services in it."""

@@ -24,8 +24,8 @@ class Held(Exception):
         self.pid = pid
 
 
-class NotRunning(Exception):
-    """Nothing runs on this state folder."""
+class NotRunning(FileNotFoundError):
+    """Nothing runs on this state folder: there is no run.json that is true."""
 
 
 class StateFolder:
@@ -54,7 +54,7 @@ class StateFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the folder for this process: the kernel lets go of it with the process, however that ends. Raises Held."""
+        """Holds the folder for this process; the kernel lets go of it when the process ends. Raises Held."""
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._take(descriptor)

@@ -21,6 +21,7 @@ from services.shared import clock, settings, telemetry
 
 _DOWN_WITHIN_S: Final = 40.0
 _DOWN_POLL_S: Final = 0.05
+_HARD_EXIT_S: Final = 2.0
 _EDGES_MOST: Final = 64
 
 
@@ -84,11 +85,13 @@ async def _up(options: UpOptions, folder: StateFolder) -> int:
     def stop() -> None:
         if asked.is_set():  # asked a second time: somebody is in a hurry
             stack.kill()
+            loop.call_later(_HARD_EXIT_S, os._exit, 1)  # even if a thread hangs, say in a migration; no child survives
         asked.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
+    # Handed on, not read: each service reads its own variables.
     starting = asyncio.create_task(stack.start(os.environ))
     waiting = asyncio.create_task(asked.wait())
     try:
@@ -118,7 +121,7 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
     database_url, nats_url = settings.plain("TOLLHOUSE_DATABASE_URL"), settings.plain("TOLLHOUSE_NATS_URL")
     if database_url and not database_url.startswith(("postgresql://", "postgres://")):
         raise StartFailed("TOLLHOUSE_DATABASE_URL must be a URL: postgresql://user:password@host:port/database")
-    if nats_url and not nats_url.startswith("nats://"):
+    if nats_url and not nats_url.startswith(("nats://", "tls://")):
         raise StartFailed("TOLLHOUSE_NATS_URL must be a URL: nats://user:password@host:port")
     plan = Plan(
         host=options.host,
@@ -138,7 +141,7 @@ def _detach(options: UpOptions, folder: StateFolder) -> int:
     rotate(log)
     arguments = ("--state-dir", str(folder.path), "--host", options.host, "--port", str(options.port))
     argv = (*service_command("up"), *arguments, "--edges", str(options.edges), "--json")
-    with log.open("ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as errors:
+    with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as errors:
         said_from = errors.tell()
         process = subprocess.Popen(
             argv,

@@ -6,7 +6,7 @@ import contextlib
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from services.ledger.consumer import Consumer
+from services.ledger.consumer import Consumer, ensure_streams
 from services.ledger.grpc_api import LedgerApi, UsageApi
 from services.ledger.settings import LedgerSettings
 from services.ledger.store import PREPARE, Store
@@ -28,7 +28,7 @@ async def serve(settings: LedgerSettings) -> None:
         bus.connect(settings.nats_url, name="ledger"),
     )
     store, waiters = Store(pool), Waiters(settings.usage_waiters)
-    await store.ensure_partitions()
+    await asyncio.gather(store.ensure_partitions(), ensure_streams(nc.jetstream()))
     consumer = Consumer(nc, store, settings.fetch_messages, waiters.announce)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
@@ -38,6 +38,7 @@ async def serve(settings: LedgerSettings) -> None:
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(store, nc, settings), server.grpc)
     usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageApi(store, waiters, settings), server.grpc)
     await server.start()
+    lifecycle.settle_memory()
     async with lifecycle.background(consumer.run(), _expire_grants(store), _keep_partitions(store)):
         await lifecycle.stopped()
         await server.stop(settings.drain_s)

@@ -22,4 +22,4 @@ class LedgerSettings:
         "milliseconds that GetUsage waits for a fresh id, at most", default=10_000, at_least=0
     )
     usage_waiters: int = setting("GetUsage calls that may wait at once", default=10_000, at_least=0)
-    drain_s: float = setting("seconds that calls under way get when the service stops", default=5, at_least=0)
+    drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)

@@ -40,6 +40,7 @@ async def serve(settings: RouterSettings) -> None:
     )
     router_pb2_grpc.add_RouterServiceServicer_to_server(RouterApi(store, catalog, leases, sealer, nc), server.grpc)
     await server.start()
+    lifecycle.settle_memory()
     async with lifecycle.background(catalog.keep(), _expire_leases(leases)):
         await lifecycle.stopped()
         await server.stop(settings.drain_s)

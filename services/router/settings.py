@@ -16,4 +16,4 @@ class RouterSettings:
     port: int = setting("port to listen on for gRPC", default=7002, at_least=1, at_most=65535)
     database_connections: int = setting("connections to Postgres, at most", default=4, at_least=1, at_most=100)
     lease_ttl_s: float = setting("seconds after which a lease that was never given back ends", default=3700, at_least=1)
-    drain_s: float = setting("seconds that calls under way get when the service stops", default=5, at_least=0)
+    drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)

@@ -24,6 +24,7 @@ _log = logger("batching")
 
 _MAX_BATCH: Final = 256
 _MAX_WAITING: Final = 100_000
+_TELL_WITHIN_S: Final = 0.01
 _SWEEP_S: Final = 0.25
 _RECONNECT_S: Final = 0.05
 _RECONNECT_MAX_S: Final = 1.0
@@ -67,6 +68,8 @@ class Decisions:
         self._gate = asyncio.Event()
         self._sent_at: float | None = None
         self._call: Any = None
+        self._closing = False
+        self._telling: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -78,6 +81,7 @@ class Decisions:
         deadline = clock.monotonic_s() + flush_s
         while self._waiting and clock.monotonic_s() < deadline:
             await asyncio.sleep(0.01)
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -89,18 +93,21 @@ class Decisions:
             future.set_exception(Refusal(self._unavailable, self._unavailable.meaning))
             return future
         self._put(field, item, future)
+        self._wake.set()
         return future
 
     def tell(self, field: str, item: Any) -> None:
-        """Puts `item` into the next batch and waits for no result; it is repeated until it arrived."""
+        """Sends `item` along with the next question, within `_TELL_WITHIN_S`, and waits for no result; it is repeated
+        until it arrived."""
         self._put(field, item, None)
+        if self._telling is None and not self._wake.is_set():
+            self._telling = asyncio.get_running_loop().call_later(_TELL_WITHIN_S, self._wake.set)
 
     def _put(self, field: str, item: _Item, future: asyncio.Future[Any] | None) -> None:
         self._last_id = id_ = self._last_id + 1
         item.id = id_
         self._waiting[id_] = (field, item, future, clock.monotonic_s() + self._timeout_s)
         self._queue.append((field, item))
-        self._wake.set()
 
     async def _converse_for_good(self) -> None:
         pause_s = _RECONNECT_S
@@ -108,6 +115,9 @@ class Decisions:
             began_s, sequence = clock.monotonic_s(), self._sequence
             try:
                 await self._converse()
+            except asyncio.CancelledError:
+                if self._closing:
+                    raise  # else it was the stream that was cancelled, by `_sweep`
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
                 if pause_s == _RECONNECT_S:  # said once an outage
                     _log.warning("decision_stream_broke", kind=self._unavailable.label, error=_brief(error))
@@ -162,6 +172,9 @@ class Decisions:
                 count += 1
         if not queue:
             self._wake.clear()
+            if self._telling is not None:
+                self._telling.cancel()
+                self._telling = None
         if not fields:
             return None
         self._sequence += 1

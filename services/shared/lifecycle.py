@@ -2,9 +2,19 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
+
+
+def settle_memory() -> None:
+    """Call when everything is set up: what lives as long as the process is never looked at by the garbage collector
+    again, and it looks less often. Worth a twentieth of the CPU of a busy edge; what is left for it to find is little,
+    for reference counts free nearly everything."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def stopped() -> None:

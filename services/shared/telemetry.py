@@ -1,11 +1,16 @@
 """Logs: one JSON object a line on standard error, with a constant event name and fields; never bodies or secrets."""
 
+import asyncio
 import logging
 import sys
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
+
+from services.shared import clock
+
+_FLUSH_S: Final = 0.1
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -41,6 +46,32 @@ def configure(service: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class RecordLog:
+    """Records of one kind, written many at a time: a record costs about a microsecond and reaches the log within
+    `_FLUSH_S`. For what happens thousands of times a second; everything else goes through `logger`."""
+
+    def __init__(self, event: str, service: str) -> None:
+        self._head = {"event": event, "level": "info", "service": service}
+        self._lines: list[bytes] = []
+        self._flushing: asyncio.TimerHandle | None = None
+
+    def add(self, **fields: object) -> None:
+        """Logs one record; the time is now."""
+        self._lines.append(_encode({"timestamp": clock.now_iso(), **self._head, **fields}))
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(_FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Writes what is there."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        lines, self._lines = self._lines, []
+        if lines:
+            sys.stderr.buffer.write(b"\n".join(lines) + b"\n")
+            sys.stderr.buffer.flush()
 
 
 def logger(name: str) -> Any:

@@ -1,0 +1,223 @@
+"""A running Tollhouse for tests: the real command, the real processes, seen from outside only."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+
+from tollhouse.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = str(Path(sys.executable).parent / "tollhouse")
+MODEL = "claude-sonnet-4-6"
+SONNET_NANO = {"input": 3000, "output": 15000, "cache_read": 300, "cache_write_5m": 3750, "cache_write_1h": 6000}
+"""What the demo price book asks for one token of each class."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant of its own for one test."""
+
+    tenant_id: str
+    key: str
+    key_id: str
+
+
+class Deployment:
+    """What `tollhouse up` started."""
+
+    def __init__(self, state_dir: Path, ready: dict[str, Any]) -> None:
+        self.state_dir = state_dir
+        self.ready = ready
+        self.base_url: str = ready["base_url"]
+        self.key: str = ready["api_key"]
+        self.simulator_url: str = ready["simulator_url"]
+        addresses = json.loads((state_dir / "run.json").read_text())["addresses"]
+        self.auth = auth_pb2_grpc.AuthServiceStub(grpc.insecure_channel(addresses["auth"]))
+        self.router = router_pb2_grpc.RouterServiceStub(grpc.insecure_channel(addresses["router"]))
+        self.ledger = ledger_pb2_grpc.LedgerServiceStub(grpc.insecure_channel(addresses["ledger"]))
+        self.usage = usage_pb2_grpc.UsageServiceStub(grpc.insecure_channel(ready["usage_grpc"]))
+        self._tenants = 0
+
+    # ---- people and money ----
+
+    def tenant(self, dollars: float = 10) -> Tenant:
+        """A new tenant with a balance and a key."""
+        self._tenants += 1
+        tenant_id = f"t{self._tenants}-{os.getpid()}"
+        self.auth.CreateTenant(auth_pb2.CreateTenantRequest(tenant_id=tenant_id))
+        if dollars:
+            self.top_up(tenant_id, dollars)
+        made = self.auth.CreateKey(auth_pb2.CreateKeyRequest(tenant_id=tenant_id, name="test"))
+        return Tenant(tenant_id, made.secret, made.key.key_id)
+
+    def top_up(self, tenant_id: str, dollars: float) -> None:
+        key = f"{tenant_id}-{time.monotonic_ns()}"
+        amount = round(dollars * 1_000_000_000)
+        self.ledger.TopUp(
+            ledger_pb2.TopUpRequest(tenant_id=tenant_id, amount_nano=amount, idempotency_key=key, reason="test")
+        )
+
+    def balance_nano(self, tenant_id: str) -> int:
+        return self.usage.GetBalance(usage_pb2.GetBalanceRequest(tenant_id=tenant_id)).balance_nano
+
+    def usages(self, tenant_id: str) -> list[usage_pb2.Usage]:
+        """Every booked request of a tenant."""
+        found: list[usage_pb2.Usage] = []
+        token = ""
+        while True:
+            page = self.usage.ListUsage(
+                usage_pb2.ListUsageRequest(tenant_id=tenant_id, page_size=1000, page_token=token)
+            )
+            found += page.usages
+            token = page.next_page_token
+            if not token:
+                return found
+
+    def account(self, name: str, base_url: str, models: dict[str, str], priority: int = 10) -> None:
+        """Stores an upstream account that speaks Anthropic's API, and a price for its models."""
+        account = router_pb2.UpstreamAccount(
+            name=name,
+            kind=router_pb2.UPSTREAM_KIND_ANTHROPIC,
+            base_url=base_url,
+            models=models,
+            priority=priority,
+            enabled=True,
+        )
+        request = router_pb2.PutUpstreamAccountRequest(account=account, credential=f"credential-of-{name}")
+        self.router.PutUpstreamAccount(request)
+        for model in models:
+            self.ledger.SetPrice(
+                ledger_pb2.SetPriceRequest(
+                    price=ledger_pb2.Price(model=model, input_pico=3_000_000, output_pico=15_000_000)
+                )
+            )
+
+    # ---- HTTP ----
+
+    def call(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Answer:
+        """One request by the plainest client there is."""
+        return request(self.base_url, method, path, headers, body)
+
+    def messages(self, key: str, simulator: str = "", timeout_s: float = 30, **fields: Any) -> Answer:
+        """POST /v1/messages; `simulator` scripts the upstream."""
+        headers = {"x-api-key": key, "content-type": "application/json", "anthropic-version": "2023-06-01"}
+        if simulator:
+            headers["x-simulator"] = simulator
+        body = json.dumps(message(**fields)).encode()
+        return request(self.base_url, "POST", "/v1/messages", headers, body, timeout_s)
+
+    def usage_of(self, key: str, request_id: str) -> Answer:
+        return self.call("GET", f"/v1/usage/{request_id}", {"x-api-key": key})
+
+    # ---- the simulator's side ----
+
+    def served(self) -> dict[str, Any]:
+        """What the simulator counted."""
+        return request(self.simulator_url, "GET", "/__served").json()  # type: ignore[no-any-return]
+
+    def served_request(self, request_id: str) -> dict[str, Any]:
+        """What the simulator saw of the request that it gave this `request-id`."""
+        listed = request(self.simulator_url, "GET", "/__served/requests?last=1000").json()
+        entries = listed["requests"] if isinstance(listed, dict) else listed
+        return next(entry for entry in entries if entry["request_id"] == request_id)
+
+    # ---- processes ----
+
+    def pids(self, service: str) -> list[int]:
+        return list(json.loads((self.state_dir / "run.json").read_text())["pids"][service])
+
+    def kill(self, service: str) -> None:
+        for pid in self.pids(service):
+            os.kill(pid, signal.SIGKILL)
+
+
+def message(**fields: Any) -> dict[str, Any]:
+    """A small valid Messages request."""
+    return {"model": MODEL, "max_tokens": 200, "messages": [{"role": "user", "content": "Say hello."}]} | fields
+
+
+def request(
+    url: str,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    timeout_s: float = 30,
+) -> Answer:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def eventually(condition: Callable[[], bool], within_s: float = 10, what: str = "") -> None:
+    """Waits until `condition` holds; fails when it does not within `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what or condition}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def deployed(state_dir: Path, *options: str, **settings: str) -> Iterator[Deployment]:
+    """`tollhouse up --json` until the block ends; `settings` are further environment variables."""
+    environment = os.environ | settings
+    command = [COMMAND, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port()), *options]
+    with (state_dir.parent / f"{state_dir.name}.err").open("wb") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, (state_dir.parent / f"{state_dir.name}.err").read_text()
+        yield Deployment(state_dir, json.loads(line))
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()

@@ -1,0 +1,134 @@
+"""Unit tests of services.embedded.programs."""
+
+import pytest
+
+from services.embedded.process import Program
+from services.embedded.programs import Plan, Ports, base_url, child_environment, service_programs
+from services.embedded.state import Secrets
+
+SECRETS = Secrets(
+    postgres="pw-superuser",
+    auth="pw-auth",
+    router="pw-router",
+    ledger="pw-ledger",
+    nats="pw-nats",
+    key_pepper="the-pepper",
+    simulator="sim-credential",
+)
+PLAN = Plan(
+    host="0.0.0.0",
+    ports=Ports(public=8080, auth=1, router=2, ledger=3, simulator=4, postgres=5, nats=6, ops=(7, 8)),
+    database_url="postgresql://tollhouse:pw-superuser@127.0.0.1:5/tollhouse",
+    nats_url="nats://tollhouse:pw-nats@127.0.0.1:6",
+    secrets=SECRETS,
+    master_key="the-master-key",
+)
+OPERATOR = {
+    "PATH": "/bin",
+    "HTTPS_PROXY": "http://proxy",
+    "TOLLHOUSE_DATABASE_URL": "postgresql://owner:pw-owner@db/tollhouse",
+    "TOLLHOUSE_AUTH_GRANT_IDLE_S": "7",
+    "TOLLHOUSE_ROUTER_MASTER_KEY": "operator's",
+    "TOLLHOUSE_ROUTER_MASTER_KEY_FILE": "/run/secrets/master",
+    "TOLLHOUSE_EDGE_ATTEMPTS": "2",
+}
+
+
+@pytest.fixture
+def programs() -> dict[str, Program]:
+    return service_programs(PLAN, OPERATOR)
+
+
+def holders(programs: dict[str, Program], secret: str) -> set[str]:
+    return {
+        name for name, program in programs.items() if any(secret in value for value in program.environment.values())
+    }
+
+
+def test_each_service_is_one_process_and_each_edge_too(programs: dict[str, Program]) -> None:
+    assert list(programs) == ["auth", "router", "ledger", "simulator", "edge-0", "edge-1"]
+    assert programs["edge-1"].argv[-3:] == ("-m", "services", "edge")
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [
+        ("the-master-key", {"router"}),
+        ("the-pepper", {"auth", "edge-0", "edge-1"}),
+        ("pw-auth", {"auth"}),
+        ("pw-router", {"router"}),
+        ("pw-ledger", {"ledger"}),
+        ("pw-nats", {"auth", "router", "ledger", "edge-0", "edge-1"}),
+        ("pw-superuser", set()),
+        ("pw-owner", set()),
+        ("sim-credential", set()),
+        ("operator's", set()),
+    ],
+)
+def test_a_secret_reaches_only_those_who_need_it(programs: dict[str, Program], secret: str, expected: set[str]) -> None:
+    assert holders(programs, secret) == expected
+
+
+def test_an_operators_setting_reaches_its_service_and_no_other(programs: dict[str, Program]) -> None:
+    assert programs["auth"].environment["TOLLHOUSE_AUTH_GRANT_IDLE_S"] == "7"
+    assert programs["edge-1"].environment["TOLLHOUSE_EDGE_ATTEMPTS"] == "2"
+    for name, program in programs.items():
+        own = f"TOLLHOUSE_{program.part.upper()}_"
+        assert all(key.startswith(own) for key in program.environment if key.startswith("TOLLHOUSE_")), name
+        assert program.environment["HTTPS_PROXY"] == "http://proxy"
+
+
+def test_what_up_decides_is_not_contradicted_by_a_file_variable(programs: dict[str, Program]) -> None:
+    assert "TOLLHOUSE_ROUTER_MASTER_KEY_FILE" not in programs["router"].environment
+    assert programs["router"].environment["TOLLHOUSE_ROUTER_MASTER_KEY"] == "the-master-key"
+
+
+def test_services_connect_as_their_own_role(programs: dict[str, Program]) -> None:
+    url = programs["ledger"].environment["TOLLHOUSE_LEDGER_DATABASE_URL"]
+    assert url == "postgresql://tollhouse_ledger:pw-ledger@127.0.0.1:5/tollhouse"
+    assert "TOLLHOUSE_EDGE_DATABASE_URL" not in programs["edge-0"].environment
+
+
+def test_only_edges_listen_on_the_public_host(programs: dict[str, Program]) -> None:
+    for program in programs.values():
+        expected = "0.0.0.0" if program.part == "edge" else "127.0.0.1"
+        assert program.environment[f"TOLLHOUSE_{program.part.upper()}_HOST"] == expected
+
+
+def test_edges_share_the_public_port_and_nothing_else(programs: dict[str, Program]) -> None:
+    first, second = (programs[name].environment for name in ("edge-0", "edge-1"))
+    differing = {name for name in first if first[name] != second[name]}
+    assert differing == {"TOLLHOUSE_EDGE_OPS_PORT", "TOLLHOUSE_EDGE_EDGE_ID"}
+
+
+def test_an_edge_gets_its_drain_and_then_time_to_publish() -> None:
+    assert service_programs(PLAN, {})["edge-0"].environment["TOLLHOUSE_EDGE_DRAIN_S"] == "30.0"
+    assert service_programs(PLAN, {})["edge-0"].stop_within_s > 30
+    longer = service_programs(PLAN, {"TOLLHOUSE_EDGE_DRAIN_S": "600"})["edge-0"]
+    assert longer.environment["TOLLHOUSE_EDGE_DRAIN_S"] == "600"
+    assert longer.stop_within_s > 600
+
+
+def test_a_child_finds_this_very_package_first() -> None:
+    path = child_environment("auth", {}, {"PYTHONPATH": "/elsewhere"})["PYTHONPATH"].split(":")
+    assert len(path) == 2
+    assert path[1] == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://127.0.0.1:80"),
+        ("::1", "http://[::1]:80"),
+        ("gateway.example", "http://gateway.example:80"),
+    ],
+)
+def test_the_base_url_is_one_that_a_client_here_can_call(host: str, expected: str) -> None:
+    assert base_url(host, 80) == expected
+
+
+def test_a_plan_shows_no_secret() -> None:
+    shown = repr(PLAN)
+    assert not any(secret in shown for secret in ("pw-", "the-pepper", "the-master-key", "sim-credential"))
