@@ -29,7 +29,6 @@ async def serve(settings: AuthSettings) -> None:
         prices.changed()
 
     await nc.subscribe(bus.PRICES_CHANGED, cb=prices_changed)
-    prices.changed()
     server = rpc.Server(
         f"{settings.host}:{settings.port}", [auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name]
     )

@@ -23,6 +23,8 @@ from tollhouse.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc
 _log = logger("grants")
 
 _DRY_S = 1.0
+_MOST_NANO = (1 << 63) - 1
+"""What fits into the ledger's messages."""
 
 
 @dataclass(slots=True)
@@ -100,10 +102,9 @@ class Grants:
         ]
         if tenant.credit.settle(item.hold_id, charged, clock.monotonic_s()) is not None:
             return True
-        for waiter in tenant.waiters:
-            if waiter.item.hold_id == item.hold_id:
-                return waiter.future.cancel()
-        return False
+        # A question that came twice, over a stream that broke and the call after it, waits twice.
+        left = [waiter.future.cancel() for waiter in tenant.waiters if waiter.item.hold_id == item.hold_id]
+        return any(left)
 
     def _expiry_s(self) -> float:
         return clock.monotonic_s() + self._settings.hold_ttl_s
@@ -138,7 +139,10 @@ class Grants:
         grant_id = credit.grant_id
         response = await self._ledger.RaiseGrant(
             ledger_pb2.RaiseGrantRequest(
-                grant_id=grant_id, tenant_id=credit.tenant_id, holder=self._settings.replica, want_nano=total_nano
+                grant_id=grant_id,
+                tenant_id=credit.tenant_id,
+                holder=self._settings.replica,
+                want_nano=min(total_nano, _MOST_NANO),
             ),
             timeout=self._settings.ledger_timeout_s,
         )
@@ -173,7 +177,9 @@ class Grants:
                 _log.warning("grants_not_renewed", error=error.code().name)
 
     async def _renew(self) -> None:
-        by_grant = {tenant.credit.grant_id: tenant.credit for tenant in self._tenants.values()}
+        # A grant that is being opened just now may be unknown to the ledger yet, and is not lost for that.
+        every = [tenant.credit for tenant in self._tenants.values()]
+        by_grant = {credit.grant_id: credit for credit in every if credit.granted_nano}
         if not by_grant:
             return
         response = await self._ledger.RenewGrants(
@@ -182,9 +188,8 @@ class Grants:
         )
         for grant_id in by_grant.keys() - set(response.grant_ids):
             credit = by_grant[grant_id]
-            if credit.granted_nano:
-                _log.warning("grant_lost", grant_id=grant_id, tenant_id=credit.tenant_id)
-                credit.start_over(_new_grant_id())
+            _log.warning("grant_lost", grant_id=grant_id, tenant_id=credit.tenant_id)
+            credit.start_over(_new_grant_id())
 
     async def _give_back_if_idle(self, tenant: _Tenant, now_s: float) -> None:
         credit = tenant.credit

@@ -13,6 +13,7 @@ from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc
 _log = logger("prices")
 
 _REFRESH_S = 30.0
+_RETRY_S = 0.5
 _AT_MOST_EVERY_S = 0.5
 
 
@@ -49,15 +50,17 @@ class PriceBook:
         """Looks whenever something changed, and now and then; until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(_REFRESH_S):
+                await self._load()
+                wait_s = _REFRESH_S
+            except grpc.aio.AioRpcError as error:
+                _log.warning("prices_not_refreshed", error=error.code().name)
+                wait_s = _RETRY_S
+            try:
+                async with asyncio.timeout(wait_s):
                     await self._changed.wait()
             except TimeoutError:
                 pass
             self._changed.clear()
-            try:
-                await self._load()
-            except grpc.aio.AioRpcError as error:
-                _log.warning("prices_not_refreshed", error=error.code().name)
 
     async def _load(self) -> None:
         response = await self._ledger.ListPrices(

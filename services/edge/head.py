@@ -82,7 +82,7 @@ def read_head(headers: Headers) -> RequestHead:
                 raise Refusal(Kind.INVALID_REQUEST, "content-length is not a number")
             head.content_length = int(value)
         elif name == b"connection":
-            connection = value.lower()
+            connection = connection + b"," + value.lower() if connection else value.lower()
     if connection and connection not in (b"keep-alive", b"close"):  # it may name further hop-by-hop headers
         named = {token.strip() for token in connection.split(b",")}
         head.onward = [(name, value) for name, value in onward if name not in named]

@@ -5,7 +5,7 @@ lines that hold `"usage"` are decoded. In text that a model produced the quotes 
 like usage.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -19,17 +19,20 @@ _DELTA_FRAME_BYTES: Final = 120
 _TEXT_BYTES_PER_TOKEN: Final = 4
 _BEGIN_BYTES: Final = 64
 
+_Count = Annotated[int, msgspec.Meta(le=1 << 40)]
+"""A statement above what the ledger books is not believed."""
+
 
 class _CacheCreation(msgspec.Struct):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_5m_input_tokens: _Count | None = None
+    ephemeral_1h_input_tokens: _Count | None = None
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
     cache_creation: _CacheCreation | None = None
 
 
@@ -100,13 +103,8 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> None:
         """Looks at a chunk; costs two searches when no line in it holds usage."""
-        if not self._begin:
-            self._begin = chunk[:_BEGIN_BYTES]
-        deltas = chunk.count(_DELTA)
-        if deltas:
-            self._deltas += deltas
-        if self._deltas:
-            self._produced_bytes += len(chunk)
+        if len(self._begin) < _BEGIN_BYTES:
+            self._begin += chunk[: _BEGIN_BYTES - len(self._begin)]
         if self._carry:
             chunk, self._carry = self._carry + chunk, b""
         if not chunk.endswith(b"\n"):
@@ -114,18 +112,30 @@ class StreamMeter:
             if len(chunk) - whole <= _CARRY_MAX_BYTES:  # lines that say usage are short; longer ones are content
                 self._carry = chunk[whole:]
             chunk = chunk[:whole]
+        self._count_output(chunk)
         at = chunk.find(b'"usage"')
         while at >= 0:
             end = chunk.find(b"\n", at)
             self._line(chunk[chunk.rfind(b"\n", 0, at) + 1 : end])
             at = chunk.find(b'"usage"', end)
 
+    def _count_output(self, lines: bytes) -> None:
+        """Counts deltas, and bytes from the first one on."""
+        if self._deltas:
+            self._produced_bytes += len(lines)
+        else:
+            first = lines.find(_DELTA)
+            if first < 0:
+                return
+            self._produced_bytes = len(lines) - lines.rfind(b"\n", 0, first) - 1
+        self._deltas += lines.count(_DELTA)
+
     def _line(self, line: bytes) -> None:
         if not line.startswith(b"data:"):
             return
         try:
             event = _decode_event(line[5:])
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             return
         if event.type == "message_start" and event.message is not None and event.message.usage is not None:
             self._counts.revise(event.message.usage)
@@ -140,6 +150,8 @@ class StreamMeter:
         """
         if self._complete:
             return self._counts.tokens(), False
+        self._count_output(self._carry)
+        self._carry = b""
         text_bytes = max(0, self._produced_bytes - self._deltas * _DELTA_FRAME_BYTES)
         produced = max(self._deltas, text_bytes // _TEXT_BYTES_PER_TOKEN)
         if self._counts.said:
@@ -153,7 +165,7 @@ def of_answer(answer: bytes, body_bytes: int) -> tuple[Tokens, bool]:
     """Tokens of a plain answer, and whether they are estimated because it does not say them."""
     try:
         usage = _decode_message(answer).usage
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         usage = None
     if usage is None:
         return Tokens(input=_guess(body_bytes), output=len(answer) // _TEXT_BYTES_PER_TOKEN), True

@@ -45,10 +45,12 @@ class Principals:
 
         async def key_changed(message: Msg) -> None:
             self._generation += 1
+            self._asking.clear()  # what is on its way may be older than the change: whoever comes now asks anew
             self._known.pop(message.data, None)
 
         async def tenant_changed(message: Msg) -> None:
             self._generation += 1
+            self._asking.clear()
             tenant_id = message.data.decode()
             for key_hash in [key_hash for key_hash, known in self._known.items() if known.tenant_id == tenant_id]:
                 del self._known[key_hash]
@@ -70,7 +72,7 @@ class Principals:
         asked = self._asking.get(key_hash)
         if asked is None:
             asked = self._asking[key_hash] = self._decisions.ask("resolve", auth_pb2.ResolveItem(key_hash=key_hash))
-            asked.add_done_callback(lambda _: self._asking.pop(key_hash, None))
+            asked.add_done_callback(lambda done: self._forget(key_hash, done))
         result = await asyncio.shield(asked)
         if result.HasField("error"):
             answer: Principal | Refusal = from_detail(result.error)
@@ -79,6 +81,10 @@ class Principals:
         if generation == self._generation and not _passing(answer):
             self._remember(key_hash, _Known(answer, result.tenant_id, clock.monotonic_s() + self._ttl_s))
         return answer
+
+    def _forget(self, key_hash: bytes, done: asyncio.Future[auth_pb2.ResolveResult]) -> None:
+        if self._asking.get(key_hash) is done:
+            del self._asking[key_hash]
 
     def _remember(self, key_hash: bytes, known: _Known) -> None:
         self._known.pop(key_hash, None)

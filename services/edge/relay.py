@@ -98,18 +98,21 @@ class Relay:
 
     async def _read_body(self, head: RequestHead, receive: Receive) -> bytes:
         limit = self._settings.body_max_bytes
-        too_large = Refusal(Kind.REQUEST_TOO_LARGE, f"the body is over the limit of {limit} bytes")
         if head.content_length is not None and head.content_length > limit:
-            raise too_large
-        pieces: list[bytes] = []
-        size, more = 0, True
-        while more:
-            piece, more = await self._read_piece(receive)
-            size += len(piece)
-            if size > limit:
-                raise too_large
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            raise _too_large(limit)
+        body, more = await self._read_piece(receive)
+        if more:
+            pieces, size = [body], len(body)
+            while more:
+                body, more = await self._read_piece(receive)
+                pieces.append(body)
+                size += len(body)
+                if size > limit:
+                    raise _too_large(limit)
+            body = b"".join(pieces)
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
 
     async def _read_piece(self, receive: Receive) -> tuple[bytes, bool]:
         timeout_s = self._settings.body_timeout_s
@@ -298,6 +301,10 @@ class _ClientWatch:
         """Watches no more."""
         if self._watching is not None:
             self._watching.cancel()
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(Kind.REQUEST_TOO_LARGE, f"the body is over the limit of {limit} bytes")
 
 
 def _failed(attempt: Attempt, failed: UpstreamFailed) -> Refusal:

@@ -14,6 +14,7 @@ from tollhouse.v1 import events_pb2, types_pb2
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TOKENS: Final = 1 << 40
 _MAX_INT: Final = (1 << 31) - 1
+_MAX_COST_NANO: Final = (1 << 63) - 1
 
 
 class Poison(Exception):
@@ -99,11 +100,14 @@ def _faults(event: events_pb2.UsageEvent) -> Iterator[str]:
 
 
 def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow:
-    """The row that books `event`. Raises Poison when its price row does not exist."""
+    """The row that books `event`. Raises Poison when its price row does not exist or the cost is absurd."""
     price = rates.get(event.price_version)
     if price is None:
         raise Poison(f"event {event.event_id!r}: there is no price version {event.price_version}")
     tokens = tokens_of(event.tokens)
+    cost_nano = price.cost_nano(tokens)
+    if cost_nano > _MAX_COST_NANO:
+        raise Poison(f"event {event.event_id!r}: the cost is out of range")
     return UsageRow(
         created_at=instant(event.created_ms),
         request_id=event.request_id,
@@ -124,7 +128,7 @@ def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow
         cache_read_tokens=tokens.cache_read,
         cache_write_5m_tokens=tokens.cache_write_5m,
         cache_write_1h_tokens=tokens.cache_write_1h,
-        cost_nano=price.cost_nano(tokens),
+        cost_nano=cost_nano,
         price_version=event.price_version,
         grant_id=event.grant_id,
         duration_ms=min(event.duration_ms, _MAX_INT),

@@ -116,7 +116,8 @@ class Decisions:
             try:
                 await self._converse()
             except asyncio.CancelledError:
-                if self._closing:
+                task = asyncio.current_task()
+                if self._closing or (task is not None and task.cancelling()):
                     raise  # else it was the stream that was cancelled, by `_sweep`
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
                 if pause_s == _RECONNECT_S:  # said once an outage
@@ -203,6 +204,7 @@ class Decisions:
         except grpc.aio.AioRpcError:
             return False
         finally:
+            self._queue.clear()  # of what was asked meanwhile, which stands in `_waiting` as well
             self._queue.extend((field, item) for field, item, _, _ in self._waiting.values())
             if self._queue:
                 self._wake.set()

@@ -3,7 +3,7 @@
 One rounding, half up, here and nowhere else.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, Inexact, localcontext
 from typing import Final
 
 NANO_PER_DOLLAR: Final = 1_000_000_000
@@ -16,6 +16,11 @@ PICO_A_TOKEN_PER_DOLLAR_A_MILLION: Final = 1_000_000
 def nano_from_pico(pico: int) -> int:
     """Pico-dollars to nano-dollars, half up. The only rounding that a charge sees."""
     return (pico + PICO_PER_NANO // 2) // PICO_PER_NANO
+
+
+def most_pico(nano: int) -> int:
+    """The most pico-dollars that `nano_from_pico` makes `nano` of."""
+    return nano * PICO_PER_NANO + PICO_PER_NANO - PICO_PER_NANO // 2 - 1
 
 
 def micro_from_nano(nano: int) -> int:
@@ -43,9 +48,11 @@ def pico_from_dollars_a_million(text: str) -> int:
 
 def _exact(text: str, scale: int) -> int:
     try:
-        value = Decimal(text.strip().removeprefix("$")) * scale
+        with localcontext() as exact:
+            exact.traps[Inexact] = True
+            value = Decimal(text.strip().removeprefix("$")) * scale
         whole = int(value)
-    except (InvalidOperation, OverflowError, ValueError):
+    except (ArithmeticError, ValueError):
         raise ValueError(f"{text!r} is not an amount in dollars") from None
     if whole != value:
         raise ValueError(f"{text!r} has more decimals than are kept")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.shared.money import nano_from_pico
+from services.shared.money import most_pico, nano_from_pico
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Rates:
 
     def affordable_output_tokens(self, input_tokens: int, available_nano: int) -> int:
         """How many output tokens `available_nano` pays for beside the input."""
-        left = available_nano - self.hold_nano(input_tokens, 0)
-        return max(0, left * 1000 // self.output) if self.output else 0
+        left_pico = most_pico(available_nano) - input_tokens * self.dearest_input
+        return max(0, left_pico // self.output) if self.output else 0
 
     @property
     def dearest_input(self) -> int:

@@ -5,6 +5,7 @@ instead, as secrets are mounted. All faults are reported together.
 """
 
 import dataclasses
+import math
 import os
 import types
 import typing
@@ -111,9 +112,12 @@ def _parse(kind: Any, text: str) -> Any:
         raise ValueError(f"{text!r} is neither true nor false")
     if kind in (int, float):
         try:
-            return kind(text)
+            number = kind(text)
         except ValueError:
             raise ValueError(f"{text!r} is not a number") from None
+        if not math.isfinite(number):
+            raise ValueError(f"{text!r} is not a finite number")
+        return number
     if kind is Secret and not text:
         raise ValueError("is empty")
     return kind(text)

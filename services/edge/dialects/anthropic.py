@@ -52,6 +52,7 @@ _PASSED_ON_TYPES: Final = frozenset(
 )
 _NOT_TO_BE_RETRIED: Final = frozenset((401, 402, 403))
 _RETRY_AFTER_S: Final[Mapping[int, bytes]] = {429: b"5", 503: b"2", 529: b"5"}
+_MAX_TOKENS_MAX: Final = (1 << 31) - 1
 
 
 class Messages(msgspec.Struct):
@@ -85,10 +86,14 @@ def read_messages(body: bytes) -> Messages:
         raise Refusal(Kind.INVALID_REQUEST, _complaint(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(Kind.INVALID_REQUEST, f"the body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise Refusal(Kind.INVALID_REQUEST, "the body is nested too deeply") from None
     if not request.model:
         raise Refusal(Kind.INVALID_REQUEST, "model: is empty")
     if request.max_tokens < 1:
         raise Refusal(Kind.INVALID_REQUEST, "max_tokens: must be at least 1")
+    if request.max_tokens > _MAX_TOKENS_MAX:
+        raise Refusal(Kind.INVALID_REQUEST, f"max_tokens: must be at most {_MAX_TOKENS_MAX}")
     listed = bytes(request.messages)
     if not listed.startswith(b"["):
         raise Refusal(Kind.INVALID_REQUEST, "messages: must be an array")
@@ -128,8 +133,11 @@ def upstream_request(
 
 
 def _with_model(body: bytes, model: str) -> bytes:
-    """The same request for another model name; every other field keeps its bytes."""
-    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    """The same request for another model name; every other field keeps its bytes. Raises Refusal."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except UnicodeDecodeError as error:  # in a field's name, which `read_messages` did not look at
+        raise Refusal(Kind.INVALID_REQUEST, f"the body is not valid JSON: {error}") from None
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
 
@@ -163,7 +171,7 @@ def upstream_error_type(body: bytes) -> str:
     """The error type that an upstream said, if it is one that may be passed on; empty otherwise."""
     try:
         type_ = _decode_error(body).error.type
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return ""
     return type_ if type_ in _PASSED_ON_TYPES else ""
 

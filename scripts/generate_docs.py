@@ -1,0 +1,150 @@
+"""Generates docs/CONFIG.md and docs/ERRORS.md from the code; with --check, fails when what is committed is stale."""
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from services.__main__ import SERVICES
+from services.commands import CliSettings
+from services.edge.dialects import anthropic
+from services.migrate.settings import MigrateSettings
+from services.shared.errors import Blame, Kind, Refusal
+from services.shared.settings import MISSING, Secret, variable
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+_CONFIG_HEAD = """\
+# Settings
+
+Generated from the code by `make docs`; do not edit.
+
+Settings come from the environment, once, at start. A service reads `TOLLHOUSE_<SERVICE>_<FIELD>` and refuses to start
+with a variable of its own that it does not know; all faults are said together.
+
+**From a file.** With `_FILE` after its name a variable holds the path of a file that holds the value, as secrets are
+mounted: `TOLLHOUSE_AUTH_KEY_PEPPER_FILE=/run/secrets/pepper`. White space around the value is cut off. Setting both is
+a fault. This is so for every variable of the services, of `migrate` and of the commands, but not for the three of the
+first table.
+
+Numbers are within the bounds, ends included. `true`, `1`, `yes`, `on` and `false`, `0`, `no`, `off` are booleans.
+Secrets show themselves nowhere.
+"""
+_PLAIN = (
+    ("TOLLHOUSE_DATABASE_URL", "`tollhouse up` uses this Postgres instead of its own: `postgresql://user:password@host:port/database`"),
+    ("TOLLHOUSE_NATS_URL", "`tollhouse up` uses this NATS instead of its own: `nats://user:password@host:port`"),
+    ("TOLLHOUSE_STATE_DIR", "the state folder where `--state-dir` does not say; `.tollhouse` without"),
+)  # fmt: skip
+_ERRORS_HEAD = """\
+# Errors
+
+Generated from the code by `make docs`; do not edit.
+
+Every way a call can be refused. A kind crosses gRPC in the trailer `tollhouse-error-bin` or in the result of an item,
+as a `tollhouse.v1.ErrorDetail`; HTTP clients see its status and, in the body, the type of their API and a message with
+the request id. How the body looks is in [API.md](API.md#errors). Where an upstream failed with 5xx and told a type that
+says nothing about our account, that type stands instead.
+
+Whose fault: the *client's*, who should change the request; the *upstream's*, after other accounts were tried; *ours*.
+"""
+_BLAME = {Blame.CLIENT: "the client's", Blame.UPSTREAM: "the upstream's", Blame.OURS: "ours"}
+
+
+def config() -> str:
+    """docs/CONFIG.md."""
+    parts = [_CONFIG_HEAD, "## Of `tollhouse up` and of every command\n", _table(("variable", "meaning"), _plain())]
+    for name, (package, class_name) in SERVICES.items():
+        parts += _settings(f"## {name}", name, getattr(import_module(f"{package}.settings"), class_name))
+    parts += _settings("## `tollhouse migrate`", "migrate", MigrateSettings)
+    parts += _settings("## Operator commands", "cli", CliSettings)
+    return "\n".join(parts)
+
+
+def errors() -> str:
+    """docs/ERRORS.md."""
+    rows = [
+        (
+            f"`{kind.label}`",
+            str(kind.http_status),
+            kind.grpc_status.name,
+            f"`{anthropic.error_object(Refusal(kind, ''), '')['error']['type']}`",
+            _BLAME[kind.blame],
+            kind.meaning,
+        )
+        for kind in Kind
+    ]
+    return "\n".join(
+        (_ERRORS_HEAD, _table(("kind", "HTTP", "gRPC", "Anthropic's type", "whose fault", "meaning"), rows))
+    )
+
+
+PAGES = {"CONFIG.md": config, "ERRORS.md": errors}
+
+
+def _plain() -> list[tuple[str, str]]:
+    return [(f"`{name}`", meaning) for name, meaning in _PLAIN]
+
+
+def _settings(title: str, service: str, cls: type[Any]) -> Iterator[str]:
+    yield f"{title}\n"
+    hints = typing.get_type_hints(cls)
+    rows = [
+        (
+            f"`{variable(service, field.name)}`",
+            _type_name(hints[field.name]),
+            _default(field.default),
+            _bounds(field.metadata.get("at_least"), field.metadata.get("at_most")),
+            field.metadata["doc"],
+        )
+        for field in dataclasses.fields(cls)
+    ]
+    yield _table(("variable", "type", "default", "bounds", "meaning"), rows)
+
+
+def _type_name(kind: Any) -> str:
+    if isinstance(kind, types.UnionType):
+        kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
+    return {str: "text", int: "integer", float: "number", bool: "boolean", Secret: "secret", Path: "path"}[kind]
+
+
+def _default(value: Any) -> str:
+    if value is MISSING:
+        return "needed"
+    if value is None or value == "":
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f"at least {low}"
+    return f"at most {high}" if low is None else f"{low} to {high}"
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def main() -> None:
+    stale = [name for name, page in PAGES.items() if _committed(DOCS / name) != page()]
+    if "--check" in sys.argv:
+        if stale:
+            sys.exit(f"docs/ is stale ({', '.join(stale)}): run `make docs` and commit the result")
+        return
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+
+
+def _committed(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    main()

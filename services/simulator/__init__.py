@@ -1,0 +1,1 @@
+"""simulator: an upstream provider to try, test and load the gateway with."""

@@ -1,0 +1,206 @@
+"""Anthropic's Messages API as an upstream speaks it: what is refused, and the bytes of answers and streams. Pure.
+
+Shapes: https://docs.anthropic.com/en/api/messages and .../messages-streaming.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from services.simulator.script import Script
+
+_DEFAULT_TOKENS: Final = 40
+_BYTES_PER_TOKEN: Final = 4
+_ROLES: Final = ("user", "assistant", "system")
+# What a careless relay breaks on: not ASCII, a line separator that is no newline, quotes, the protocol's own words.
+_ODD: Final = (" naïve", " \u2028", " 😀", ' "usage":', " \\", " data: x\n\n", " 東京")
+
+
+class Invalid(Exception):
+    """A request that the API refuses; the text names the field."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A valid request, as far as answers depend on it."""
+
+    model: str
+    max_tokens: int
+    stream: bool
+    prompt: str
+
+
+def read(body: bytes) -> Request:
+    """Reads a request. Raises Invalid."""
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"the body is not valid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise Invalid("the body must be a JSON object")
+    model, max_tokens, stream = fields.get("model"), fields.get("max_tokens"), fields.get("stream", False)
+    if not isinstance(model, str) or not model:
+        raise Invalid("model: string is required")
+    if not isinstance(max_tokens, int) or isinstance(max_tokens, bool) or max_tokens < 1:
+        raise Invalid("max_tokens: integer of at least 1 is required")
+    if not isinstance(stream, bool):
+        raise Invalid("stream: must be a boolean")
+    texts = list(_texts("messages", fields.get("messages")))
+    texts += [str(fields.get("system", "")), str(fields.get("tools", ""))]
+    return Request(model, max_tokens, stream, "\n".join(texts))
+
+
+def _texts(where: str, messages: Any) -> Iterator[str]:
+    if not isinstance(messages, list) or not messages:
+        raise Invalid(f"{where}: a list of at least one message is required")
+    for index, one in enumerate(messages):
+        if not isinstance(one, dict) or one.get("role") not in _ROLES:
+            raise Invalid(f"{where}.{index}.role: must be one of {', '.join(_ROLES)}")
+        content = one.get("content")
+        if isinstance(content, str):
+            yield content
+        elif isinstance(content, list) and all(
+            isinstance(block, dict) and isinstance(block.get("type"), str) for block in content
+        ):
+            yield from (str(block.get("text", "")) for block in content)
+        else:
+            raise Invalid(f"{where}.{index}.content: must be a string or a list of blocks with a type")
+    if messages[0]["role"] != "user":
+        raise Invalid(f"{where}.0.role: the first message must be the user's")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Tokens of each class."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+
+
+def plan(request: Request, script: Script) -> Counts:
+    """What an answer in full uses."""
+    counted = max(1, len(request.prompt.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
+    return Counts(
+        input=counted if script.input_tokens is None else script.input_tokens,
+        output=min(script.tokens or _DEFAULT_TOKENS, request.max_tokens),
+        cache_read=script.cache_read,
+        cache_write_5m=script.cache_write_5m,
+        cache_write_1h=script.cache_write_1h,
+    )
+
+
+def error(type_: str, message: str, request_id: str) -> bytes:
+    """An error body."""
+    return msgspec.json.encode(
+        {"type": "error", "error": {"type": type_, "message": message}, "request_id": request_id}
+    )
+
+
+def answer(request: Request, script: Script, counts: Counts, message_id: str) -> bytes:
+    """A plain answer."""
+    content: list[dict[str, Any]] = []
+    if script.thinking:
+        thought = "".join(_words(script.thinking))
+        content.append({"type": "thinking", "thinking": thought, "signature": "c2lnbmF0dXJl"})
+    content.append({"type": "text", "text": "".join(_words(counts.output))})
+    if script.tool:
+        content.append({"type": "tool_use", "id": "toolu_" + message_id[4:], "name": "get_weather", "input": _TOOL})
+    head = _message(request, counts, message_id, counts.output)
+    return msgspec.json.encode(head | {"content": content, "stop_reason": _stop_reason(request, script, counts)})
+
+
+def events(request: Request, script: Script, counts: Counts, message_id: str) -> Iterator[tuple[bytes, int]]:
+    """A stream: each event's bytes and how many output tokens it brings."""
+    if script.error_first:
+        yield _event({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}), 0
+        return
+    yield _event({"type": "message_start", "message": _message(request, counts, message_id, 1)}), 0
+    index = 0
+    if script.thinking:
+        yield from _block(index, {"type": "thinking", "thinking": "", "signature": ""}, _thinking(script.thinking))
+        index += 1
+    yield _event({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}), 0
+    yield _event({"type": "ping"}), 0
+    for number, word in enumerate(_words(counts.output)):
+        if script.error_after is not None and number >= script.error_after:
+            yield _event({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}), 0
+            return
+        delta = {"type": "text_delta", "text": word}
+        yield _event({"type": "content_block_delta", "index": index, "delta": delta}), 1
+    yield _event({"type": "content_block_stop", "index": index}), 0
+    if script.tool:
+        start = {"type": "tool_use", "id": "toolu_" + message_id[4:], "name": "get_weather", "input": {}}
+        yield from _block(index + 1, start, _tool_input())
+    ending: dict[str, Any] = {"stop_reason": _stop_reason(request, script, counts), "stop_sequence": None}
+    yield _event({"type": "message_delta", "delta": ending, "usage": _usage(counts, counts.output)}), 0
+    yield _event({"type": "message_stop"}), 0
+
+
+_TOOL: Final = {"city": "東京", "usage": {"output_tokens": 999_999}}
+
+
+def _tool_input() -> Iterator[dict[str, Any]]:
+    text = msgspec.json.encode(_TOOL).decode()
+    for begin in range(0, len(text), 7):
+        yield {"type": "input_json_delta", "partial_json": text[begin : begin + 7]}
+
+
+def _thinking(count: int) -> Iterator[dict[str, Any]]:
+    for word in _words(count):
+        yield {"type": "thinking_delta", "thinking": word}
+    yield {"type": "signature_delta", "signature": "c2lnbmF0dXJl"}
+
+
+def _block(index: int, start: dict[str, Any], deltas: Iterator[dict[str, Any]]) -> Iterator[tuple[bytes, int]]:
+    yield _event({"type": "content_block_start", "index": index, "content_block": start}), 0
+    for delta in deltas:
+        yield _event({"type": "content_block_delta", "index": index, "delta": delta}), 0
+    yield _event({"type": "content_block_stop", "index": index}), 0
+
+
+def _words(count: int) -> Iterator[str]:
+    for number in range(count):
+        yield _ODD[number // 5 % len(_ODD)] if number % 5 == 2 else f" tok{number:04d}"
+
+
+def _stop_reason(request: Request, script: Script, counts: Counts) -> str:
+    if script.tool:
+        return "tool_use"
+    return "max_tokens" if counts.output == request.max_tokens else "end_turn"
+
+
+def _message(request: Request, counts: Counts, message_id: str, output: int) -> dict[str, Any]:
+    return {
+        "id": message_id,
+        "type": "message",
+        "role": "assistant",
+        "model": request.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": _usage(counts, output),
+    }
+
+
+def _usage(counts: Counts, output: int) -> dict[str, Any]:
+    return {
+        "input_tokens": counts.input,
+        "cache_creation_input_tokens": counts.cache_write_5m + counts.cache_write_1h,
+        "cache_read_input_tokens": counts.cache_read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": counts.cache_write_5m,
+            "ephemeral_1h_input_tokens": counts.cache_write_1h,
+        },
+        "output_tokens": output,
+        "service_tier": "standard",
+    }
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    type_: str = data["type"]
+    return b"event: " + type_.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"

@@ -1,0 +1,106 @@
+"""The script of a request: how the simulator is to answer it. Pure.
+
+`key=value` pairs parted by semicolons, in the header `x-simulator` or in the prompt as `[[sim key=value; ...]]`; the
+header wins. docs/SIMULATOR.md lists the keys.
+"""
+
+import dataclasses
+import re
+from typing import Any, Final
+
+_IN_PROMPT: Final = re.compile(r"\[\[sim ([^\]]*)\]\]")
+STATUSES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "api_error",
+    529: "overloaded_error",
+}
+
+
+class ScriptError(Exception):
+    """A script that cannot be read; its text names the key."""
+
+
+def key(doc: str, default: Any, low: float = 0, high: float = 1_000_000) -> Any:
+    """Declares one key of the script: a sentence for docs/SIMULATOR.md, its default and bounds."""
+    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high})
+
+
+@dataclasses.dataclass(frozen=True)
+class Script:
+    """What the keys say; a field each."""
+
+    first_ms: float = key("milliseconds before the first byte", 0.0)
+    gap_ms: float = key("milliseconds between two events of a stream; 0 sends them all at once", 0.0)
+    tokens: int | None = key("output tokens, a word each; at most max_tokens", None, 1)
+    input_tokens: int | None = key("input tokens; counted from the text otherwise", None)
+    cache_read: int = key("tokens read from the cache", 0)
+    cache_write_5m: int = key("tokens written to the cache for five minutes", 0)
+    cache_write_1h: int = key("tokens written to the cache for one hour", 0)
+    thinking: int = key("deltas of a thinking block that comes first", 0, 0, 10_000)
+    tool: int = key("1: the answer ends with a tool_use block", 0, 0, 1)
+    status: int | None = key("answers with this status and an error body", None, 400, 599)
+    message: str = key("the text of that error", "scripted")
+    retry_after: int | None = key("seconds in the header retry-after", None)
+    reset_s: int | None = key("seconds until the reset that the rate-limit headers tell", None)
+    cut_after: int | None = key(
+        "breaks the connection: a stream after so many events, a plain answer in the middle of its body;"
+        " 0 after the headers, -1 before any byte",
+        None,
+        -1,
+    )
+    hang: str = key("before: never answers; after: falls silent after cut_after events", "")
+    error_after: int | None = key("a stream ends with an error event after so many content deltas", None)
+    error_first: int = key("1: a stream whose first event is an error", 0, 0, 1)
+    chunk: int = key("splits the stream into writes of so many bytes", 0)
+    crlf: int = key("1: lines of the stream end with CRLF", 0, 0, 1)
+    times: int = key("with id: only the first so many requests of that id are scripted", 0)
+    id: str = key("names what times counts", "")
+    only_credential: str = key("only requests with this credential are scripted", "")
+
+
+_FIELDS: Final = {field.name: field for field in dataclasses.fields(Script)}
+
+
+def parse(header: str, prompt: str) -> Script:
+    """Reads a script. Raises ScriptError."""
+    found = _IN_PROMPT.search(prompt) if "[[sim " in prompt else None
+    text = header or (found.group(1) if found else "")
+    if not text:
+        return _NONE
+    values: dict[str, Any] = {}
+    for pair in filter(None, (part.strip() for part in text.split(";"))):
+        name, equals, value = pair.partition("=")
+        name = name.strip()
+        if name not in _FIELDS or not equals:
+            raise ScriptError(f"x-simulator: {name!r} is not a key")
+        values[name] = _value(name, value.strip())
+    script = Script(**values)
+    if script.hang not in ("", "before", "after"):
+        raise ScriptError("x-simulator: hang must be before or after")
+    if script.status is not None and script.status not in STATUSES:
+        raise ScriptError(f"x-simulator: status must be one of {', '.join(map(str, STATUSES))}")
+    return script
+
+
+def _value(name: str, text: str) -> Any:
+    field = _FIELDS[name]
+    if isinstance(field.default, str):
+        return text
+    try:
+        number = float(text) if isinstance(field.default, float) else int(text)
+    except ValueError:
+        raise ScriptError(f"x-simulator: {name} must be a number") from None
+    if not field.metadata["low"] <= number <= field.metadata["high"]:
+        raise ScriptError(f"x-simulator: {name} must be {field.metadata['low']:g} to {field.metadata['high']:g}")
+    return number
+
+
+_NONE: Final = Script()

@@ -1,0 +1,14 @@
+"""Settings of the simulator."""
+
+from dataclasses import dataclass
+
+from services.shared.settings import setting
+
+
+@dataclass(frozen=True)
+class SimulatorSettings:
+    """Read from TOLLHOUSE_SIMULATOR_*."""
+
+    host: str = setting("address to listen on", default="127.0.0.1")
+    port: int = setting("port to listen on", default=7010, at_least=1, at_most=65535)
+    body_max_bytes: int = setting("bytes of a request body, at most", default=64 * 1024 * 1024, at_least=1024)

@@ -1,0 +1,71 @@
+"""docs/API.md names every endpoint, and no others, and the headers that the code handles."""
+
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from services.edge import app, head, relay
+from services.edge.dialects import anthropic
+from services.shared import principal
+from tests.docs.pages import headings, page
+from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, usage_pb2
+
+API = page("API.md")
+
+
+def endpoints(starlette: Starlette) -> set[str]:
+    """Method and path of each route; HEAD goes with GET."""
+    found = set()
+    for route in starlette.routes:
+        assert isinstance(route, Route)
+        path = re.sub(r":\w+}", "}", route.path)
+        found |= {f"{method} {path}" for method in (route.methods or set()) - {"HEAD"}}
+    return found
+
+
+def test_the_page_names_exactly_the_endpoints_that_there_are() -> None:
+    nothing = cast(Any, SimpleNamespace(every=None, one=None))
+    served = endpoints(app._routes(nothing, nothing)) | endpoints(app._ops_routes(lambda: True))
+    said = {heading for heading in headings(API) if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", heading)}
+    assert said == served | {f"POST {anthropic.MESSAGES_PATH}"}
+
+
+def test_every_request_header_that_does_not_go_upstream_is_named() -> None:
+    for name in head._ACTIONS:
+        assert f"`{name.decode()}`" in API
+
+
+def test_every_response_header_that_comes_back_is_named() -> None:
+    for name in relay._PASSED_BACK:
+        assert f"`{name.decode()}`" in API
+
+
+def test_every_key_prefix_is_named() -> None:
+    for prefix in principal.KNOWN_PREFIXES:
+        assert f"`{prefix}`" in API
+
+
+def test_every_status_of_an_upstream_that_is_the_clients_fault_is_named() -> None:
+    passed_on = re.search(r"about the request itself \(([\d,\s]+)\)", API)
+    assert passed_on is not None
+    assert {int(status) for status in passed_on[1].split(",")} == relay._CLIENT_FAULTS
+
+
+def test_every_field_of_usage_is_in_the_example() -> None:
+    from services.edge.usage import _STATUS, usage_object
+
+    for name in usage_object(usage_pb2.Usage()):
+        assert f'"{name}"' in API
+    for status in _STATUS.values():
+        assert f"`{status}`" in API
+
+
+def test_every_grpc_service_is_named() -> None:
+    for pb2 in (auth_pb2, ledger_pb2, router_pb2, usage_pb2):
+        for service in pb2.DESCRIPTOR.services_by_name.values():
+            assert f"`{service.full_name}`" in API
+    for method in usage_pb2.DESCRIPTOR.services_by_name["UsageService"].methods:
+        assert f"`{method.name}`" in API
