@@ -145,6 +145,7 @@ class Grants:
                 want_nano=min(total_nano, _MOST_NANO),
             ),
             timeout=self._settings.ledger_timeout_s,
+            wait_for_ready=True,
         )
         if credit.grant_id == grant_id:
             credit.granted_nano = max(credit.granted_nano, response.granted_nano)

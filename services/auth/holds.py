@@ -85,11 +85,12 @@ class Reserve:
     """How far ahead of need a grant is raised: it follows the tenant's rate of spending.
 
     The reserve doubles when raises come less than `FAST_S` apart and halves when they come more than `SLOW_S` apart, so
-    that a busy tenant costs the ledger about a call a second and a quiet one has little set aside.
+    that a busy tenant asks the ledger every few seconds, can go on as long without it, and a quiet one has little set
+    aside.
     """
 
-    FAST_S = 1.0
-    SLOW_S = 10.0
+    FAST_S = 5.0
+    SLOW_S = 30.0
     SMALLEST = 8
     """Times the hold that asks."""
     LARGEST = 1 << 20

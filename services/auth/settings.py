@@ -18,7 +18,7 @@ class AuthSettings:
     replica: str = setting("this replica's name, which its grants are held under", default="auth-0")
     database_connections: int = setting("connections to Postgres, at most", default=8, at_least=1, at_most=100)
     ledger_timeout_s: float = setting(
-        "seconds to wait for the ledger when credit runs short", default=1.5, at_least=0.1
+        "seconds to wait for the ledger when credit runs short", default=2.5, at_least=0.1
     )
     grant_renew_s: float = setting(
         "seconds between renewals of credit grants; below a third of the ledger's TTL", default=15, at_least=1

@@ -49,7 +49,7 @@ def test_every_key_prefix_is_named() -> None:
 
 
 def test_every_status_of_an_upstream_that_is_the_clients_fault_is_named() -> None:
-    passed_on = re.search(r"about the request itself \(([\d,\s]+)\)", API)
+    passed_on = re.search(r"about the request\s+itself \(([\d,\s]+)\)", API)
     assert passed_on is not None
     assert {int(status) for status in passed_on[1].split(",")} == relay._CLIENT_FAULTS
 
