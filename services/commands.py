@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from services.shared import ids, settings
+from services.shared import clock, ids, settings
 from services.shared.errors import TRAILER
 from services.shared.money import (
     PICO_A_TOKEN_PER_DOLLAR_A_MILLION,
@@ -226,8 +226,7 @@ def _tenant_enabled(services: Services, arguments: argparse.Namespace) -> None:
 def _key_add(services: Services, arguments: argparse.Namespace) -> None:
     expires_ms = 0
     if arguments.days:
-        end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=arguments.days)
-        expires_ms = int(end.timestamp() * 1000)
+        expires_ms = clock.now_ms() + arguments.days * 86_400 * clock.MS_PER_S
     request = auth_pb2.CreateKeyRequest(tenant_id=arguments.tenant, name=arguments.name, expires_ms=expires_ms)
     print(services.auth.CreateKey(request, timeout=_TIMEOUT_S).secret)
 

@@ -207,8 +207,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def deployed(state_dir: Path, *options: str, **settings: str) -> Iterator[Deployment]:
-    """`tollhouse up --json` until the block ends; `settings` are further environment variables."""
-    environment = os.environ | settings
+    """`tollhouse up --json` until the block ends; `settings` are further environment variables. The simulator answers
+    at once unless it is scripted otherwise."""
+    at_once = {"TOLLHOUSE_SIMULATOR_FIRST_MS": "0", "TOLLHOUSE_SIMULATOR_GAP_MS": "0"}
+    environment = os.environ | at_once | settings
     command = [COMMAND, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port()), *options]
     with (state_dir.parent / f"{state_dir.name}.err").open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT)

@@ -108,7 +108,9 @@ def _answered(endpoint: Callable[[Request], Awaitable[dict[str, Any]]]) -> Calla
 
     async def answer(request: Request) -> Response:
         try:
-            return Response(msgspec.json.encode(await endpoint(request)), media_type="application/json")
+            body = msgspec.json.encode(await endpoint(request))
+            headers = {"x-request-id": ids.request_id()}
+            return Response(body, media_type="application/json", headers=headers)
         except Refusal as refusal:
             return _refusal(refusal)
 

@@ -76,7 +76,7 @@ class Exchange:
     principal: Principal
     request: Messages
     body: bytes
-    query: bytes
+    query: str
     onward: Headers
     body_bytes: int = 0
     grant_id: str = ""

@@ -89,6 +89,13 @@ def read_head(headers: Headers) -> RequestHead:
     return head
 
 
+def onward_query(query: bytes) -> str:
+    """A query as it goes on to the upstream: without a key in it."""
+    if b"key=" not in query:
+        return query.decode("latin-1")
+    return "&".join(part for part in query.decode("latin-1").split("&") if not part.startswith("key="))
+
+
 def _bearer(value: bytes) -> bytes:
     """The token of an Authorization header; another scheme's credentials are no key of ours, but are no silence."""
     scheme, _, token = value.strip().partition(b" ")

@@ -18,6 +18,8 @@ _DELTA_FRAME_BYTES: Final = 120
 """What the shortest frame of a text delta takes beside its text."""
 _TEXT_BYTES_PER_TOKEN: Final = 4
 _BEGIN_BYTES: Final = 64
+_LINE_ENDS_BYTES: Final = 4
+"""Lines shorter than this are the blank ones between events."""
 
 _Count = Annotated[int, msgspec.Meta(le=1 << 40)]
 """A statement above what the ledger books is not believed."""
@@ -91,12 +93,13 @@ class Counts:
 class StreamMeter:
     """Meters one stream. `feed` takes every chunk as it came, however the upstream's events are cut into chunks."""
 
-    __slots__ = ("_begin", "_carry", "_complete", "_counts", "_deltas", "_produced_bytes")
+    __slots__ = ("_begin", "_carry", "_counts", "_deltas", "_last", "_produced_bytes", "complete")
 
     def __init__(self) -> None:
         self._begin = b""
         self._carry = b""
-        self._complete = False
+        self._last = b""
+        self.complete = False
         self._counts = Counts()
         self._deltas = 0
         self._produced_bytes = 0
@@ -112,6 +115,8 @@ class StreamMeter:
             if len(chunk) - whole <= _CARRY_MAX_BYTES:  # lines that say usage are short; longer ones are content
                 self._carry = chunk[whole:]
             chunk = chunk[:whole]
+        if len(chunk) > _LINE_ENDS_BYTES:
+            self._last = chunk
         self._count_output(chunk)
         at = chunk.find(b'"usage"')
         while at >= 0:
@@ -141,14 +146,23 @@ class StreamMeter:
             self._counts.revise(event.message.usage)
         elif event.type == "message_delta" and event.usage is not None:
             self._counts.revise(event.usage)
-            self._complete = True
+            self.complete = True
+
+    @property
+    def ended_with_error(self) -> bool:
+        """Whether the upstream itself ended the stream with an error event."""
+        data = [line for line in self._last.split(b"\n") if line.startswith(b"data:")]
+        try:
+            return bool(data) and _decode_event(data[-1][5:]).type == "error"
+        except (ValueError, RecursionError):
+            return False
 
     def result(self, body_bytes: int) -> tuple[Tokens, bool]:
         """Tokens to charge, and whether some are estimated because the stream ended before the upstream said them.
 
         `body_bytes` is the request's size: it stands in for input that the upstream never said.
         """
-        if self._complete:
+        if self.complete:
             return self._counts.tokens(), False
         self._count_output(self._carry)
         self._carry = b""

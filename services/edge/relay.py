@@ -11,7 +11,7 @@ from typing import Any, Final
 from services.edge import metering
 from services.edge.dialects import anthropic
 from services.edge.exchange import Attempt, Exchange
-from services.edge.head import Headers, RequestHead, read_head
+from services.edge.head import Headers, RequestHead, onward_query, read_head
 from services.edge.outbox import Outbox
 from services.edge.principals import Principals
 from services.edge.reply import Reply, Send
@@ -73,7 +73,14 @@ class Relay:
             watch.begin()
             request = anthropic.read_messages(body)
             exchange = Exchange(
-                reply.request_id, created_ms, began_s, principal, request, body, scope["query_string"], head.onward
+                reply.request_id,
+                created_ms,
+                began_s,
+                principal,
+                request,
+                body,
+                onward_query(scope["query_string"]),
+                head.onward,
             )
             await self._relay(exchange, await self._admit_and_pick(exchange), reply)
         except Refusal as refusal:
@@ -199,7 +206,7 @@ class Relay:
             if _header(answer, b"content-encoding") not in ("", "identity"):
                 attempt.upstream_fault()
                 return Refusal(Kind.UPSTREAM_FAILED, "the upstream answered in an encoding that it was not asked for")
-            if exchange.request.stream and answer.status < 300:
+            if answer.status < 300 and _header(answer, b"content-type").startswith("text/event-stream"):
                 return await self._relay_stream(exchange, attempt, answer, reply)
             return await self._relay_plain(exchange, attempt, answer, reply)
         finally:
@@ -225,6 +232,7 @@ class Relay:
             chunk = await answer.chunk()
         except UpstreamFailed as failed:
             return _failed(attempt, failed)
+        broken = ""
         try:
             exchange.forget_body()
             await reply.start(answer.status, _passed_back(answer))
@@ -232,13 +240,20 @@ class Relay:
                 meter.feed(chunk)
                 await reply.piece(chunk)
                 chunk = await answer.chunk()
-            attempt.answered(*meter.result(exchange.body_bytes))
-            await reply.end()
         except UpstreamFailed as failed:
-            attempt.interrupted()
-            await reply.break_off(Refusal(Kind.UPSTREAM_FAILED, f"the upstream {failed.failure.value}"))
+            broken = failed.failure.value
         finally:
             attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
+        if meter.complete and not broken:
+            attempt.answered(attempt.tokens, attempt.estimated)
+            await reply.end()
+        else:
+            attempt.interrupted()
+            if meter.ended_with_error:  # the client has been told already
+                await reply.end()
+            else:
+                broken = broken or "ended its answer too early"
+                await reply.break_off(Refusal(Kind.UPSTREAM_FAILED, f"the upstream {broken}"))
         return None
 
     # ---- settle ----

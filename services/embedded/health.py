@@ -14,7 +14,7 @@ _TIMEOUT_S: Final = 2.0
 
 
 async def healthy(url: str) -> bool:
-    """Whether what listens there is ready: postgresql, nats or tls (JetStream), grpc (its health service) or http (200)."""
+    """Whether what listens there is ready: postgresql, nats or tls (JetStream), grpc (its health) or http (200)."""
     check = {"postgresql": _postgres, "nats": _nats, "tls": _nats, "grpc": _grpc, "http": _http}[urlsplit(url).scheme]
     try:
         async with asyncio.timeout(_TIMEOUT_S):

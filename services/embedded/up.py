@@ -19,7 +19,7 @@ from services.embedded.stack import Stack
 from services.embedded.state import Held, NotRunning, RunState, Secrets, StateFolder, master_key
 from services.shared import clock, settings, telemetry
 
-_DOWN_WITHIN_S: Final = 40.0
+_DOWN_WITHIN_S: Final = 90.0
 _DOWN_POLL_S: Final = 0.05
 _HARD_EXIT_S: Final = 2.0
 _EDGES_MOST: Final = 64

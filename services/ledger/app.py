@@ -28,8 +28,8 @@ async def serve(settings: LedgerSettings) -> None:
         bus.connect(settings.nats_url, name="ledger"),
     )
     store, waiters = Store(pool), Waiters(settings.usage_waiters)
-    await asyncio.gather(store.ensure_partitions(), ensure_streams(nc.jetstream()))
-    consumer = Consumer(nc, store, settings.fetch_messages, waiters.announce)
+    await asyncio.gather(store.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
+    consumer = Consumer(nc, store, settings.fetch_messages, settings.stream_max_bytes, waiters.announce)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
         for pb2, name in ((ledger_pb2, "LedgerService"), (usage_pb2, "UsageService"))

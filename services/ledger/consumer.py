@@ -6,12 +6,15 @@ What cannot be booked whatever one does is parked in the dead-letter stream with
 import asyncio
 from collections.abc import Callable, Iterable
 
+import msgspec
 import psycopg
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 from psycopg_pool import PoolTimeout
 
@@ -26,13 +29,17 @@ _log = logger("consumer")
 
 _DURABLE = "ledger"
 _ACK_WAIT_S = 30
-_FETCH_WAIT_S = 5
+_NEXT_SUBJECT = f"$JS.API.CONSUMER.MSG.NEXT.{bus.USAGE_STREAM}.{_DURABLE}"
+_PULL_MESSAGES = 256
+_PULL_EXPIRES_S = 1.0
+_PULL_PAUSE_S = 0.1
 _PAUSE_S = 0.5
 _DUPLICATE_WINDOW_S = 120
 
 
-async def ensure_streams(js: JetStreamContext) -> None:
-    """Makes the usage stream, its durable consumer and the dead-letter stream, or brings them to this configuration."""
+async def ensure_streams(js: JetStreamContext, max_bytes: int) -> None:
+    """Makes the usage stream, its durable consumer and the dead-letter stream, or brings them to this configuration.
+    A full stream refuses new events, which then wait in the edges, until those take no more work (I8)."""
     streams = [
         StreamConfig(
             name=bus.USAGE_STREAM,
@@ -40,8 +47,16 @@ async def ensure_streams(js: JetStreamContext) -> None:
             retention=RetentionPolicy.WORK_QUEUE,
             storage=StorageType.FILE,
             duplicate_window=_DUPLICATE_WINDOW_S,
+            discard=DiscardPolicy.NEW,
+            max_bytes=max_bytes,
         ),
-        StreamConfig(name=bus.DEAD_STREAM, subjects=[bus.DEAD_SUBJECT], storage=StorageType.FILE),
+        StreamConfig(
+            name=bus.DEAD_STREAM,
+            subjects=[bus.DEAD_SUBJECT],
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            max_bytes=max_bytes,
+        ),
     ]
     for config in streams:
         try:
@@ -57,6 +72,48 @@ async def ensure_streams(js: JetStreamContext) -> None:
     )
 
 
+class _Pull:
+    """The durable consumer's messages as they come. One pull request is open at a time and lives for a second: so an
+    idle ledger asks once a second, and one that was cut off asks again as soon. (The client library's own fetch holds
+    back the first message of a quiet stream until its batch is full or its time is over.)"""
+
+    def __init__(self, nc: Client, subscription: Subscription) -> None:
+        self._nc = nc
+        self._subscription = subscription
+        self._open = 0
+
+    @classmethod
+    async def begin(cls, nc: Client) -> "_Pull":
+        return cls(nc, await nc.subscribe(nc.new_inbox(), pending_msgs_limit=-1, pending_bytes_limit=-1))
+
+    async def end(self) -> None:
+        """Takes no more messages; what came and was not taken is delivered again."""
+        await self._subscription.unsubscribe()
+
+    async def take(self, limit: int) -> list[Msg]:
+        """Waits for a message and answers all that are there, at most `limit`; none when it was quiet for a second."""
+        if self._open <= 0:
+            asked = {"batch": _PULL_MESSAGES, "expires": int(_PULL_EXPIRES_S * 1e9)}
+            await self._nc.publish(_NEXT_SUBJECT, msgspec.json.encode(asked), self._subscription.subject)
+            self._open = _PULL_MESSAGES
+        messages: list[Msg] = []
+        try:
+            while not messages or (self._subscription.pending_msgs and len(messages) < limit):
+                message = await self._subscription.next_msg(timeout=_PULL_EXPIRES_S + 0.5)
+                status = message.headers.get("Status") if message.headers else None
+                if status is None:
+                    messages.append(message)
+                    self._open -= 1
+                    continue
+                self._open = 0
+                if status not in ("404", "408"):  # 503: JetStream is not up yet; 409: the consumer was changed
+                    await asyncio.sleep(_PULL_PAUSE_S)
+                break
+        except NatsTimeoutError:
+            self._open = 0
+        return messages
+
+
 class Consumer:
     """One replica's booking loop.
 
@@ -65,12 +122,18 @@ class Consumer:
     """
 
     def __init__(
-        self, nc: Client, store: Store, fetch_messages: int, announce: Callable[[Iterable[str]], None]
+        self,
+        nc: Client,
+        store: Store,
+        fetch_messages: int,
+        stream_max_bytes: int,
+        announce: Callable[[Iterable[str]], None],
     ) -> None:
         self._nc = nc
         self._js = nc.jetstream()
         self._store = store
         self._fetch_messages = fetch_messages
+        self._stream_max_bytes = stream_max_bytes
         self._announce = announce
         self._rates: dict[int, Rates] = {}
 
@@ -78,57 +141,62 @@ class Consumer:
         """Books until cancelled; rides out restarts of NATS and Postgres."""
         while True:
             try:
-                await ensure_streams(self._js)
-                subscription = await self._js.pull_subscribe_bind(_DURABLE, bus.USAGE_STREAM)
-                while True:
-                    try:
-                        messages = await subscription.fetch(self._fetch_messages, timeout=_FETCH_WAIT_S)
-                    except TimeoutError:
-                        continue
-                    await self._book(messages)
+                await ensure_streams(self._js, self._stream_max_bytes)
+                pull = await _Pull.begin(self._nc)
+                try:
+                    while True:
+                        messages = await pull.take(self._fetch_messages)
+                        if messages:
+                            await self._book(messages)
+                finally:
+                    await pull.end()
             except (NatsError, OSError, TimeoutError, psycopg.Error, PoolTimeout) as error:
                 _log.warning("booking_paused", error=repr(error))
                 await asyncio.sleep(_PAUSE_S)
 
     async def _book(self, messages: list[Msg]) -> None:
         """Books messages in one transaction; when it fails, each alone, so that one bad message holds up none."""
-        batches = [(message, await self._decode(message)) for message in messages]
-        good = [(message, events) for message, events in batches if events is not None]
-        rows = [row for message, events in good for row in self._settle(events)]
+        rows = [row for message in messages for row in await self._rows(message)]
         if rows:
             try:
                 await self._store.book(rows)
             except psycopg.DataError as error:
-                if len(good) == 1:
-                    await self._park(good[0][0], f"Postgres refused it: {error}")
+                if len(messages) > 1:
+                    for message in messages:
+                        await self._book([message])
                     return
-                for message, _ in good:
-                    await self._book([message])
-                return
-        for message, _ in good:
+                await self._park(messages[0].data, f"Postgres refused it: {error}")
+                rows = []
+        for message in messages:
             await message.ack()
         self._announce([row.request_id for row in rows if row.final])
 
-    async def _decode(self, message: Msg) -> list[events_pb2.UsageEvent] | None:
+    async def _rows(self, message: Msg) -> list[UsageRow]:
+        """A message's events as rows; those that can never be booked are parked, each alone."""
         try:
             events = decode(message.data)
-            await self._learn_rates({event.price_version for event in events})
-            self._settle(events)
         except Poison as poison:
-            await self._park(message, str(poison))
-            return None
-        return events
-
-    def _settle(self, events: list[events_pb2.UsageEvent]) -> list[UsageRow]:
-        return [settle(event, self._rates) for event in events]
+            await self._park(message.data, str(poison))
+            return []
+        await self._learn_rates({event.price_version for event in events})
+        rows = []
+        for event in events:
+            try:
+                rows.append(settle(event, self._rates))
+            except Poison as poison:
+                alone = events_pb2.UsageEventBatch(events=[event])
+                await self._park(alone.SerializeToString(), str(poison), message_id=f"parked-{event.event_id}")
+        return rows
 
     async def _learn_rates(self, versions: set[int]) -> None:
         missing = versions - self._rates.keys()
         if missing:  # price rows never change, so what is known stays true
             self._rates.update({row.rates.price_version: row.rates for row in await self._store.prices(missing)})
 
-    async def _park(self, message: Msg, reason: str) -> None:
+    async def _park(self, data: bytes, reason: str, message_id: str = "") -> None:
+        """Keeps what cannot be booked, with the reason; parking it twice, after a redelivery, keeps it once."""
         _log.error("usage_parked", reason=reason)
         headers = {"Tollhouse-Reason": reason.replace("\n", " ")[:1000]}
-        await self._js.publish(bus.DEAD_SUBJECT, message.data, headers=headers)
-        await message.ack()
+        if message_id:
+            headers["Nats-Msg-Id"] = message_id
+        await self._js.publish(bus.DEAD_SUBJECT, data, headers=headers)

@@ -18,6 +18,9 @@ class LedgerSettings:
     fetch_messages: int = setting(
         "JetStream messages booked in one transaction, at most", default=64, at_least=1, at_most=1000
     )
+    stream_max_bytes: int = setting(
+        "bytes that usage events may take in JetStream before edges must keep them", default=1 << 30, at_least=1 << 20
+    )
     usage_wait_max_ms: int = setting(
         "milliseconds that GetUsage waits for a fresh id, at most", default=10_000, at_least=0
     )

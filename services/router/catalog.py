@@ -69,7 +69,7 @@ class Catalog:
                     served = by_model.setdefault(model, [])
                     if account.enabled:
                         served.append(account)
-            self.accounts, self._by_model = accounts, by_model
+            self.accounts, self._by_model = accounts, {model: _real(served) for model, served in by_model.items()}
 
     async def keep(self) -> None:
         """Reads the store anew whenever something changed, and now and then; until cancelled."""
@@ -84,6 +84,11 @@ class Catalog:
                 await self.load()
             except (psycopg.Error, PoolTimeout) as error:
                 _log.warning("catalog_not_reloaded", error=repr(error))
+
+
+def _real(accounts: list[Account]) -> list[Account]:
+    """The simulator's answers are made up: where a provider serves a model, the simulator does not stand in for it."""
+    return [account for account in accounts if account.kind != "simulator"] or accounts
 
 
 def _ms(at: datetime) -> int:

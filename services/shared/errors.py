@@ -58,7 +58,6 @@ class Kind(Enum):
     ROUTER_UNAVAILABLE = ("router_unavailable", 503, grpc.StatusCode.UNAVAILABLE, Blame.OURS, "The router service does not answer.")
     LEDGER_UNAVAILABLE = ("ledger_unavailable", 503, grpc.StatusCode.UNAVAILABLE, Blame.OURS, "The ledger service does not answer, and no credit is at hand.")
     RECORDING_UNAVAILABLE = ("recording_unavailable", 503, grpc.StatusCode.UNAVAILABLE, Blame.OURS, "Usage cannot be recorded now, so no work is taken (invariant I8).")
-    DRAINING = ("draining", 503, grpc.StatusCode.UNAVAILABLE, Blame.OURS, "This edge is shutting down; another one will answer.")
     UPSTREAM_TIMEOUT = ("upstream_timeout", 504, grpc.StatusCode.DEADLINE_EXCEEDED, Blame.UPSTREAM, "The upstream sent nothing within the time limit.")
     UPSTREAM_OVERLOADED = ("upstream_overloaded", 529, grpc.StatusCode.UNAVAILABLE, Blame.UPSTREAM, "Every upstream account that was tried said it is overloaded.")
     # fmt: on

@@ -32,7 +32,7 @@ async def serve(settings: SimulatorSettings) -> None:
 
 async def listen(settings: SimulatorSettings) -> asyncio.Server:
     """Listens; each connection's requests are answered one after the other."""
-    simulator = Simulator(settings.body_max_bytes)
+    simulator = Simulator(settings)
     return await asyncio.get_running_loop().create_server(
         lambda: _Connection(simulator), settings.host, settings.port, backlog=4096
     )
@@ -41,8 +41,8 @@ async def listen(settings: SimulatorSettings) -> asyncio.Server:
 class Simulator:
     """The provider: its books, and what scripts with `times` have used up."""
 
-    def __init__(self, body_max_bytes: int) -> None:
-        self.body_max_bytes = body_max_bytes
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self.settings = settings
         self.book = Book()
         self._numbers = itertools.count(1)
         self._times: Counter[str] = Counter()
@@ -119,7 +119,7 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         self._coming.size += len(data)
-        if self._coming.size <= self._simulator.body_max_bytes:
+        if self._coming.size <= self._simulator.settings.body_max_bytes:
             self._coming.body.append(data)
 
     def on_message_complete(self) -> None:
@@ -180,9 +180,9 @@ class _Connection(asyncio.Protocol):
         status = scripted.status or _BAD_CREDENTIALS.get(sent) or (None if sent else 401)
         if status is None and asked.model == _UNKNOWN_MODEL:
             status = 404
-        if request.size > self._simulator.body_max_bytes:
+        if request.size > self._simulator.settings.body_max_bytes:
             status = 413
-        await asyncio.sleep(scripted.first_ms / 1000)
+        await _pause(self._simulator.settings.first_ms if scripted.first_ms is None else scripted.first_ms)
         if scripted.hang == "before":
             await asyncio.Event().wait()
         if scripted.cut_after == -1:
@@ -215,6 +215,7 @@ class _Connection(asyncio.Protocol):
 
     async def _stream(self, asked: messages.Request, scripted: script.Script, served: Served) -> None:
         counts = messages.plan(asked, scripted)
+        gap_ms = self._simulator.settings.gap_ms if scripted.gap_ms is None else scripted.gap_ms
         served.status, served.stream = 200, True
         content_type = ("content-type", "text/event-stream; charset=utf-8")
         self._head(200, [content_type, ("cache-control", "no-cache"), *_headers(served, scripted)], None)
@@ -225,8 +226,8 @@ class _Connection(asyncio.Protocol):
                 await asyncio.sleep(0.01)
                 self._transport.abort()
                 return
-            if number and scripted.gap_ms:
-                await asyncio.sleep(scripted.gap_ms / 1000)
+            if number:
+                await _pause(gap_ms)
             if b"message_start" in event[:22]:
                 served.tokens = replace(counts, output=0)
             await self._send_event(served, event.replace(b"\n", b"\r\n") if scripted.crlf else event, scripted.chunk)
@@ -250,6 +251,11 @@ class _Connection(asyncio.Protocol):
         lines = [f"HTTP/1.1 {status} {_REASONS[status]}", *(f"{name}: {value}" for name, value in headers)]
         lines.append("transfer-encoding: chunked" if length is None else f"content-length: {length}")
         self._transport.write("\r\n".join([*lines, "\r\n"]).encode("latin-1"))
+
+
+async def _pause(ms: float) -> None:
+    if ms:
+        await asyncio.sleep(ms / clock.MS_PER_S)
 
 
 def _headers(served: Served, scripted: script.Script) -> list[tuple[str, Any]]:

@@ -37,8 +37,8 @@ def key(doc: str, default: Any, low: float = 0, high: float = 1_000_000) -> Any:
 class Script:
     """What the keys say; a field each."""
 
-    first_ms: float = key("milliseconds before the first byte", 0.0)
-    gap_ms: float = key("milliseconds between two events of a stream; 0 sends them all at once", 0.0)
+    first_ms: float | None = key("milliseconds before the first byte", None)
+    gap_ms: float | None = key("milliseconds between two events of a stream; 0 sends them all at once", None)
     tokens: int | None = key("output tokens, a word each; at most max_tokens", None, 1)
     input_tokens: int | None = key("input tokens; counted from the text otherwise", None)
     cache_read: int = key("tokens read from the cache", 0)
@@ -95,7 +95,7 @@ def _value(name: str, text: str) -> Any:
     if isinstance(field.default, str):
         return text
     try:
-        number = float(text) if isinstance(field.default, float) else int(text)
+        number = float(text) if name.endswith("_ms") else int(text)
     except ValueError:
         raise ScriptError(f"x-simulator: {name} must be a number") from None
     if not field.metadata["low"] <= number <= field.metadata["high"]:

@@ -55,7 +55,7 @@ def test_every_status_of_an_upstream_that_is_the_clients_fault_is_named() -> Non
 
 
 def test_every_field_of_usage_is_in_the_example() -> None:
-    from services.edge.usage import _STATUS, usage_object
+    from services.edge.dialects.tollhouse import _STATUS, usage_object
 
     for name in usage_object(usage_pb2.Usage()):
         assert f'"{name}"' in API

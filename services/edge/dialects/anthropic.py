@@ -43,7 +43,6 @@ _ERROR_TYPES: Final[Mapping[Kind, str]] = {
     Kind.ROUTER_UNAVAILABLE: "api_error",
     Kind.LEDGER_UNAVAILABLE: "api_error",
     Kind.RECORDING_UNAVAILABLE: "api_error",
-    Kind.DRAINING: "overloaded_error",
     Kind.UPSTREAM_TIMEOUT: "timeout_error",
     Kind.UPSTREAM_OVERLOADED: "overloaded_error",
 }
@@ -114,11 +113,11 @@ def _complaint(error: msgspec.ValidationError) -> str:
 
 
 def upstream_request(
-    picked: router_pb2.PickResult, model: str, body: bytes, query: bytes, onward: Headers
+    picked: router_pb2.PickResult, model: str, body: bytes, query: str, onward: Headers
 ) -> tuple[str, Headers, bytes]:
     """URL, headers and body of the request to an upstream account that speaks this API. The body goes on unchanged,
     but for the model's name where the upstream has another one (I5)."""
-    url = picked.base_url + MESSAGES_PATH + ("?" + query.decode("latin-1") if query else "")
+    url = picked.base_url + MESSAGES_PATH + ("?" + query if query else "")
     headers = [
         *onward,
         (b"x-api-key", picked.credential.encode("latin-1")),

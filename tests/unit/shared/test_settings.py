@@ -126,7 +126,7 @@ def test_a_secret_shows_itself_only_when_it_is_asked_to(value: str) -> None:
     toy = Toy(secret)
     assert secret.reveal() == value
     assert repr(secret) == str(secret) == f"{secret}" == "Secret(***)"
-    assert repr(toy) == f"Toy(url=Secret(***), {repr(toy).partition(', ')[2]}"
+    assert repr(toy).startswith("Toy(url=Secret(***), name=")
 
 
 def test_secrets_are_equal_when_what_they_hide_is() -> None:

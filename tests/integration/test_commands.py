@@ -1,0 +1,79 @@
+"""The operator's commands, each run for real."""
+
+import subprocess
+from pathlib import Path
+
+from tests.deployment import COMMAND, MODEL, Deployment
+
+
+def run(tollhouse: Deployment, *arguments: str, fails: bool = False) -> str:
+    """Runs a command; its standard output, or standard error when it is to fail."""
+    command = [COMMAND, *arguments, "--state-dir", str(tollhouse.state_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == (1 if fails else 0), done.stderr
+    return (done.stderr if fails else done.stdout).strip()
+
+
+def test_a_tenant_is_made_credited_and_given_a_key_that_works(tollhouse: Deployment) -> None:
+    assert run(tollhouse, "tenant", "add", "acme", "--name", "Acme") == "acme"
+    assert "Acme" in run(tollhouse, "tenant", "list")
+    assert run(tollhouse, "topup", "acme", "2.50", "--idempotency-key", "k") == "credited; the balance is $2.50"
+    assert run(tollhouse, "topup", "acme", "2.50", "--idempotency-key", "k") == "credited before; the balance is $2.50"
+    key = run(tollhouse, "key", "add", "acme", "--name", "ci", "--days", "30")
+    assert key.startswith("sk-th-")
+    answer = tollhouse.messages(key, simulator="tokens=10;input_tokens=10")
+    assert answer.status == 200
+    request_id = answer.headers["x-request-id"]
+    assert "$0.00018" in run(tollhouse, "usage", "get", request_id)
+    assert request_id in run(tollhouse, "usage", "list", "acme")
+    assert run(tollhouse, "usage", "balance", "acme").startswith("$2.49982")
+    listed = run(tollhouse, "key", "list", "acme")
+    assert key not in listed
+    assert f"sk-th-...{key[-4:]}" in listed
+    key_id = listed.splitlines()[1].split()[0]
+    assert run(tollhouse, "key", "disable", key_id) == f"{key_id} is disabled"
+    assert run(tollhouse, "key", "enable", key_id) == f"{key_id} is enabled"
+    assert run(tollhouse, "key", "delete", key_id) == f"{key_id} is deleted"
+    assert run(tollhouse, "tenant", "disable", "acme") == "acme is disabled"
+    assert run(tollhouse, "tenant", "enable", "acme") == "acme is enabled"
+
+
+def test_an_upstream_account_is_added_listed_rested_and_deleted(tollhouse: Deployment, tmp_path: Path) -> None:
+    credential = tmp_path / "key"
+    credential.write_text("secret-credential\n")
+    add = ("account", "add", "--kind", "anthropic", "--name", "second", "--key-file", str(credential))
+    models = ("--models", f"cli-model={MODEL}", MODEL, "--base-url", tollhouse.simulator_url, "--priority", "200")
+    assert run(tollhouse, *add, *models).endswith(f"serves {MODEL}, cli-model")
+    listed = run(tollhouse, "account", "list")
+    assert "second" in listed
+    assert "secret-credential" not in listed
+    assert run(tollhouse, "price", "set", "cli-model", "--input", "1", "--output", "2") > "cli-model: price version"
+    prices = next(line for line in run(tollhouse, "price", "list").splitlines() if line.startswith("cli-model "))
+    assert prices.split()[2:7] == ["$1.00", "$2.00", "$0.10", "$1.25", "$2.00"]
+    assert tollhouse.messages(tollhouse.key, model="cli-model").status == 200
+    assert run(tollhouse, "account", "disable", "second") == "second is disabled"
+    assert tollhouse.messages(tollhouse.key, model="cli-model").status == 503
+    assert run(tollhouse, "account", "enable", "second") == "second is enabled"
+    assert run(tollhouse, "account", "delete", "second") == "second is deleted"
+    assert tollhouse.messages(tollhouse.key, model="cli-model").status == 404
+
+
+def test_a_command_that_cannot_be_done_says_why(tollhouse: Deployment, tmp_path: Path) -> None:
+    assert "no tenant 'nobody'" in run(tollhouse, "key", "add", "nobody", "--name", "x", fails=True)
+    assert "not an amount" in run(tollhouse, "topup", "demo", "lots", fails=True)
+    missing = ("account", "add", "--kind", "anthropic", "--models", "m", "--key-file", str(tmp_path / "none"))
+    assert "No such file" in run(tollhouse, *missing, fails=True)
+    assert "no request" in run(tollhouse, "usage", "get", "req_unknown", fails=True)
+    done = subprocess.run(
+        [COMMAND, "tenant", "list", "--state-dir", str(tmp_path)], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert "tollhouse:" in done.stderr
+
+
+def test_a_service_with_wrong_settings_names_every_fault(tmp_path: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "TOLLHOUSE_EDGE_PORT": "x", "TOLLHOUSE_EDGE_TYPO": "1"}
+    done = subprocess.run([COMMAND, "edge"], capture_output=True, text=True, timeout=30, env=environment)
+    assert done.returncode == 2
+    for words in ("TOLLHOUSE_EDGE_NATS_URL is not set", "TOLLHOUSE_EDGE_PORT: 'x'", "TOLLHOUSE_EDGE_TYPO is not a"):
+        assert words in done.stderr
