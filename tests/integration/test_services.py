@@ -4,6 +4,7 @@ import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import psycopg
@@ -33,9 +34,9 @@ def addresses(deployment: Deployment) -> dict[str, str]:
 
 def database(deployment: Deployment, user: str) -> psycopg.Connection:
     secrets = json.loads((deployment.state_dir / "secrets.json").read_text())
-    host, _, port = addresses(deployment)["postgres"].partition("/")[0].rpartition(":")
+    server = urlsplit(addresses(deployment)["postgres"])
     password = secrets["postgres" if user == "tollhouse" else user.removeprefix("tollhouse_")]
-    return psycopg.connect(host=host, port=int(port), user=user, password=password, dbname="tollhouse")
+    return psycopg.connect(host=server.hostname, port=server.port, user=user, password=password, dbname="tollhouse")
 
 
 @pytest.mark.parametrize("service", list(SERVICES))

@@ -1,0 +1,443 @@
+"""The transport: a pooled HTTP/1.1 client that does as little as it can for a request and for a chunk.
+
+One asyncio.Protocol a connection and llhttp behind it. A chunk costs one callback: no task, no timer, no queue. A
+future is made only where a reader has to wait, and one sweep over the open connections ends every wait that is too
+long. docs/adr tells why it exists; `transport_aiohttp` is what it is compared with.
+"""
+
+import asyncio
+import contextlib
+import math
+import re
+import ssl
+from typing import Final
+from urllib.parse import urlsplit
+
+import httptools
+
+from services.edge.upstream import Answer, Failure, Headers, UpstreamFailed
+
+_HEAD_MAX_BYTES: Final = 64 * 1024
+_UNREAD_MAX_BYTES: Final = 256 * 1024
+"""With more received than its reader took, a connection is not read any more."""
+_WRITTEN_AT_ONCE_BYTES: Final = 64 * 1024
+_SLICE_BYTES: Final = 256 * 1024
+_URLS_MAX: Final = 1024
+_SWEEPS_PER_WAIT: Final = 10
+_VISIBLE: Final = re.compile(r"[!-~]*")
+
+
+class PooledTransport:
+    """Keep-alive connections to each origin, the last used first. Made where an event loop runs."""
+
+    def __init__(
+        self,
+        connect_timeout_s: float,
+        silence_timeout_s: float,
+        idle_s: float = 30,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.silence_timeout_s = silence_timeout_s
+        self.idle_s = idle_s
+        self.connections: set[_Connection] = set()
+        self.closed = False
+        self._connect_timeout_s = connect_timeout_s
+        self._ssl_context = ssl_context or ssl.create_default_context()
+        self._targets: dict[str, _Target] = {}
+        self._origins: dict[tuple[bool, str, int], _Origin] = {}
+        self._sweep_every_s = min(1.0, silence_timeout_s / _SWEEPS_PER_WAIT, idle_s / _SWEEPS_PER_WAIT)
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    async def send(self, url: str, headers: Headers, body: bytes) -> Answer:
+        """See Transport. Host, Content-Length and the framing are the transport's. ValueError: our own fault."""
+        base, mark, query = url.partition("?")
+        target = self._targets.get(base) or self._target(base)
+        head = b"%b%b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n" % (
+            target.path,
+            (mark + query).encode("ascii"),
+            target.origin.host_field,
+            b"".join([b"%b: %b\r\n" % field for field in headers]),
+            len(body),
+        )
+        lines = len(headers) + 4
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or " " in query:
+            raise ValueError("a line break in a header, or a space in the URL, of a request to an upstream")
+        if target.origin.idle:
+            answer = await target.origin.idle.popitem()[0].ask(head, body)
+            if answer is not None:
+                return answer
+        connection = await self._connect(target.origin)
+        answer = await connection.ask(head, body)
+        assert answer is not None, "only a connection that was used before can be stale"
+        return answer
+
+    async def close(self) -> None:
+        """See Transport. Exchanges under way break off."""
+        self.closed = True
+        for connection in list(self.connections):
+            connection.leave()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await asyncio.sleep(0)  # the loop closes them at its next turn
+
+    def _target(self, base: str) -> "_Target":
+        if len(self._targets) >= _URLS_MAX:
+            self._targets.clear()
+            used = {connection.origin for connection in self.connections}
+            self._origins = {key: origin for key, origin in self._origins.items() if origin in used}
+        parts = urlsplit(base)
+        host, tls = parts.hostname, parts.scheme == "https"
+        if not _VISIBLE.fullmatch(base) or parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
+            raise ValueError("the URL of an upstream is not http(s)://host[:port][/path]")
+        usual = 443 if tls else 80
+        port = parts.port or usual
+        origin = self._origins.get((tls, host, port))
+        if origin is None:
+            name = f"[{host}]" if ":" in host else host
+            host_field = (name if port == usual else f"{name}:{port}").encode()
+            origin = self._origins[tls, host, port] = _Origin(host, port, host_field, tls=tls)
+        target = self._targets[base] = _Target(origin, b"POST " + (parts.path or "/").encode())
+        return target
+
+    async def _connect(self, origin: "_Origin") -> "_Connection":
+        connection = _Connection(self, origin)
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await self.loop.create_connection(
+                    lambda: connection, origin.host, origin.port, ssl=self._ssl_context if origin.tls else None
+                )
+            if self.closed:
+                raise ConnectionAbortedError
+        except (OSError, UnicodeError):  # of which TimeoutError and what TLS and DNS raise are
+            connection.abort()
+            raise UpstreamFailed(Failure.CONNECT, reached=False) from None
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def opened(self, connection: "_Connection") -> None:
+        """Notes an open connection."""
+        self.connections.add(connection)
+        if self._sweeping is None:
+            self._sweeping = self.loop.call_later(self._sweep_every_s, self._sweep)
+
+    def _sweep(self) -> None:
+        now_s = self.loop.time()
+        for connection in [connection for connection in self.connections if connection.deadline_s <= now_s]:
+            connection.expire()
+        again = bool(self.connections)
+        self._sweeping = self.loop.call_later(self._sweep_every_s, self._sweep) if again else None
+
+
+class _Origin:
+    """A server, and the connections to it that wait for work."""
+
+    __slots__ = ("host", "host_field", "idle", "port", "tls")
+
+    def __init__(self, host: str, port: int, host_field: bytes, *, tls: bool) -> None:
+        self.host = host
+        self.port = port
+        self.host_field = host_field
+        self.tls = tls
+        self.idle: dict[_Connection, None] = {}
+
+
+class _Target:
+    """What a URL says, but for its query."""
+
+    __slots__ = ("origin", "path")
+
+    def __init__(self, origin: _Origin, path: bytes) -> None:
+        self.origin = origin
+        self.path = path
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: fresh, then by turns in an exchange and idle, then gone."""
+
+    def __init__(self, pool: PooledTransport, origin: _Origin) -> None:
+        self.origin = origin
+        self.deadline_s = math.inf
+        self.failure: Failure | None = None
+        self.pieces: list[bytes] = []
+        self.on_body = self.pieces.append
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._unsent: memoryview | None = None
+        self._writable = True
+        self._paused = False
+        self._idle = False
+        self._used = False
+        self._expect()
+
+    def _expect(self) -> None:
+        """Makes ready for the next answer."""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self.headers: list[tuple[bytes, bytes]] | None = None
+        self.status = 0
+        self.complete = False
+        self._reusable = False
+        self._news = False
+        self._unread_bytes = 0
+
+    # ---- the exchange ----
+
+    async def ask(self, head: bytes, body: bytes) -> "_Answer | None":
+        """Sends a request and reads the head of its answer. None when this connection was used before and closed
+        without a byte: the server had not waited for us. Raises UpstreamFailed."""
+        transport = self._transport
+        assert transport is not None, "connected"
+        self._idle = False
+        try:
+            if len(body) <= _WRITTEN_AT_ONCE_BYTES:
+                transport.write(head + body)
+            else:
+                transport.write(head)
+                self._unsent = memoryview(body)
+                self._write_on()
+            if self.headers is None and self.failure is None:
+                await self.news()
+        except BaseException:
+            self.abort()
+            raise
+        self._news = False
+        if self.headers is not None:
+            return _Answer(self.status, self.headers, self)
+        if self._used and not self._unread_bytes and self.failure is Failure.DROPPED:
+            return None
+        raise UpstreamFailed(self.failure or Failure.DROPPED, reached=True)
+
+    def news(self) -> asyncio.Future[None]:
+        """Done when a head, a piece, the end or a failure is there."""
+        loop = self._pool.loop
+        self.deadline_s = loop.time() + self._pool.silence_timeout_s
+        self._waiter = waiter = loop.create_future()
+        return waiter
+
+    def take(self) -> bytes:
+        """All that arrived of the body."""
+        pieces = self.pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._unread_bytes = 0
+        self._news = False
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def leave(self) -> None:
+        """Ends the exchange: waits for the next one if this one ended well, closes otherwise."""
+        if not self._reusable or self._idle or self._unsent is not None or self._pool.closed:
+            if not self.complete:
+                self._fail(Failure.CUT)
+            self.abort()
+            return
+        self.take()
+        self._expect()
+        self._used = self._idle = True
+        self.deadline_s = self._pool.loop.time() + self._pool.idle_s
+        self.origin.idle[self] = None
+
+    def expire(self) -> None:
+        """What was waited for did not come in time."""
+        if self._idle and self._transport is not None:
+            self._forget()
+            self._transport.close()
+        else:
+            self._fail(Failure.SILENT)
+
+    def abort(self) -> None:
+        """Closes at once. Nothing more comes from it."""
+        self._forget()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _forget(self) -> None:
+        self.deadline_s = math.inf
+        self._reusable = self._paused = False
+        self._unsent = None
+        self.origin.idle.pop(self, None)
+        self._pool.connections.discard(self)
+
+    def _fail(self, failure: Failure) -> None:
+        if self.failure is None and not self.complete:
+            self.failure = failure
+        self.abort()
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        self.deadline_s = math.inf
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # ---- called by the loop ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        if self._idle or self._parser is None:  # nobody asked: it must never be taken for the next answer
+            self.abort()
+            return
+        self._unread_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(Failure.DROPPED if self.headers is None else Failure.CUT)
+            return
+        if (self.pieces or self._news) and self._waiter is not None:
+            self._wake()
+        if self._unread_bytes > _HEAD_MAX_BYTES:
+            self._hold_back()
+
+    def _hold_back(self) -> None:
+        if self.headers is None:
+            self._fail(Failure.DROPPED)
+        elif self.complete:
+            return
+        elif not self.pieces and not self._news:
+            self._fail(Failure.CUT)  # trailers or chunk extensions without end
+        elif self._unread_bytes > _UNREAD_MAX_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        """See asyncio."""
+        self._gone(cleanly=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._gone(cleanly=exc is None)
+        self._transport = self._parser = None  # the parser refers to us
+
+    def _gone(self, *, cleanly: bool) -> None:
+        if self.headers is None:
+            self._fail(Failure.DROPPED)
+        elif cleanly and self.failure is None and _lasts_until_closed(self.headers):
+            self.complete = True
+        self._fail(Failure.CUT)
+
+    def pause_writing(self) -> None:
+        """See asyncio."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        self._writable = True
+        if self._waiter is not None:
+            self.deadline_s = self._pool.loop.time() + self._pool.silence_timeout_s  # it takes what we send
+        self._write_on()
+
+    def _write_on(self) -> None:
+        while self._unsent is not None and self._writable and self._transport is not None:
+            piece = self._unsent[:_SLICE_BYTES]
+            self._unsent = self._unsent[_SLICE_BYTES:] if len(self._unsent) > _SLICE_BYTES else None
+            self._transport.write(piece)
+
+    # ---- called by the parser; `on_body` is `pieces.append` ----
+
+    def on_message_begin(self) -> None:
+        """A status line begins."""
+        if self.complete:
+            raise ValueError("bytes after the end of the answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer, which nobody reads."""
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """A head ended: the answer's, or an informational one before it."""
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if self._unread_bytes > _HEAD_MAX_BYTES:
+            size = sum(len(name) + len(value) + 4 for name, value in self._fields)
+            if size > _HEAD_MAX_BYTES:
+                raise ValueError("a head over the limit")
+        if status >= 200:
+            self.status = status
+            self.headers, self._fields = self._fields, []
+            self._news = True
+
+    def on_message_complete(self) -> None:
+        """An answer ended."""
+        assert self._parser is not None
+        if self.headers is None:
+            self._fields = []
+            return
+        self.complete = self._news = True
+        self._reusable = self._unsent is None and self._parser.should_keep_alive()
+
+
+class _Answer:
+    """See Answer."""
+
+    __slots__ = ("_connection", "_failure", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers, connection: _Connection) -> None:
+        self.status = status
+        self.headers = headers
+        self._connection: _Connection | None = connection
+        self._failure: Failure | None = None
+
+    async def read(self, max_bytes: int) -> bytes:
+        """See Answer."""
+        body = await self.chunk()
+        if self._connection is not None:
+            pieces, size = [body], len(body)
+            while size <= max_bytes and (piece := await self.chunk()):
+                pieces.append(piece)
+                size += len(piece)
+            body = b"".join(pieces)
+        if len(body) > max_bytes:
+            raise UpstreamFailed(Failure.TOO_LARGE, reached=True)
+        return body
+
+    async def chunk(self) -> bytes:
+        """See Answer."""
+        connection = self._connection
+        if connection is None:
+            if self._failure is not None:
+                raise UpstreamFailed(self._failure, reached=True)
+            return b""
+        if not (connection.pieces or connection.complete or connection.failure):
+            try:
+                await connection.news()
+            except BaseException:
+                self.close()
+                raise
+        data = connection.take()
+        if connection.complete:
+            self._connection = None
+            connection.leave()
+        elif not data:
+            self._connection = None
+            self._failure = connection.failure or Failure.CUT
+            raise UpstreamFailed(self._failure, reached=True)
+        return data
+
+    def close(self) -> None:
+        """See Answer."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._failure = Failure.CUT
+            connection.leave()
+
+
+def _lasts_until_closed(headers: Headers) -> bool:
+    """Whether an answer with this head ends where the connection does (RFC 9112, 6.3)."""
+    fields = {name.lower(): value.lower() for name, value in headers}
+    coding = fields.get(b"transfer-encoding")
+    return b"content-length" not in fields if coding is None else not coding.rstrip().endswith(b"chunked")
+
+
+__all__ = ["PooledTransport"]
