@@ -126,6 +126,9 @@ class Grants:
                 except grpc.aio.AioRpcError as error:
                     self._serve(tenant, waiting, rpc.refusal_of(error, Kind.LEDGER_UNAVAILABLE))
                     tenant.reserve.raised_s = float("-inf")
+                except Exception:
+                    _log.exception("raise_failed", tenant_id=credit.tenant_id)
+                    self._serve(tenant, waiting, Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
                 else:
                     tenant.dry_until_s = 0.0 if left_nano else clock.monotonic_s() + _DRY_S
                     self._serve(tenant, waiting, None)

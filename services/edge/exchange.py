@@ -90,6 +90,11 @@ class Exchange:
         """No further attempt will be made: a stream may last for minutes, and need not keep its request that long."""
         self.body = b""
 
+    def cut_off(self) -> None:
+        """We end before the request does: the attempt under way was not given up by the client, but by us."""
+        if self.attempts and self.attempts[-1].status == events_pb2.USAGE_STATUS_CLIENT_GONE:
+            self.attempts[-1].status = events_pb2.USAGE_STATUS_INTERRUPTED
+
     def next_attempt(self) -> Attempt:
         """Begins another attempt."""
         number = ids.FIRST_ATTEMPT + len(self.attempts)

@@ -23,7 +23,7 @@ from tollhouse.v1 import events_pb2
 _log = logger("outbox")
 
 _BATCH_EVENTS: Final = 64
-_GATHER_S: Final = 0.005
+_GATHER_S: Final = 0.01
 _WINDOW_MESSAGES: Final = 256
 _CONFIRM_WITHIN_S: Final = 2.0
 

@@ -90,6 +90,8 @@ class Relay:
         except asyncio.CancelledError:
             reply.error = "client_gone" if watch.gone else "cancelled"
             if not watch.gone:
+                if exchange is not None:
+                    exchange.cut_off()
                 raise
             watch.absorb_cancellation()
         except Exception:

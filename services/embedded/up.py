@@ -183,8 +183,8 @@ Try it:
     -H 'content-type: application/json' \\
     -d '{body}'
 
-  tollhouse status --state-dir {folder.path}    shows how it is
-  tollhouse down --state-dir {folder.path}      stops it, as Ctrl-C does where it runs in front
+  {sys.argv[0]} status --state-dir {folder.path}    shows how it is
+  {sys.argv[0]} down --state-dir {folder.path}      stops it, as Ctrl-C does where it runs in front
 """
 
 

@@ -39,7 +39,9 @@ async def serve(settings: LedgerSettings) -> None:
     usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageApi(store, waiters, settings), server.grpc)
     await server.start()
     lifecycle.settle_memory()
-    async with lifecycle.background(consumer.run(), _expire_grants(store), _keep_partitions(store)):
+    async with lifecycle.background(
+        consumer.run(), _expire_grants(store, settings.grant_ttl_s), _keep_partitions(store)
+    ):
         await lifecycle.stopped()
         await server.stop(settings.drain_s)
     with contextlib.suppress(TimeoutError):
@@ -47,7 +49,9 @@ async def serve(settings: LedgerSettings) -> None:
     await pool.close()
 
 
-async def _expire_grants(store: Store) -> None:
+async def _expire_grants(store: Store, ttl_s: float) -> None:
+    """Not before a grant's whole life has passed: while the ledger was away, nobody could renew."""
+    await asyncio.sleep(ttl_s)
     while True:
         await asyncio.sleep(_EXPIRE_EVERY_S)
         try:

@@ -98,7 +98,10 @@ def _faults(event: events_pb2.UsageEvent) -> Iterator[str]:
 
 
 def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow:
-    """The row that books `event`. Raises Poison when its price row does not exist or the cost is absurd."""
+    """The row that books `event`. Raises Poison when it is malformed, its price row does not exist or the cost is
+    absurd."""
+    for fault in _faults(event):
+        raise Poison(f"event {event.event_id!r}: {fault}")
     price = rates.get(event.price_version)
     if price is None:
         raise Poison(f"event {event.event_id!r}: there is no price version {event.price_version}")

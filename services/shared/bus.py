@@ -36,7 +36,7 @@ _log = logger("bus")
 
 async def connect(url: Secret, *, name: str, wait_s: float = 30) -> Client:
     """Connects, retrying for `wait_s`, and stays connected for good: a server that hangs is noticed within seconds by
-    its missing pongs, and the client reconnects without end."""
+    its missing pongs, and the client reconnects without end. Raises OSError."""
 
     async def lost() -> None:
         _log.warning("nats_disconnected")
@@ -62,9 +62,9 @@ async def connect(url: Secret, *, name: str, wait_s: float = 30) -> Client:
                 reconnected_cb=back,
                 error_cb=failed,
             )
-        except (OSError, NatsError, TimeoutError):
+        except (OSError, NatsError, TimeoutError) as error:
             if clock.monotonic_s() > deadline:
-                raise
+                raise OSError(f"NATS did not answer for {wait_s:g} s: {error or repr(error)}") from None
             await asyncio.sleep(0.1)
 
 

@@ -2,7 +2,7 @@
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from services.shared.settings import Secret
 
@@ -27,5 +27,9 @@ async def connect(url: Secret, *, service: str, size: int, prepare: str = "", wa
         check=AsyncConnectionPool.check_connection,
         kwargs={"application_name": f"tollhouse-{service}", "autocommit": True, "connect_timeout": 5},
     )
-    await pool.open(wait=True, timeout=wait_s)
+    try:
+        await pool.open(wait=True, timeout=wait_s)
+    except PoolTimeout as error:
+        await pool.close()
+        raise OSError(f"Postgres did not answer for {wait_s:g} s: {error}") from None
     return pool

@@ -170,17 +170,17 @@ def test_the_reserve_starts_small() -> None:
 def test_the_reserve_of_a_busy_tenant_doubles_up_to_a_limit() -> None:
     reserve = Reserve()
     reserve.next_nano(100, 0.0)
-    factors = [reserve.next_nano(1, 0.5 * turn) for turn in range(1, 40)]
+    factors = [reserve.next_nano(1, Reserve.FAST_S * 0.9 * turn) for turn in range(1, 40)]
     assert factors[:3] == [16, 32, 64]
     assert factors[-1] == Reserve.LARGEST
 
 
 def test_the_reserve_of_a_tenant_that_became_quiet_halves_down_to_the_smallest() -> None:
     reserve = Reserve(factor=64, raised_s=0.0)
-    assert [reserve.next_nano(1, 11.0 * turn) for turn in range(1, 6)] == [32, 16, 8, 8, 8]
+    assert [reserve.next_nano(1, Reserve.SLOW_S * 1.1 * turn) for turn in range(1, 6)] == [32, 16, 8, 8, 8]
 
 
-@pytest.mark.parametrize("apart_s", [1.0, 5.0, 10.0])
+@pytest.mark.parametrize("apart_s", [Reserve.FAST_S, Reserve.SLOW_S])
 def test_the_reserve_stays_while_raises_come_at_a_good_pace(apart_s: float) -> None:
     reserve = Reserve(factor=64, raised_s=100.0)
     assert reserve.next_nano(1, 100.0 + apart_s) == 64
