@@ -169,6 +169,9 @@ class _Connection(asyncio.Protocol):
 
     async def _answer(self, request: _Request, body: bytes, served: Served) -> None:
         sent = credential(request.header("x-api-key") or request.header("authorization"))
+        if request.size > self._simulator.settings.body_max_bytes:
+            self._error(served, 413, "the request is too large", script.Script())
+            return
         try:
             asked = messages.read(body)
             scripted = script.parse(request.header("x-simulator"), asked.prompt)
@@ -180,8 +183,6 @@ class _Connection(asyncio.Protocol):
         status = scripted.status or _BAD_CREDENTIALS.get(sent) or (None if sent else 401)
         if status is None and asked.model == _UNKNOWN_MODEL:
             status = 404
-        if request.size > self._simulator.settings.body_max_bytes:
-            status = 413
         await _pause(self._simulator.settings.first_ms if scripted.first_ms is None else scripted.first_ms)
         if scripted.hang == "before":
             await asyncio.Event().wait()

@@ -1,0 +1,32 @@
+"""Scripts: what is read, and what is refused by name."""
+
+import pytest
+
+from services.simulator.script import Script, ScriptError, parse
+
+
+def test_without_a_script_everything_has_its_default() -> None:
+    assert parse("", "just a prompt") == Script()
+
+
+def test_a_script_is_read_from_the_header_and_from_the_prompt_and_the_header_wins() -> None:
+    assert parse("tokens=3; gap_ms=1.5", "").tokens == 3
+    assert parse("", "please [[sim status=529; retry_after=7]] thanks") == Script(status=529, retry_after=7)
+    assert parse("tokens=3", "[[sim tokens=4]]").tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("speed=9", "'speed' is not a key"),
+        ("tokens", "'tokens' is not a key"),
+        ("tokens=many", "tokens must be a number"),
+        ("tokens=0", "tokens must be 1 to"),
+        ("status=418", "status must be one of"),
+        ("hang=maybe", "hang must be before or after"),
+        ("cut_after=-2", "cut_after must be -1 to"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(text: str, words: str) -> None:
+    with pytest.raises(ScriptError, match=words):
+        parse(text, "")
