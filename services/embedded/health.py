@@ -11,10 +11,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from nats.errors import Error as NatsError
 
 _TIMEOUT_S: Final = 2.0
+_NATS_PORT: Final = 4222
 
 
 async def healthy(url: str) -> bool:
-    """Whether what listens there is ready: postgresql, nats or tls (JetStream), grpc (its health) or http (200)."""
+    """Whether what listens there is ready: postgresql, nats and tls (JetStream), grpc (health service), http (200)."""
     check = {"postgresql": _postgres, "nats": _nats, "tls": _nats, "grpc": _grpc, "http": _http}[urlsplit(url).scheme]
     try:
         async with asyncio.timeout(_TIMEOUT_S):
@@ -40,6 +41,9 @@ async def _nats(url: str) -> bool:
     async def quiet(_error: Exception) -> None:
         pass
 
+    parts = urlsplit(url)  # the client tries a server that refuses for seconds, in which it may have come up
+    _, writer = await asyncio.open_connection(parts.hostname, parts.port or _NATS_PORT)
+    writer.close()
     client = await nats.connect(url, connect_timeout=1, allow_reconnect=False, max_reconnect_attempts=0, error_cb=quiet)
     try:
         await client.jetstream().account_info()
