@@ -22,7 +22,8 @@ from services.edge.principals import Principals
 from services.edge.relay import Receive, Relay, Scope
 from services.edge.reply import Send
 from services.edge.settings import EdgeSettings
-from services.edge.upstream import AiohttpTransport
+from services.edge.transport import PooledTransport
+from services.edge.upstream import Transport
 from services.edge.usage import UsageLookup
 from services.shared import bus, ids, lifecycle
 from services.shared.errors import Kind, Refusal
@@ -38,7 +39,7 @@ async def serve(settings: EdgeSettings) -> None:
     nc = await bus.connect(settings.nats_url, name=settings.edge_id)
     clients = Clients(settings)
     clients.start()
-    transport = AiohttpTransport(settings.connect_timeout_s, settings.silence_timeout_s)
+    transport = _transport(settings)
     outbox = Outbox(nc, settings.edge_id, settings.outbox_events)
     principals = Principals(clients.auth_decisions, settings)
     await principals.listen(nc)
@@ -80,6 +81,14 @@ class Dispatch:
             await self._relay(scope, receive, send)
         else:
             await self._rest(scope, receive, send)  # type: ignore[arg-type]
+
+
+def _transport(settings: EdgeSettings) -> Transport:
+    if settings.transport == "aiohttp":
+        from services.edge.transport_aiohttp import AiohttpTransport  # not loaded where it is not used
+
+        return AiohttpTransport(settings.connect_timeout_s, settings.silence_timeout_s)
+    return PooledTransport(settings.connect_timeout_s, settings.silence_timeout_s)
 
 
 def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:

@@ -90,7 +90,9 @@ def read_head(headers: Headers) -> RequestHead:
 
 
 def onward_query(query: bytes) -> str:
-    """A query as it goes on to the upstream: without a key in it."""
+    """A query as it goes on to the upstream: without a key in it. Raises Refusal."""
+    if not query.isascii() or b" " in query:
+        raise Refusal(Kind.INVALID_REQUEST, "the query string has characters that must be percent-encoded")
     if b"key=" not in query:
         return query.decode("latin-1")
     return "&".join(part for part in query.decode("latin-1").split("&") if not part.startswith("key="))

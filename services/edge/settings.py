@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.shared.settings import Secret, setting
+from services.shared.settings import Secret, SettingsError, setting, variable
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class EdgeSettings:
     silence_timeout_s: float = setting(
         "seconds that an upstream may send nothing, before the first byte and between two", default=300, at_least=0.1
     )
+    transport: str = setting("what speaks to upstreams: `pooled`, or `aiohttp`, the reference", default="pooled")
     attempts: int = setting(
         "upstream accounts tried for one request before its first byte, at most", default=3, at_least=1, at_most=10
     )
@@ -42,3 +43,8 @@ class EdgeSettings:
         "usage events that may wait for JetStream; with more, no work is taken", default=100_000, at_least=1
     )
     drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)
+
+    def __post_init__(self) -> None:
+        if self.transport not in ("pooled", "aiohttp"):
+            name = variable("edge", "transport")
+            raise SettingsError(f"{name}: {self.transport!r} is neither 'pooled' nor 'aiohttp'")

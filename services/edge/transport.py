@@ -2,15 +2,15 @@
 
 One asyncio.Protocol a connection and llhttp behind it. A chunk costs one callback: no task, no timer, no queue. A
 future is made only where a reader has to wait, and one sweep over the open connections ends every wait that is too
-long. docs/adr tells why it exists; `transport_aiohttp` is what it is compared with.
+long. `transport_aiohttp` is what it is compared with.
 """
 
 import asyncio
-import contextlib
 import math
 import re
 import ssl
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -20,6 +20,8 @@ from services.edge.upstream import Answer, Failure, Headers, UpstreamFailed
 _HEAD_MAX_BYTES: Final = 64 * 1024
 _UNREAD_MAX_BYTES: Final = 256 * 1024
 """With more received than its reader took, a connection is not read any more."""
+_STALE_WITHIN_S: Final = 1.0
+"""A used connection that closes without a byte later than this was worked on: sent again, it might be paid twice."""
 _WRITTEN_AT_ONCE_BYTES: Final = 64 * 1024
 _SLICE_BYTES: Final = 256 * 1024
 _URLS_MAX: Final = 1024
@@ -44,25 +46,25 @@ class PooledTransport:
         self.closed = False
         self._connect_timeout_s = connect_timeout_s
         self._ssl_context = ssl_context or ssl.create_default_context()
-        self._targets: dict[str, _Target] = {}
-        self._origins: dict[tuple[bool, str, int], _Origin] = {}
+        self.targets: dict[str, _Target] = {}
+        self.origins: dict[tuple[bool, str, int], _Origin] = {}
         self._sweep_every_s = min(1.0, silence_timeout_s / _SWEEPS_PER_WAIT, idle_s / _SWEEPS_PER_WAIT)
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def send(self, url: str, headers: Headers, body: bytes) -> Answer:
         """See Transport. Host, Content-Length and the framing are the transport's. ValueError: our own fault."""
         base, mark, query = url.partition("?")
-        target = self._targets.get(base) or self._target(base)
+        target = self.targets.get(base) or self.target(base)
         head = b"%b%b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n" % (
-            target.path,
+            target.line,
             (mark + query).encode("ascii"),
             target.origin.host_field,
-            b"".join([b"%b: %b\r\n" % field for field in headers]),
+            b"".join([b"%b: %b\r\n" % pair for pair in headers]),
             len(body),
         )
         lines = len(headers) + 4
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or " " in query:
-            raise ValueError("a line break in a header, or a space in the URL, of a request to an upstream")
+        if head.count(b"\n") != lines or head.count(b"\r") != lines or not _VISIBLE.fullmatch(query):
+            raise ValueError("a line break in a header of a request to an upstream, or a space in its URL")
         if target.origin.idle:
             answer = await target.origin.idle.popitem()[0].ask(head, body)
             if answer is not None:
@@ -81,23 +83,25 @@ class PooledTransport:
             self._sweeping.cancel()
         await asyncio.sleep(0)  # the loop closes them at its next turn
 
-    def _target(self, base: str) -> "_Target":
-        if len(self._targets) >= _URLS_MAX:
-            self._targets.clear()
+    def target(self, base: str) -> "_Target":
+        """What a URL without its query says. Raises ValueError."""
+        if len(self.targets) >= _URLS_MAX:
+            self.targets.clear()
             used = {connection.origin for connection in self.connections}
-            self._origins = {key: origin for key, origin in self._origins.items() if origin in used}
+            self.origins = {key: origin for key, origin in self.origins.items() if origin in used}
         parts = urlsplit(base)
         host, tls = parts.hostname, parts.scheme == "https"
-        if not _VISIBLE.fullmatch(base) or parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
+        plain = _VISIBLE.fullmatch(base) and "@" not in parts.netloc and "#" not in base
+        if not plain or not host or parts.scheme not in ("http", "https"):
             raise ValueError("the URL of an upstream is not http(s)://host[:port][/path]")
         usual = 443 if tls else 80
         port = parts.port or usual
-        origin = self._origins.get((tls, host, port))
+        origin = self.origins.get((tls, host, port))
         if origin is None:
             name = f"[{host}]" if ":" in host else host
             host_field = (name if port == usual else f"{name}:{port}").encode()
-            origin = self._origins[tls, host, port] = _Origin(host, port, host_field, tls=tls)
-        target = self._targets[base] = _Target(origin, b"POST " + (parts.path or "/").encode())
+            origin = self.origins[tls, host, port] = _Origin(host, port, tls, host_field)
+        target = self.targets[base] = _Target(origin, b"POST " + (parts.path or "/").encode())
         return target
 
     async def _connect(self, origin: "_Origin") -> "_Connection":
@@ -131,27 +135,22 @@ class PooledTransport:
         self._sweeping = self.loop.call_later(self._sweep_every_s, self._sweep) if again else None
 
 
+@dataclass(eq=False, slots=True)
 class _Origin:
     """A server, and the connections to it that wait for work."""
 
-    __slots__ = ("host", "host_field", "idle", "port", "tls")
-
-    def __init__(self, host: str, port: int, host_field: bytes, *, tls: bool) -> None:
-        self.host = host
-        self.port = port
-        self.host_field = host_field
-        self.tls = tls
-        self.idle: dict[_Connection, None] = {}
+    host: str
+    port: int
+    tls: bool
+    host_field: bytes
+    idle: "dict[_Connection, None]" = field(default_factory=dict)
 
 
-class _Target:
+class _Target(NamedTuple):
     """What a URL says, but for its query."""
 
-    __slots__ = ("origin", "path")
-
-    def __init__(self, origin: _Origin, path: bytes) -> None:
-        self.origin = origin
-        self.path = path
+    origin: _Origin
+    line: bytes
 
 
 class _Connection(asyncio.Protocol):
@@ -170,7 +169,7 @@ class _Connection(asyncio.Protocol):
         self._unsent: memoryview | None = None
         self._writable = True
         self._paused = False
-        self._idle = False
+        self._idle = True
         self._used = False
         self._expect()
 
@@ -190,8 +189,10 @@ class _Connection(asyncio.Protocol):
         """Sends a request and reads the head of its answer. None when this connection was used before and closed
         without a byte: the server had not waited for us. Raises UpstreamFailed."""
         transport = self._transport
-        assert transport is not None, "connected"
+        if transport is None or self.failure is not None:
+            raise UpstreamFailed(Failure.DROPPED, reached=False)  # closed as soon as it was open: nothing was sent
         self._idle = False
+        asked_s = self._pool.loop.time()
         try:
             if len(body) <= _WRITTEN_AT_ONCE_BYTES:
                 transport.write(head + body)
@@ -207,7 +208,8 @@ class _Connection(asyncio.Protocol):
         self._news = False
         if self.headers is not None:
             return _Answer(self.status, self.headers, self)
-        if self._used and not self._unread_bytes and self.failure is Failure.DROPPED:
+        stale = self._used and not self._unread_bytes and self.failure is Failure.DROPPED
+        if stale and self._pool.loop.time() - asked_s < _STALE_WITHIN_S:
             return None
         raise UpstreamFailed(self.failure or Failure.DROPPED, reached=True)
 
@@ -232,7 +234,7 @@ class _Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Ends the exchange: waits for the next one if this one ended well, closes otherwise."""
-        if not self._reusable or self._idle or self._unsent is not None or self._pool.closed:
+        if not self._reusable or self._pool.closed:
             if not self.complete:
                 self._fail(Failure.CUT)
             self.abort()
@@ -279,15 +281,12 @@ class _Connection(asyncio.Protocol):
     # ---- called by the loop ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio."""
         if self._idle or self._parser is None:  # nobody asked: it must never be taken for the next answer
-            self.abort()
+            self._fail(Failure.DROPPED)
             return
         self._unread_bytes += len(data)
         try:
@@ -312,11 +311,9 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> None:
-        """See asyncio."""
         self._gone(cleanly=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio."""
         self._gone(cleanly=exc is None)
         self._transport = self._parser = None  # the parser refers to us
 
@@ -328,11 +325,9 @@ class _Connection(asyncio.Protocol):
         self._fail(Failure.CUT)
 
     def pause_writing(self) -> None:
-        """See asyncio."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """See asyncio."""
         self._writable = True
         if self._waiter is not None:
             self.deadline_s = self._pool.loop.time() + self._pool.silence_timeout_s  # it takes what we send
@@ -375,11 +370,12 @@ class _Connection(asyncio.Protocol):
             self._fields = []
             return
         self.complete = self._news = True
-        self._reusable = self._unsent is None and self._parser.should_keep_alive()
+        sent = self._unsent is None and self._writable
+        self._reusable = sent and self._parser.should_keep_alive()
 
 
 class _Answer:
-    """See Answer."""
+    """See Answer. It lets go of its connection as soon as it has all of it, so that it cannot touch the next one."""
 
     __slots__ = ("_connection", "_failure", "headers", "status")
 
@@ -390,7 +386,6 @@ class _Answer:
         self._failure: Failure | None = None
 
     async def read(self, max_bytes: int) -> bytes:
-        """See Answer."""
         body = await self.chunk()
         if self._connection is not None:
             pieces, size = [body], len(body)
@@ -403,7 +398,6 @@ class _Answer:
         return body
 
     async def chunk(self) -> bytes:
-        """See Answer."""
         connection = self._connection
         if connection is None:
             if self._failure is not None:
@@ -426,7 +420,6 @@ class _Answer:
         return data
 
     def close(self) -> None:
-        """See Answer."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._failure = Failure.CUT
@@ -438,6 +431,3 @@ def _lasts_until_closed(headers: Headers) -> bool:
     fields = {name.lower(): value.lower() for name, value in headers}
     coding = fields.get(b"transfer-encoding")
     return b"content-length" not in fields if coding is None else not coding.rstrip().endswith(b"chunked")
-
-
-__all__ = ["PooledTransport"]

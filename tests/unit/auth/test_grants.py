@@ -267,6 +267,23 @@ async def test_one_who_asks_for_too_much_does_not_stand_in_the_way_of_those_behi
     assert isinstance(small, Hold)
 
 
+async def test_nobody_overtakes_those_who_wait_for_the_ledger() -> None:
+    ledger = Ledger({"acme": 100})
+    grants = await grants_of(ledger)
+    await admit(grants, asks("req_0", 10))
+    ledger.open_for_raises.clear()
+    ledger.balances["acme"] = 130
+    large = asyncio.create_task(outcome(grants, asks("large", 100)))
+    await settled_down()
+    small = asyncio.create_task(outcome(grants, asks("small", 21)))
+    await settled_down()
+    assert not large.done()
+    assert not small.done()
+    ledger.open_for_raises.set()
+    assert isinstance(await large, Hold)
+    assert isinstance(await small, Refusal)
+
+
 async def test_a_request_of_an_absurd_size_is_refused_and_hinders_nobody() -> None:
     grants = await grants_of(Ledger({"acme": 100}))
     absurd, sane = await asyncio.wait_for(

@@ -1,6 +1,7 @@
 """Unit tests of services.shared.batching: `Decisions` and `answer_stream`, against each other over loopback."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -303,14 +304,17 @@ async def test_a_service_that_hangs_is_left_for_a_new_stream(place: Place) -> No
 
 @pytest.mark.timeout(20)
 def test_a_process_that_ends_without_closing_its_streams_ends_all_the_same() -> None:
-    async def main() -> None:
-        async with rpc.channel("127.0.0.1:1") as channel:
-            stub = auth_pb2_grpc.AuthServiceStub(channel)
-            decisions = Decisions(stub.DecideStream, stub.Decide, Request, ("admit",), Kind.AUTH_UNAVAILABLE, TIMEOUT_S)
-            decisions.start()
-            await asyncio.sleep(0.05)
+    left_open: list[grpc.aio.Channel] = []
 
-    asyncio.run(main())
+    async def main() -> None:
+        stub = auth_pb2_grpc.AuthServiceStub(channel := rpc.channel(f"127.0.0.1:{silent.getsockname()[1]}"))
+        decisions = Decisions(stub.DecideStream, stub.Decide, Request, ("admit",), Kind.AUTH_UNAVAILABLE, TIMEOUT_S)
+        decisions.start()
+        await asyncio.sleep(0.02)
+        left_open.append(channel)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(main())
 
 
 # ---- the side of the service, its stream in hand ----

@@ -1,0 +1,179 @@
+"""Unit tests of services.edge.exchange."""
+
+import msgspec
+import pytest
+
+from services.edge.dialects.anthropic import Messages
+from services.edge.exchange import NO_TOKENS, Attempt, Exchange
+from services.edge.principals import Principal
+from services.edge.upstream import Failure, UpstreamFailed
+from services.shared.pricing import Tokens
+from tollhouse.v1 import events_pb2, router_pb2, types_pb2
+
+USED = Tokens(input=1, output=2, cache_read=3, cache_write_5m=4, cache_write_1h=5)
+
+
+def exchange() -> Exchange:
+    return Exchange(
+        request_id="req_1",
+        created_ms=1_790_000_000_123,
+        began_s=100.0,
+        principal=Principal("acme", "key_1"),
+        request=Messages("opus", 10, msgspec.Raw(b"[1]"), True),
+        body=b"x" * 50,
+        query="",
+        onward=[],
+        grant_id="grant_1",
+        price_version=7,
+    )
+
+
+def begun(made_for: Exchange, account_id: str = "acc_1") -> Attempt:
+    attempt = made_for.next_attempt()
+    attempt.picked = router_pb2.PickResult(upstream_account_id=account_id, upstream_model="opus-upstream")
+    attempt.begin()
+    attempt.ended_s = 101.5
+    return attempt
+
+
+def test_attempts_are_counted_from_one_and_named_after_their_request() -> None:
+    made_for = exchange()
+    attempts = [made_for.next_attempt() for _ in range(3)]
+    assert [attempt.number for attempt in attempts] == [1, 2, 3]
+    assert [attempt.lease_id for attempt in attempts] == ["req_1:1", "req_1:2", "req_1:3"]
+
+
+def test_an_attempt_that_did_not_get_to_an_upstream_has_no_usage_and_no_fault() -> None:
+    made_for = exchange()
+    attempt = made_for.next_attempt()
+    assert made_for.usage_events(None) == []
+    assert attempt.outcome == router_pb2.OUTCOME_UNUSED
+
+
+def test_an_attempt_under_way_is_one_that_the_client_gave_up() -> None:
+    attempt = begun(exchange())
+    assert (attempt.status, attempt.outcome) == (
+        events_pb2.USAGE_STATUS_CLIENT_GONE,
+        router_pb2.OUTCOME_CLIENT_GONE,
+    )
+    assert attempt.estimated
+
+
+def test_an_event_says_all_that_the_ledger_needs() -> None:
+    made_for = exchange()
+    attempt = begun(made_for)
+    attempt.http_status, attempt.upstream_request_id = 200, "req_upstream"
+    attempt.answered(USED, False)
+    assert made_for.usage_events(100.25) == [
+        events_pb2.UsageEvent(
+            event_id="req_1:1",
+            request_id="req_1",
+            attempt=1,
+            tenant_id="acme",
+            key_id="key_1",
+            model="opus",
+            upstream_model="opus-upstream",
+            upstream_account_id="acc_1",
+            upstream_request_id="req_upstream",
+            status=events_pb2.USAGE_STATUS_OK,
+            http_status=200,
+            tokens=types_pb2.TokenCounts(input=1, output=2, cache_read=3, cache_write_5m=4, cache_write_1h=5),
+            estimated=False,
+            price_version=7,
+            grant_id="grant_1",
+            created_ms=1_790_000_000_123,
+            duration_ms=1500,
+            first_token_ms=250,
+            stream=True,
+            final=True,
+        )
+    ]
+
+
+def test_every_attempt_that_reached_an_upstream_has_one_event_and_the_last_of_them_is_final() -> None:
+    made_for = exchange()
+    begun(made_for, "acc_1").upstream_fault()
+    begun(made_for, "acc_2").failed(UpstreamFailed(Failure.CONNECT, reached=False))
+    begun(made_for, "acc_3").answered(USED, True)
+    made_for.next_attempt()  # nobody took it
+    events = made_for.usage_events(101.0)
+    assert [(event.event_id, event.final) for event in events] == [("req_1:1", False), ("req_1:3", True)]
+    assert [event.first_token_ms for event in events] == [0, 1000]
+    assert [event.estimated for event in events] == [False, True]
+
+
+def test_a_first_byte_within_the_first_millisecond_still_counts() -> None:
+    made_for = exchange()
+    begun(made_for).answered(USED, False)
+    assert made_for.usage_events(100.0)[0].first_token_ms == 1
+    assert made_for.usage_events(None)[0].first_token_ms == 0
+
+
+@pytest.mark.parametrize("fault", ["client_fault", "upstream_fault"])
+def test_a_fault_is_not_charged(fault: str) -> None:
+    made_for = exchange()
+    attempt = begun(made_for)
+    attempt.tokens = USED
+    getattr(attempt, fault)()
+    assert (attempt.tokens, attempt.estimated) == (NO_TOKENS, False)
+    assert list(made_for.settlement().charged) == []
+    assert len(made_for.usage_events(None)) == 1
+
+
+def test_faults_are_told_apart() -> None:
+    attempt = begun(exchange())
+    attempt.client_fault()
+    assert (attempt.status, attempt.outcome) == (
+        events_pb2.USAGE_STATUS_CLIENT_FAULT,
+        router_pb2.OUTCOME_CLIENT_FAULT,
+    )
+    attempt.upstream_fault(router_pb2.OUTCOME_THROTTLED)
+    assert (attempt.status, attempt.outcome) == (
+        events_pb2.USAGE_STATUS_UPSTREAM_FAULT,
+        router_pb2.OUTCOME_THROTTLED,
+    )
+    attempt.interrupted()
+    assert (attempt.status, attempt.outcome) == (events_pb2.USAGE_STATUS_INTERRUPTED, router_pb2.OUTCOME_CUT)
+
+
+def test_the_hold_is_settled_with_what_each_charged_attempt_used() -> None:
+    made_for = exchange()
+    begun(made_for).upstream_fault()
+    interrupted = begun(made_for)
+    interrupted.interrupted()
+    interrupted.tokens = Tokens(output=9)
+    begun(made_for).answered(USED, False)
+    settlement = made_for.settlement()
+    assert (settlement.hold_id, settlement.tenant_id) == ("req_1", "acme")
+    assert [counts.output for counts in settlement.charged] == [9, 2]
+
+
+@pytest.mark.parametrize("failure", Failure)
+@pytest.mark.parametrize("number", [1, 2])
+def test_only_a_first_connection_that_was_dropped_lets_the_same_account_be_tried_again(
+    failure: Failure, number: int
+) -> None:
+    made_for = exchange()
+    for _ in range(number - 1):
+        begun(made_for, "acc_0").upstream_fault()
+    begun(made_for, "acc_1").failed(UpstreamFailed(failure, reached=True))
+    made_for.next_attempt()
+    again = failure is Failure.DROPPED and number == 1
+    assert ("acc_1" in made_for.tried()) is not again
+
+
+def test_accounts_that_failed_are_not_tried_again() -> None:
+    made_for = exchange()
+    assert made_for.next_attempt().number == 1
+    assert made_for.tried() == []
+    made_for.attempts.clear()
+    begun(made_for, "acc_1").upstream_fault()
+    begun(made_for, "acc_2").upstream_fault()
+    made_for.next_attempt()
+    assert made_for.tried() == ["acc_1", "acc_2"]
+
+
+def test_the_size_of_a_body_outlives_the_body() -> None:
+    made_for = exchange()
+    made_for.forget_body()
+    assert (made_for.body, made_for.body_bytes) == (b"", 50)

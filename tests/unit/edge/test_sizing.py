@@ -1,0 +1,59 @@
+"""Unit tests of services.edge.sizing."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.edge.sizing import input_tokens_at_most
+
+
+def body(*blocks: object) -> bytes:
+    messages = [{"role": "user", "content": list(blocks)}]
+    return json.dumps({"model": "opus", "max_tokens": 10, "messages": messages}, ensure_ascii=False).encode()
+
+
+def image(size_bytes: int) -> dict[str, object]:
+    data = base64.b64encode(bytes(size_bytes)).decode()
+    return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+
+
+def prose(text: str) -> dict[str, object]:
+    return {"type": "text", "text": text}
+
+
+@given(st.text(max_size=2_000))
+def test_text_takes_two_bytes_a_token_or_more(text: str) -> None:
+    request = body(prose(text))
+    assert input_tokens_at_most(request) == len(request) // 2 + 1
+
+
+def test_an_image_counts_by_its_size_and_not_as_text() -> None:
+    without = input_tokens_at_most(body(prose("look"), image(0)))
+    assert input_tokens_at_most(body(prose("look"), image(30_000))) == without + 5_000
+    length = len(base64.b64encode(bytes(3_000_000)))
+    assert input_tokens_at_most(body(prose("look"), image(3_000_000))) == without + length // 16
+
+
+def test_each_of_several_images_counts() -> None:
+    one = input_tokens_at_most(body(image(30_000)))
+    two = input_tokens_at_most(body(image(30_000), image(30_000)))
+    assert 5_000 <= two - one <= 5_100
+
+
+def test_text_beside_an_image_counts_in_full() -> None:
+    long = "a" * 100_000
+    assert input_tokens_at_most(body(prose(long), image(30_000))) >= 50_000 + 5_000
+
+
+@pytest.mark.parametrize("size_bytes", [0, 10, 2_000])
+def test_small_data_counts_as_text(size_bytes: int) -> None:
+    request = body(image(size_bytes), prose("x" * 10_000))
+    assert input_tokens_at_most(request) == len(request) // 2 + 1
+
+
+@given(st.lists(st.sampled_from([b'"data"', b'"', b"\\", b":", b"x" * 5_000, b"{", b"\xff"]), max_size=12))
+def test_no_bytes_make_the_estimate_raise_or_vanish(parts: list[bytes]) -> None:
+    assert input_tokens_at_most(b"".join(parts)) >= 1
