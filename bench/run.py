@@ -111,6 +111,8 @@ def rows(result: dict[str, Any], floor: dict[str, Any] | None) -> Iterator[tuple
             yield f"all processes, {label}, us of CPU", f"{total:.0f}", ratio(total, phase)
             yield f"requests a second on one core, all processes, {label}", f"{result[phase]['rps']:.0f}", ""
     if "paced" in result:
+        each = result["paced"]["cpu_us"]["gateway"] / result["paced"]["events"]
+        yield "edge, paced stream, us of CPU for each of its events, all in", f"{each:.0f}", ""
         event = result["paced"]["cpu_us_per_event"]
         yield (
             "all processes, each paced stream event, us of CPU",

@@ -56,12 +56,15 @@ class Grants:
         self._prices = prices
         self._settings = settings
         self._tenants: dict[str, _Tenant] = {}
+        self._unpriced: set[str] = set()
+        """Hold ids whose model's price is being looked for."""
 
     def admit(self, item: auth_pb2.AdmitItem) -> Hold | Awaitable[Hold]:
         """Places the hold that `item` asks for: at once, or when the ledger has answered. Raises Refusal, as the
         awaitable does."""
         rates = self._prices.in_force(item.model)
         if rates is None:
+            self._unpriced.add(item.hold_id)
             return self._admit_unpriced(item)
         return self._admit(item, rates)
 
@@ -84,7 +87,12 @@ class Grants:
 
     async def _admit_unpriced(self, item: auth_pb2.AdmitItem) -> Hold:
         """The price may be newer than what this replica has heard of."""
-        await self._prices.refresh_now()
+        try:
+            await self._prices.refresh_now()
+            if item.hold_id not in self._unpriced:
+                raise Refusal(Kind.INTERNAL, "settled before it was admitted")
+        finally:
+            self._unpriced.discard(item.hold_id)
         rates = self._prices.in_force(item.model)
         if rates is None:
             raise Refusal(Kind.MODEL_UNPRICED, f"the model {item.model!r} has no price")
@@ -93,6 +101,9 @@ class Grants:
 
     def settle(self, item: auth_pb2.SettleItem) -> bool:
         """Ends a hold with what was used. False when there is no such hold, nor anybody who waits for it."""
+        if item.hold_id in self._unpriced:
+            self._unpriced.discard(item.hold_id)
+            return True
         tenant = self._tenants.get(item.tenant_id)
         if tenant is None:
             return False

@@ -321,6 +321,18 @@ async def test_a_price_newer_than_what_this_replica_has_heard_of_is_looked_up() 
     assert hold.rates == RATES
 
 
+async def test_a_hold_settled_while_its_price_is_looked_up_is_not_placed() -> None:
+    ledger = Ledger({"acme": 1_000})
+    stub = cast("ledger_pb2_grpc.LedgerServiceAsyncStub", ledger)
+    grants = Grants(stub, PriceBook(stub, 1.0), SETTINGS)  # has not looked yet
+    looking = grants.admit(asks("req_1", 900))
+    assert not isinstance(looking, Hold)
+    assert grants.settle(used("req_1"))
+    with pytest.raises(Refusal):
+        await looking
+    assert isinstance(await outcome(grants, asks("req_2", 900)), Hold)
+
+
 async def test_a_hold_keeps_the_price_it_was_placed_under() -> None:
     ledger = Ledger({"acme": 1_000})
     stub = cast("ledger_pb2_grpc.LedgerServiceAsyncStub", ledger)
