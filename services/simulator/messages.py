@@ -3,9 +3,11 @@
 Shapes: https://docs.anthropic.com/en/api/messages and .../messages-streaming.
 """
 
+import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -32,12 +34,21 @@ class Request:
     prompt: str
 
 
+class _Raw(msgspec.Struct):
+    """What counts as it was written."""
+
+    tools: msgspec.Raw = msgspec.Raw()
+
+
+_decode_raw: Final = msgspec.json.Decoder(_Raw).decode
+
+
 def read(body: bytes) -> Request:
     """Reads a request. Raises Invalid."""
     try:
-        fields = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"the body is not valid JSON: {error}") from None
+        fields, raw = msgspec.json.decode(body), _decode_raw(body) if b'"tools"' in body else _Raw()
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"the body is not a valid JSON object: {error}") from None
     if not isinstance(fields, dict):
         raise Invalid("the body must be a JSON object")
     model, max_tokens, stream = fields.get("model"), fields.get("max_tokens"), fields.get("stream", False)
@@ -47,28 +58,37 @@ def read(body: bytes) -> Request:
         raise Invalid("max_tokens: integer of at least 1 is required")
     if not isinstance(stream, bool):
         raise Invalid("stream: must be a boolean")
-    texts = list(_texts("messages", fields.get("messages")))
-    texts += [str(fields.get("system", "")), str(fields.get("tools", ""))]
-    return Request(model, max_tokens, stream, "\n".join(texts))
+    texts = list(_message_texts(fields.get("messages")))
+    texts += _texts("system", fields.get("system") or "")
+    texts.append(bytes(raw.tools).decode())
+    return Request(model, max_tokens, stream, "\n".join(filter(None, texts)))
 
 
-def _texts(where: str, messages: Any) -> Iterator[str]:
+def _message_texts(messages: Any) -> Iterator[str]:
     if not isinstance(messages, list) or not messages:
-        raise Invalid(f"{where}: a list of at least one message is required")
+        raise Invalid("messages: a list of at least one message is required")
     for index, one in enumerate(messages):
         if not isinstance(one, dict) or one.get("role") not in _ROLES:
-            raise Invalid(f"{where}.{index}.role: must be one of {', '.join(_ROLES)}")
-        content = one.get("content")
-        if isinstance(content, str):
-            yield content
-        elif isinstance(content, list) and all(
-            isinstance(block, dict) and isinstance(block.get("type"), str) for block in content
-        ):
-            yield from (str(block.get("text", "")) for block in content)
-        else:
-            raise Invalid(f"{where}.{index}.content: must be a string or a list of blocks with a type")
+            raise Invalid(f"messages.{index}.role: must be one of {', '.join(_ROLES)}")
+        yield from _texts(f"messages.{index}.content", one.get("content"))
     if messages[0]["role"] != "user":
-        raise Invalid(f"{where}.0.role: the first message must be the user's")
+        raise Invalid("messages.0.role: the first message must be the user's")
+
+
+def _texts(where: str, content: Any) -> Iterator[str]:
+    """The text of a string, or of blocks and what tool results among them hold."""
+    if isinstance(content, str):
+        yield content
+        return
+    if not isinstance(content, list):
+        raise Invalid(f"{where}: must be a string or a list of blocks")
+    for index, block in enumerate(content):
+        if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+            raise Invalid(f"{where}.{index}.type: every block is an object with a type")
+        if isinstance(block.get("text"), str):
+            yield block["text"]
+        if block["type"] == "tool_result" and block.get("content"):
+            yield from _texts(f"{where}.{index}.content", block["content"])
 
 
 @dataclass(frozen=True)
@@ -82,9 +102,17 @@ class Counts:
     cache_write_1h: int = 0
 
 
+class Event(NamedTuple):
+    """One event of a stream: its bytes, whether it tells input and cache tokens, how many output tokens it brings."""
+
+    data: bytes
+    starts: bool = False
+    output: int = 0
+
+
 def plan(request: Request, script: Script) -> Counts:
     """What an answer in full uses."""
-    counted = max(1, len(request.prompt.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
+    counted = max(1, -(-len(request.prompt.encode("utf-8", "replace")) // _BYTES_PER_TOKEN))
     return Counts(
         input=counted if script.input_tokens is None else script.input_tokens,
         output=min(script.tokens or _DEFAULT_TOKENS, request.max_tokens),
@@ -114,33 +142,33 @@ def answer(request: Request, script: Script, counts: Counts, message_id: str) ->
     return msgspec.json.encode(head | {"content": content, "stop_reason": _stop_reason(request, script, counts)})
 
 
-def events(request: Request, script: Script, counts: Counts, message_id: str) -> Iterator[tuple[bytes, int]]:
-    """A stream: each event's bytes and how many output tokens it brings."""
+def events(request: Request, script: Script, counts: Counts, message_id: str) -> Iterator[Event]:
+    """A stream, event by event."""
     if script.error_first:
-        yield _event({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}), 0
+        yield _event(_OVERLOADED)
         return
-    yield _event({"type": "message_start", "message": _message(request, counts, message_id, 1)}), 0
+    yield Event(_frame({"type": "message_start", "message": _message(request, counts, message_id, 1)}), starts=True)
     index = 0
     if script.thinking:
         yield from _block(index, {"type": "thinking", "thinking": "", "signature": ""}, _thinking(script.thinking))
         index += 1
-    yield _event({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}), 0
-    yield _event({"type": "ping"}), 0
-    for number, word in enumerate(_words(counts.output)):
-        if script.error_after is not None and number >= script.error_after:
-            yield _event({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}), 0
-            return
-        delta = {"type": "text_delta", "text": word}
-        yield _event({"type": "content_block_delta", "index": index, "delta": delta}), 1
-    yield _event({"type": "content_block_stop", "index": index}), 0
+    yield _event({"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}})
+    yield _event({"type": "ping"})
+    for word in itertools.islice(_words(counts.output), script.error_after):
+        yield _text_delta(index, word)
+    if script.error_after is not None:
+        yield _event(_OVERLOADED)
+        return
+    yield _event({"type": "content_block_stop", "index": index})
     if script.tool:
         start = {"type": "tool_use", "id": "toolu_" + message_id[4:], "name": "get_weather", "input": {}}
         yield from _block(index + 1, start, _tool_input())
     ending: dict[str, Any] = {"stop_reason": _stop_reason(request, script, counts), "stop_sequence": None}
-    yield _event({"type": "message_delta", "delta": ending, "usage": _usage(counts, counts.output)}), 0
-    yield _event({"type": "message_stop"}), 0
+    yield _event({"type": "message_delta", "delta": ending, "usage": _counted(counts, counts.output)})
+    yield _event({"type": "message_stop"})
 
 
+_OVERLOADED: Final = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 _TOOL: Final = {"city": "東京", "usage": {"output_tokens": 999_999}}
 
 
@@ -156,11 +184,18 @@ def _thinking(count: int) -> Iterator[dict[str, Any]]:
     yield {"type": "signature_delta", "signature": "c2lnbmF0dXJl"}
 
 
-def _block(index: int, start: dict[str, Any], deltas: Iterator[dict[str, Any]]) -> Iterator[tuple[bytes, int]]:
-    yield _event({"type": "content_block_start", "index": index, "content_block": start}), 0
+def _block(index: int, start: dict[str, Any], deltas: Iterator[dict[str, Any]]) -> Iterator[Event]:
+    yield _event({"type": "content_block_start", "index": index, "content_block": start})
     for delta in deltas:
-        yield _event({"type": "content_block_delta", "index": index, "delta": delta}), 0
-    yield _event({"type": "content_block_stop", "index": index}), 0
+        yield _event({"type": "content_block_delta", "index": index, "delta": delta})
+    yield _event({"type": "content_block_stop", "index": index})
+
+
+@functools.lru_cache(maxsize=4096)
+def _text_delta(index: int, word: str) -> Event:
+    """One token. Nearly all of a stream is made here, and its words are the same each time."""
+    delta = {"type": "text_delta", "text": word}
+    return Event(_frame({"type": "content_block_delta", "index": index, "delta": delta}), output=1)
 
 
 def _words(count: int) -> Iterator[str]:
@@ -188,19 +223,27 @@ def _message(request: Request, counts: Counts, message_id: str, output: int) -> 
 
 
 def _usage(counts: Counts, output: int) -> dict[str, Any]:
+    split = {
+        "ephemeral_5m_input_tokens": counts.cache_write_5m,
+        "ephemeral_1h_input_tokens": counts.cache_write_1h,
+    }
+    return {**_counted(counts, output), "cache_creation": split, "service_tier": "standard"}
+
+
+def _counted(counts: Counts, output: int) -> dict[str, int]:
+    """What `message_delta` repeats: it does not split the cache writes again."""
     return {
         "input_tokens": counts.input,
         "cache_creation_input_tokens": counts.cache_write_5m + counts.cache_write_1h,
         "cache_read_input_tokens": counts.cache_read,
-        "cache_creation": {
-            "ephemeral_5m_input_tokens": counts.cache_write_5m,
-            "ephemeral_1h_input_tokens": counts.cache_write_1h,
-        },
         "output_tokens": output,
-        "service_tier": "standard",
     }
 
 
-def _event(data: dict[str, Any]) -> bytes:
+def _event(data: dict[str, Any]) -> Event:
+    return Event(_frame(data))
+
+
+def _frame(data: dict[str, Any]) -> bytes:
     type_: str = data["type"]
     return b"event: " + type_.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"

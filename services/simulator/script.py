@@ -74,20 +74,30 @@ def parse(header: str, prompt: str) -> Script:
     found = _IN_PROMPT.search(prompt) if "[[sim " in prompt else None
     text = header or (found.group(1) if found else "")
     if not text:
-        return _NONE
+        return NO_SCRIPT
     values: dict[str, Any] = {}
     for pair in filter(None, (part.strip() for part in text.split(";"))):
         name, equals, value = pair.partition("=")
         name = name.strip()
         if name not in _FIELDS or not equals:
             raise ScriptError(f"x-simulator: {name!r} is not a key")
+        if name in values:
+            raise ScriptError(f"x-simulator: {name} is there twice")
         values[name] = _value(name, value.strip())
     script = Script(**values)
+    _check(script)
+    return script
+
+
+def _check(script: Script) -> None:
     if script.hang not in ("", "before", "after"):
         raise ScriptError("x-simulator: hang must be before or after")
+    if script.hang == "after" and (script.cut_after is None or script.cut_after < 0):
+        raise ScriptError("x-simulator: hang=after needs cut_after, of at least 0")
     if script.status is not None and script.status not in STATUSES:
         raise ScriptError(f"x-simulator: status must be one of {', '.join(map(str, STATUSES))}")
-    return script
+    if bool(script.id) != bool(script.times):
+        raise ScriptError("x-simulator: id and times go together, and times is at least 1")
 
 
 def _value(name: str, text: str) -> Any:
@@ -103,4 +113,4 @@ def _value(name: str, text: str) -> Any:
     return number
 
 
-_NONE: Final = Script()
+NO_SCRIPT: Final = Script()

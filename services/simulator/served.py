@@ -15,17 +15,19 @@ _CREDENTIALS: Final = ("x-api-key", "authorization")
 class Served:
     """One request and what of its answer was sent."""
 
-    method: str
     path: str
     headers: list[tuple[str, str]]
     body_sha256: str
     request_id: str
     message_id: str
+    method: str = "POST"
     stream: bool = False
     status: int = 0
+    """0 until the answer begins."""
     aborted: bool = False
     tokens: Counts = field(default_factory=Counts)
     sent_bytes: int = 0
+    epoch: int = 0
     digest: Any = field(default_factory=hashlib.sha256, repr=False)
 
     def sent(self, data: bytes) -> None:
@@ -39,7 +41,7 @@ class Served:
             "method": self.method,
             "path": self.path,
             "headers": [
-                (name, sha256(credential(value).encode()) if name in _CREDENTIALS else value)
+                (name, sha256(credential(value).encode()) if name.lower() in _CREDENTIALS else value)
                 for name, value in self.headers
             ],
             "body_sha256": self.body_sha256,
@@ -55,14 +57,16 @@ class Served:
 
 
 class Book:
-    """Totals, and the last requests one by one."""
+    """Totals, and the last requests one by one. All but `requests` and `open` count when an answer has ended."""
 
     def __init__(self) -> None:
-        self.open = 0
+        self._open = 0
+        self._epoch = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forgets what was served; requests under way stay open."""
+        """Forgets what was served. Requests under way stay open, and are not counted when they end."""
+        self._epoch += 1
         self._requests = self._streams = self._aborted = 0
         self._by_status: Counter[int] = Counter()
         self._tokens: Counter[str] = Counter()
@@ -70,16 +74,20 @@ class Book:
 
     def begin(self, served: Served) -> None:
         """A request came in."""
+        served.epoch = self._epoch
         self._requests += 1
-        self.open += 1
+        self._open += 1
         self._last.append(served)
 
     def end(self, served: Served) -> None:
-        """Its answer ended, or the client left."""
-        self.open -= 1
+        """Its answer ended, or broke off, or the client left."""
+        self._open -= 1
+        if served.epoch != self._epoch:
+            return
         self._streams += served.stream
         self._aborted += served.aborted
-        self._by_status[served.status] += 1
+        if served.status:
+            self._by_status[served.status] += 1
         self._tokens.update(_shown(served.tokens))
 
     def totals(self) -> dict[str, Any]:
@@ -87,7 +95,7 @@ class Book:
         return {
             "requests": self._requests,
             "streams": self._streams,
-            "open": self.open,
+            "open": self._open,
             "aborted": self._aborted,
             "by_status": {str(status): count for status, count in sorted(self._by_status.items())},
             "tokens": {name: self._tokens[name] for name in _shown(Counts())},
@@ -95,12 +103,13 @@ class Book:
 
     def last(self, count: int) -> list[dict[str, Any]]:
         """GET /__served/requests: the latest last."""
-        return [served.shown() for served in list(self._last)[-count:]]
+        return [served.shown() for served in list(self._last)[max(0, len(self._last) - count) :]]
 
 
 def credential(value: str) -> str:
     """The credential in an x-api-key or authorization header."""
-    return value[7:].strip() if value[:7].lower() == "bearer " else value.strip()
+    scheme, _, rest = value.partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else value.strip()
 
 
 def sha256(data: bytes) -> str:

@@ -25,6 +25,12 @@ def test_a_script_is_read_from_the_header_and_from_the_prompt_and_the_header_win
         ("status=418", "status must be one of"),
         ("hang=maybe", "hang must be before or after"),
         ("cut_after=-2", "cut_after must be -1 to"),
+        ("gap_ms=nan", "gap_ms must be 0 to"),
+        ("tokens=1;tokens=2", "tokens is there twice"),
+        ("hang=after", "hang=after needs cut_after"),
+        ("hang=after;cut_after=-1", "hang=after needs cut_after"),
+        ("status=500;times=2", "id and times go together"),
+        ("status=500;id=a", "id and times go together"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(text: str, words: str) -> None:
