@@ -39,7 +39,9 @@ def test_edges_share_a_port_and_any_of_them_serves_any_client(tmp_path: Path) ->
         eventually(lambda: booked(tollhouse, tenant) == 30)
         logs = [tollhouse.state_dir / "log" / f"edge-{number}.log" for number in range(3)]
         eventually(lambda: sum("request_ended" in log.read_text() for log in logs) >= 2, what="several edges served")
-        os.kill(tollhouse.pids("edge")[0], signal.SIGKILL)
+        killed = tollhouse.pids("edge")[0]
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{killed}").exists(), what="its socket is closed too")
         for _ in range(20):
             assert tollhouse.messages(tenant.key).status == 200
 
