@@ -223,8 +223,8 @@ class Grants:
                 _log.warning("grant_not_given_back", grant_id=tenant.credit.grant_id, error=error.code().name)
 
     async def _close(self, credit: Credit) -> None:
-        await self._ledger.CloseGrant(
-            ledger_pb2.CloseGrantRequest(grant_id=credit.grant_id, settled_nano=credit.committed_nano),
+        await self._ledger.LowerGrant(
+            ledger_pb2.LowerGrantRequest(grant_id=credit.grant_id, committed_nano=credit.committed_nano),
             timeout=self._settings.ledger_timeout_s,
         )
 

@@ -7,9 +7,14 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from services.ledger.consumer import Consumer, ensure_streams
-from services.ledger.grpc_api import LedgerApi, UsageApi
+from services.ledger.grpc_api import LedgerApi
 from services.ledger.settings import LedgerSettings
-from services.ledger.store import PREPARE, Store
+from services.ledger.store.balances import BalanceStore
+from services.ledger.store.booking import PREPARE, BookingStore
+from services.ledger.store.grants import GrantStore
+from services.ledger.store.prices import PriceStore
+from services.ledger.store.usage import UsageStore
+from services.ledger.usage_api import UsageApi
 from services.ledger.waiters import Waiters
 from services.shared import bus, database, lifecycle, rpc
 from services.shared.telemetry import logger
@@ -27,20 +32,23 @@ async def serve(settings: LedgerSettings) -> None:
         database.connect(settings.database_url, service="ledger", size=settings.database_connections, prepare=PREPARE),
         bus.connect(settings.nats_url, name="ledger"),
     )
-    store, waiters = Store(pool), Waiters(settings.usage_waiters)
-    await asyncio.gather(store.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
-    consumer = Consumer(nc, store, settings.fetch_messages, settings.stream_max_bytes, waiters.announce)
+    bookings, grants, balances, prices = BookingStore(pool), GrantStore(pool), BalanceStore(pool), PriceStore(pool)
+    waiters = Waiters(settings.usage_waiters)
+    await asyncio.gather(bookings.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
+    consumer = Consumer(nc, bookings, prices, settings.fetch_messages, settings.stream_max_bytes, waiters.announce)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
         for pb2, name in ((ledger_pb2, "LedgerService"), (usage_pb2, "UsageService"))
     ]
     server = rpc.Server(f"{settings.host}:{settings.port}", names)
-    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(store, nc, settings), server.grpc)
-    usage_pb2_grpc.add_UsageServiceServicer_to_server(UsageApi(store, waiters, settings), server.grpc)
+    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(grants, balances, prices, nc, settings), server.grpc)
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(
+        UsageApi(UsageStore(pool), balances, waiters, settings), server.grpc
+    )
     await server.start()
     lifecycle.settle_memory()
     async with lifecycle.background(
-        consumer.run(), _expire_grants(store, settings.grant_ttl_s), _keep_partitions(store)
+        consumer.run(), _expire_grants(grants, settings.grant_ttl_s), _keep_partitions(bookings)
     ):
         await lifecycle.stopped()
         await server.stop(settings.drain_s)
@@ -49,23 +57,23 @@ async def serve(settings: LedgerSettings) -> None:
     await pool.close()
 
 
-async def _expire_grants(store: Store, ttl_s: float) -> None:
+async def _expire_grants(grants: GrantStore, ttl_s: float) -> None:
     """Not before a grant's whole life has passed: while the ledger was away, nobody could renew."""
     await asyncio.sleep(ttl_s)
     while True:
         await asyncio.sleep(_EXPIRE_EVERY_S)
         try:
-            lost = await store.expire_grants()
+            lost = await grants.expire_grants()
             if lost:
                 _log.warning("grants_expired", count=lost)
         except (psycopg.Error, PoolTimeout) as error:
             _log.warning("grant_expiry_postponed", error=repr(error))
 
 
-async def _keep_partitions(store: Store) -> None:
+async def _keep_partitions(bookings: BookingStore) -> None:
     while True:
         await asyncio.sleep(_PARTITIONS_EVERY_S)
         try:
-            await store.ensure_partitions()
+            await bookings.ensure_partitions()
         except (psycopg.Error, PoolTimeout) as error:
             _log.warning("partitions_postponed", error=repr(error))

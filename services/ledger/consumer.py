@@ -19,7 +19,8 @@ from nats.js.errors import NotFoundError
 from psycopg_pool import PoolTimeout
 
 from services.ledger.settlement import Poison, UsageRow, decode, settle
-from services.ledger.store import Store
+from services.ledger.store.booking import BookingStore
+from services.ledger.store.prices import PriceStore
 from services.shared import bus, clock
 from services.shared.pricing import Rates
 from services.shared.telemetry import logger
@@ -131,14 +132,16 @@ class Consumer:
     def __init__(
         self,
         nc: Client,
-        store: Store,
+        bookings: BookingStore,
+        prices: PriceStore,
         fetch_messages: int,
         stream_max_bytes: int,
         announce: Callable[[Iterable[str]], None],
     ) -> None:
         self._nc = nc
         self._js = nc.jetstream()
-        self._store = store
+        self._bookings = bookings
+        self._prices = prices
         self._fetch_messages = fetch_messages
         self._stream_max_bytes = stream_max_bytes
         self._announce = announce
@@ -166,7 +169,7 @@ class Consumer:
         rows = [row for message in messages for row in await self._rows(message)]
         if rows:
             try:
-                await self._store.book(rows)
+                await self._bookings.book(rows)
             except psycopg.DataError as error:
                 if len(messages) > 1:
                     for message in messages:
@@ -198,7 +201,7 @@ class Consumer:
     async def _learn_rates(self, versions: set[int]) -> None:
         missing = versions - self._rates.keys()
         if missing:  # price rows never change, so what is known stays true
-            self._rates.update({row.rates.price_version: row.rates for row in await self._store.prices(missing)})
+            self._rates.update({row.rates.price_version: row.rates for row in await self._prices.prices(missing)})
 
     async def _park(self, data: bytes, reason: str, message_id: str = "") -> None:
         """Keeps what cannot be booked, with the reason; parking it twice, after a redelivery, keeps it once."""

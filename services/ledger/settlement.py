@@ -4,19 +4,23 @@ An event is checked, priced by the row that was fixed at its admission, and beco
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from services.shared import ids
+from services.shared.money import LIST_PRICE_PPM
 from services.shared.pricing import Rates, Tokens
 from tollhouse.v1 import events_pb2, types_pb2
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TOKENS: Final = 1 << 40
 _MAX_INT: Final = (1 << 31) - 1
+_MAX_SMALL: Final = (1 << 15) - 1
 _MAX_COST_NANO: Final = (1 << 63) - 1
+_IDEMPOTENCY_KEY_LENGTH: Final = 200
 
 
 class Poison(Exception):
@@ -50,6 +54,17 @@ class UsageRow(NamedTuple):
     grant_id: str
     duration_ms: int
     first_token_ms: int
+    requests: int
+    multiplier_ppm: int
+    key_grant_id: str
+    held_nano: int
+    request_sha256: bytes
+    response_sha256: bytes
+    delivered_bytes: int
+    idempotency_key: str
+    client_retry: int
+    upstream_cost_nano: int
+    cost_version: int
 
 
 def instant(unix_ms: int) -> datetime:
@@ -64,7 +79,14 @@ def unix_ms(at: datetime) -> int:
 
 def tokens_of(counts: types_pb2.TokenCounts) -> Tokens:
     """Token counts as they cross the wire."""
-    return Tokens(counts.input, counts.output, counts.cache_read, counts.cache_write_5m, counts.cache_write_1h)
+    return Tokens(
+        counts.input,
+        counts.output,
+        counts.cache_read,
+        counts.cache_write_5m,
+        counts.cache_write_1h,
+        counts.requests,
+    )
 
 
 def decode(data: bytes) -> list[events_pb2.UsageEvent]:
@@ -93,7 +115,16 @@ def _faults(event: events_pb2.UsageEvent) -> Iterator[str]:
         yield "a token count is out of range"
     if event.http_status > 999:
         yield "http_status is out of range"
-    if "\0" in event.model + event.upstream_model + event.upstream_request_id + event.tenant_id + event.key_id:
+    if counts.requests > 1:
+        yield "more than one request"
+    if event.multiplier_ppm > _MAX_INT or not 0 <= event.held_nano <= _MAX_COST_NANO:
+        yield "multiplier_ppm or held_nano is out of range"
+    if len(event.request_sha256) not in (0, 32) or len(event.response_sha256) not in (0, 32):
+        yield "a digest is not 32 bytes"
+    if event.delivered_bytes > _MAX_COST_NANO:
+        yield "delivered_bytes is out of range"
+    texts = event.model + event.upstream_model + event.upstream_request_id + event.tenant_id + event.key_id
+    if "\0" in texts + event.idempotency_key + event.key_grant_id:
         yield "a text holds a NUL character"
 
 
@@ -105,6 +136,9 @@ def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow
     price = rates.get(event.price_version)
     if price is None:
         raise Poison(f"event {event.event_id!r}: there is no price version {event.price_version}")
+    multiplier_ppm = event.multiplier_ppm or LIST_PRICE_PPM
+    if multiplier_ppm != price.multiplier_ppm:
+        price = replace(price, multiplier_ppm=multiplier_ppm)
     tokens = tokens_of(event.tokens)
     cost_nano = price.cost_nano(tokens)
     if cost_nano > _MAX_COST_NANO:
@@ -134,4 +168,15 @@ def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow
         grant_id=event.grant_id,
         duration_ms=min(event.duration_ms, _MAX_INT),
         first_token_ms=min(event.first_token_ms, _MAX_INT),
+        requests=tokens.requests,
+        multiplier_ppm=multiplier_ppm,
+        key_grant_id=event.key_grant_id,
+        held_nano=event.held_nano,
+        request_sha256=event.request_sha256,
+        response_sha256=event.response_sha256,
+        delivered_bytes=event.delivered_bytes,
+        idempotency_key=event.idempotency_key[:_IDEMPOTENCY_KEY_LENGTH],
+        client_retry=min(event.client_retry, _MAX_SMALL),
+        upstream_cost_nano=0,
+        cost_version=0,
     )

@@ -13,14 +13,20 @@ PICO_A_TOKEN_PER_DOLLAR_A_MILLION: Final = 1_000_000
 """A price of $1 for a million tokens is this many pico-dollars a token."""
 
 
-def nano_from_pico(pico: int) -> int:
-    """Pico-dollars to nano-dollars, half up. The only rounding that a charge sees."""
-    return (pico + PICO_PER_NANO // 2) // PICO_PER_NANO
+LIST_PRICE_PPM: Final = 1_000_000
+"""The multiplier, in millionths, that leaves a price as it is."""
 
 
-def most_pico(nano: int) -> int:
+def nano_from_pico(pico: int, multiplier_ppm: int = LIST_PRICE_PPM) -> int:
+    """Pico-dollars times a multiplier in millionths to nano-dollars, half up. The only rounding that a charge sees."""
+    scale = PICO_PER_NANO * LIST_PRICE_PPM
+    return (pico * multiplier_ppm + scale // 2) // scale
+
+
+def most_pico(nano: int, multiplier_ppm: int = LIST_PRICE_PPM) -> int:
     """The most pico-dollars that `nano_from_pico` makes `nano` of."""
-    return nano * PICO_PER_NANO + PICO_PER_NANO - PICO_PER_NANO // 2 - 1
+    scale = PICO_PER_NANO * LIST_PRICE_PPM
+    return (nano * scale + scale - scale // 2 - 1) // multiplier_ppm
 
 
 def micro_from_nano(nano: int) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.shared.money import most_pico, nano_from_pico
+from services.shared.money import LIST_PRICE_PPM, most_pico, nano_from_pico
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +14,14 @@ class Tokens:
     cache_read: int = 0
     cache_write_5m: int = 0
     cache_write_1h: int = 0
+    requests: int = 0
+    """Answered requests, for models that are priced by the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """One price row: pico-dollars a token for each class."""
+    """One price row: pico-dollars a token for each class, and for each answered request. What it comes to is multiplied
+    by `multiplier_ppm` millionths: what a brand, a plan or a group pays of the list price."""
 
     price_version: int
     input: int
@@ -26,6 +29,8 @@ class Rates:
     cache_read: int
     cache_write_5m: int
     cache_write_1h: int
+    request: int = 0
+    multiplier_ppm: int = LIST_PRICE_PPM
 
     def cost_nano(self, tokens: Tokens) -> int:
         """What these tokens cost, in nano-dollars, rounded once."""
@@ -35,15 +40,19 @@ class Rates:
             + tokens.cache_read * self.cache_read
             + tokens.cache_write_5m * self.cache_write_5m
             + tokens.cache_write_1h * self.cache_write_1h
+            + tokens.requests * self.request,
+            self.multiplier_ppm,
         )
 
     def hold_nano(self, input_tokens: int, output_tokens: int) -> int:
         """At most what a request can cost: every input token might be the dearest class of input."""
-        return nano_from_pico(input_tokens * self.dearest_input + output_tokens * self.output)
+        return nano_from_pico(
+            input_tokens * self.dearest_input + output_tokens * self.output + self.request, self.multiplier_ppm
+        )
 
     def affordable_output_tokens(self, input_tokens: int, available_nano: int) -> int:
         """How many output tokens `available_nano` pays for beside the input."""
-        left_pico = most_pico(available_nano) - input_tokens * self.dearest_input
+        left_pico = most_pico(available_nano, self.multiplier_ppm) - input_tokens * self.dearest_input - self.request
         return max(0, left_pico // self.output) if self.output else 0
 
     @property

@@ -47,7 +47,7 @@ class Ledger:
     grants: dict[str, int] = field(default_factory=dict)
     tenant_of: dict[str, str] = field(default_factory=dict)
     raises: list[ledger_pb2.RaiseGrantRequest] = field(default_factory=list)
-    closed: list[ledger_pb2.CloseGrantRequest] = field(default_factory=list)
+    closed: list[ledger_pb2.LowerGrantRequest] = field(default_factory=list)
     renewed: list[ledger_pb2.RenewGrantsRequest] = field(default_factory=list)
     open_for_raises: asyncio.Event = field(default_factory=asyncio.Event)
     open_for_renewals: asyncio.Event = field(default_factory=asyncio.Event)
@@ -93,13 +93,13 @@ class Ledger:
         self._be_up()
         return ledger_pb2.RenewGrantsResponse(grant_ids=alive)
 
-    async def CloseGrant(  # noqa: N802
-        self, request: ledger_pb2.CloseGrantRequest, *, timeout: float
-    ) -> ledger_pb2.CloseGrantResponse:
+    async def LowerGrant(  # noqa: N802
+        self, request: ledger_pb2.LowerGrantRequest, *, timeout: float
+    ) -> ledger_pb2.LowerGrantResponse:
         self._be_up()
         self.closed.append(request)
-        self.grants[request.grant_id] = min(self.grants.get(request.grant_id, 0), request.settled_nano)
-        return ledger_pb2.CloseGrantResponse()
+        self.grants[request.grant_id] = min(self.grants.get(request.grant_id, 0), request.committed_nano)
+        return ledger_pb2.LowerGrantResponse()
 
     async def ListPrices(  # noqa: N802
         self, request: ledger_pb2.ListPricesRequest, *, timeout: float, wait_for_ready: bool
@@ -343,7 +343,7 @@ async def test_a_hold_keeps_the_price_it_was_placed_under() -> None:
     ledger.prices["opus"] = replace(RATES, price_version=8, output=9_000)
     grants.settle(used("req_1", 100))
     await grants.give_back_all()
-    assert [closed.settled_nano for closed in ledger.closed] == [100]
+    assert [closed.committed_nano for closed in ledger.closed] == [100]
 
 
 # ---- the ledger ----
@@ -537,7 +537,7 @@ async def test_an_idle_tenants_grant_is_given_back_and_a_busy_one_kept() -> None
     busy = await admit(grants, auth_pb2.AdmitItem(hold_id="b", tenant_id="busy", model="opus", output_tokens=10))
     async with kept(grants):
         await asyncio.sleep(0.15)
-    assert [(closed.grant_id, closed.settled_nano) for closed in ledger.closed] == [(idle.grant_id, 4)]
+    assert [(closed.grant_id, closed.committed_nano) for closed in ledger.closed] == [(idle.grant_id, 4)]
     assert ledger.grants[idle.grant_id] == 4
     assert ledger.grants[busy.grant_id] > 10
 

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tollhouse.v1 import events_pb2 as _events_pb2
 from tollhouse.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -58,6 +59,7 @@ class AdmitItem(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    KEY_CAP_NANO_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     hold_id: _builtins.str
@@ -71,7 +73,9 @@ class AdmitItem(_message.Message):
     input_tokens: _builtins.int
     """At most this many input tokens, estimated from above."""
     output_tokens: _builtins.int
-    """At most this many output tokens: the request's own limit."""
+    """Output tokens to hold for: the request's own limit or, for a stream, a first stretch of it."""
+    key_cap_nano: _builtins.int
+    """The key's spend cap as its principal has it, in nano-dollars; absent for a key without one."""
     def __init__(
         self,
         *,
@@ -82,14 +86,113 @@ class AdmitItem(_message.Message):
         model: _builtins.str = ...,
         input_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
+        key_cap_nano: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "key_cap_nano", b"key_cap_nano"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "model", b"model", "output_tokens", b"output_tokens", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_cap_nano: _TypeAlias = _typing.Literal["key_cap_nano"]  # noqa: Y015
+    _WhichOneofArgType__key_cap_nano: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_cap_nano) -> _WhichOneofReturnType__key_cap_nano | None: ...
+
+Global___AdmitItem: _TypeAlias = AdmitItem  # noqa: Y015
+
+@_typing.final
+class ExtendItem(_message.Message):
+    """Asks to let a hold grow with the output of its stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Tells this item's result from the others on the stream; made by the caller."""
+    hold_id: _builtins.str
+    """The hold."""
+    tenant_id: _builtins.str
+    """The tenant who pays."""
+    output_tokens: _builtins.int
+    """Output tokens to hold for, a total: repeating it does no harm."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        hold_id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_id", b"key_id", "model", b"model", "output_tokens", b"output_tokens", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_id", b"hold_id", "id", b"id", "output_tokens", b"output_tokens", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AdmitItem: _TypeAlias = AdmitItem  # noqa: Y015
+Global___ExtendItem: _TypeAlias = ExtendItem  # noqa: Y015
+
+@_typing.final
+class RenewItem(_message.Message):
+    """Says that a request is still under way. An auth that does not know the hold, for it started anew or has just become
+    the tenant's owner, takes it over.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    KEY_CAP_NANO_FIELD_NUMBER: _builtins.int
+    SO_FAR_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Tells this item's result from the others on the stream; made by the caller."""
+    hold_id: _builtins.str
+    """The hold."""
+    tenant_id: _builtins.str
+    """The tenant who pays."""
+    key_id: _builtins.str
+    """The key that asked."""
+    model: _builtins.str
+    """The public model id."""
+    input_tokens: _builtins.int
+    """The input tokens that are held for."""
+    output_tokens: _builtins.int
+    """The output tokens that are held for."""
+    key_cap_nano: _builtins.int
+    """The key's spend cap, as in AdmitItem."""
+    @_builtins.property
+    def so_far(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.UsageEvent]:
+        """What to book should nothing more be heard: the attempts so far, the last one as if it ended now. Empty while
+        nothing has reached an upstream.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        hold_id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        key_cap_nano: _builtins.int | None = ...,
+        so_far: _abc.Iterable[_events_pb2.UsageEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "key_cap_nano", b"key_cap_nano"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "model", b"model", "output_tokens", b"output_tokens", "so_far", b"so_far", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_cap_nano: _TypeAlias = _typing.Literal["key_cap_nano"]  # noqa: Y015
+    _WhichOneofArgType__key_cap_nano: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_cap_nano) -> _WhichOneofReturnType__key_cap_nano | None: ...
+
+Global___RenewItem: _TypeAlias = RenewItem  # noqa: Y015
 
 @_typing.final
 class SettleItem(_message.Message):
@@ -137,6 +240,8 @@ class AuthDecideRequest(_message.Message):
     RESOLVE_FIELD_NUMBER: _builtins.int
     ADMIT_FIELD_NUMBER: _builtins.int
     SETTLE_FIELD_NUMBER: _builtins.int
+    EXTEND_FIELD_NUMBER: _builtins.int
+    RENEW_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts the batches on a stream, from 1."""
     @_builtins.property
@@ -151,6 +256,14 @@ class AuthDecideRequest(_message.Message):
     def settle(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettleItem]:
         """Holds to end. Done before the others of the batch, so that their credit is free for them."""
 
+    @_builtins.property
+    def extend(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExtendItem]:
+        """Holds to let grow."""
+
+    @_builtins.property
+    def renew(self) -> _containers.RepeatedCompositeFieldContainer[Global___RenewItem]:
+        """Holds whose requests are still under way."""
+
     def __init__(
         self,
         *,
@@ -158,10 +271,12 @@ class AuthDecideRequest(_message.Message):
         resolve: _abc.Iterable[Global___ResolveItem] | None = ...,
         admit: _abc.Iterable[Global___AdmitItem] | None = ...,
         settle: _abc.Iterable[Global___SettleItem] | None = ...,
+        extend: _abc.Iterable[Global___ExtendItem] | None = ...,
+        renew: _abc.Iterable[Global___RenewItem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "resolve", b"resolve", "sequence", b"sequence", "settle", b"settle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "extend", b"extend", "renew", b"renew", "resolve", b"resolve", "sequence", b"sequence", "settle", b"settle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,6 +331,8 @@ class AdmitResult(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     HELD_NANO_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    KEY_GRANT_ID_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_PPM_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The item's id."""
     grant_id: _builtins.str
@@ -224,9 +341,13 @@ class AdmitResult(_message.Message):
     """The price row that this request will be charged by; travels with the usage event."""
     held_nano: _builtins.int
     """How much is held, in nano-dollars."""
+    key_grant_id: _builtins.str
+    """The grant of the key's spend cap; empty without one. Travels with the usage event."""
+    multiplier_ppm: _builtins.int
+    """What the price row's rates are multiplied by, in millionths; 0 means 1,000,000. Travels with the usage event."""
     @_builtins.property
     def error(self) -> _types_pb2.ErrorDetail:
-        """Why nothing is held, otherwise: balance_exhausted, model_unpriced, ledger_unavailable."""
+        """Why nothing is held, otherwise: balance_exhausted, key_cap_exhausted, model_unpriced, ledger_unavailable."""
 
     def __init__(
         self,
@@ -236,14 +357,70 @@ class AdmitResult(_message.Message):
         price_version: _builtins.int = ...,
         held_nano: _builtins.int = ...,
         error: _types_pb2.ErrorDetail | None = ...,
+        key_grant_id: _builtins.str = ...,
+        multiplier_ppm: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "grant_id", b"grant_id", "held_nano", b"held_nano", "id", b"id", "price_version", b"price_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "grant_id", b"grant_id", "held_nano", b"held_nano", "id", b"id", "key_grant_id", b"key_grant_id", "multiplier_ppm", b"multiplier_ppm", "price_version", b"price_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdmitResult: _TypeAlias = AdmitResult  # noqa: Y015
+
+@_typing.final
+class ExtendResult(_message.Message):
+    """The answer to one ExtendItem."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    HELD_NANO_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The item's id."""
+    held_nano: _builtins.int
+    """How much is held now, in nano-dollars."""
+    @_builtins.property
+    def error(self) -> _types_pb2.ErrorDetail:
+        """Why the hold could not grow: balance_exhausted, key_cap_exhausted, ledger_unavailable; it stands as it was."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        held_nano: _builtins.int = ...,
+        error: _types_pb2.ErrorDetail | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "held_nano", b"held_nano", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendResult: _TypeAlias = ExtendResult  # noqa: Y015
+
+@_typing.final
+class RenewResult(_message.Message):
+    """The answer to one RenewItem."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """The item's id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewResult: _TypeAlias = RenewResult  # noqa: Y015
 
 @_typing.final
 class SettleResult(_message.Message):
@@ -277,6 +454,8 @@ class AuthDecideResponse(_message.Message):
     RESOLVE_FIELD_NUMBER: _builtins.int
     ADMIT_FIELD_NUMBER: _builtins.int
     SETTLE_FIELD_NUMBER: _builtins.int
+    EXTEND_FIELD_NUMBER: _builtins.int
+    RENEW_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The sequence of the request that this answers, or 0 for results that come later."""
     @_builtins.property
@@ -291,6 +470,14 @@ class AuthDecideResponse(_message.Message):
     def settle(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettleResult]:
         """Holds ended."""
 
+    @_builtins.property
+    def extend(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExtendResult]:
+        """Holds grown, or not."""
+
+    @_builtins.property
+    def renew(self) -> _containers.RepeatedCompositeFieldContainer[Global___RenewResult]:
+        """Holds renewed."""
+
     def __init__(
         self,
         *,
@@ -298,10 +485,12 @@ class AuthDecideResponse(_message.Message):
         resolve: _abc.Iterable[Global___ResolveResult] | None = ...,
         admit: _abc.Iterable[Global___AdmitResult] | None = ...,
         settle: _abc.Iterable[Global___SettleResult] | None = ...,
+        extend: _abc.Iterable[Global___ExtendResult] | None = ...,
+        renew: _abc.Iterable[Global___RenewResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "resolve", b"resolve", "sequence", b"sequence", "settle", b"settle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "extend", b"extend", "renew", b"renew", "resolve", b"resolve", "sequence", b"sequence", "settle", b"settle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,6 +543,7 @@ class Key(_message.Message):
     ENABLED_FIELD_NUMBER: _builtins.int
     CREATED_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    SPEND_CAP_NANO_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """An opaque id, not secret."""
     tenant_id: _builtins.str
@@ -368,6 +558,8 @@ class Key(_message.Message):
     """When it was made, Unix milliseconds."""
     expires_ms: _builtins.int
     """When it ends, Unix milliseconds; 0 for never."""
+    spend_cap_nano: _builtins.int
+    """What it may spend over its life, in nano-dollars; absent when it may spend all that its tenant has."""
     def __init__(
         self,
         *,
@@ -378,12 +570,15 @@ class Key(_message.Message):
         enabled: _builtins.bool = ...,
         created_ms: _builtins.int = ...,
         expires_ms: _builtins.int = ...,
+        spend_cap_nano: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "enabled", b"enabled", "expires_ms", b"expires_ms", "hint", b"hint", "key_id", b"key_id", "name", b"name", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "created_ms", b"created_ms", "enabled", b"enabled", "expires_ms", b"expires_ms", "hint", b"hint", "key_id", b"key_id", "name", b"name", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
+    _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nano) -> _WhichOneofReturnType__spend_cap_nano | None: ...
 
 Global___Key: _TypeAlias = Key  # noqa: Y015
 
@@ -537,24 +732,34 @@ class CreateKeyRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    SPEND_CAP_NANO_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Whose."""
     name: _builtins.str
     """For people, at most 50 characters."""
     expires_ms: _builtins.int
     """When it ends, Unix milliseconds; 0 for never."""
+    spend_cap_nano: _builtins.int
+    """What it may spend over its life, in nano-dollars; absent for all that its tenant has."""
+    idempotency_key: _builtins.str
+    """Made by the caller; the second call under it makes no second key. Empty for none."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         name: _builtins.str = ...,
         expires_ms: _builtins.int = ...,
+        spend_cap_nano: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_ms", b"expires_ms", "name", b"name", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "expires_ms", b"expires_ms", "idempotency_key", b"idempotency_key", "name", b"name", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
+    _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nano) -> _WhichOneofReturnType__spend_cap_nano | None: ...
 
 Global___CreateKeyRequest: _TypeAlias = CreateKeyRequest  # noqa: Y015
 
@@ -566,8 +771,11 @@ class CreateKeyResponse(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """What the client sends. Not stored: only its keyed hash is."""
+    """What the client sends. Not stored: only its keyed hash is. Empty when the call was a repeat."""
+    repeated: _builtins.bool
+    """True when this idempotency key had been used before."""
     @_builtins.property
     def key(self) -> Global___Key:
         """The key without its secret."""
@@ -577,14 +785,115 @@ class CreateKeyResponse(_message.Message):
         *,
         key: Global___Key | None = ...,
         secret: _builtins.str = ...,
+        repeated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "repeated", b"repeated", "secret", b"secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateKeyResponse: _TypeAlias = CreateKeyResponse  # noqa: Y015
+
+@_typing.final
+class SetKeySpendCapRequest(_message.Message):
+    """Asks to set a key's spend cap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SPEND_CAP_NANO_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Which."""
+    spend_cap_nano: _builtins.int
+    """In nano-dollars over the key's life; absent to lift the cap."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        spend_cap_nano: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "key_id", b"key_id", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
+    _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nano) -> _WhichOneofReturnType__spend_cap_nano | None: ...
+
+Global___SetKeySpendCapRequest: _TypeAlias = SetKeySpendCapRequest  # noqa: Y015
+
+@_typing.final
+class SetKeySpendCapResponse(_message.Message):
+    """The key as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """The key."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetKeySpendCapResponse: _TypeAlias = SetKeySpendCapResponse  # noqa: Y015
+
+@_typing.final
+class GetCreditRequest(_message.Message):
+    """Asks what is held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCreditRequest: _TypeAlias = GetCreditRequest  # noqa: Y015
+
+@_typing.final
+class GetCreditResponse(_message.Message):
+    """What is held by this replica."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_NANO_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
+    held_nano: _builtins.int
+    """Held for requests under way, in nano-dollars."""
+    holds: _builtins.int
+    """How many requests."""
+    def __init__(
+        self,
+        *,
+        held_nano: _builtins.int = ...,
+        holds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_nano", b"held_nano", "holds", b"holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCreditResponse: _TypeAlias = GetCreditResponse  # noqa: Y015
 
 @_typing.final
 class ListKeysRequest(_message.Message):

@@ -80,6 +80,16 @@ class AuthServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.DeleteKeyRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_auth__pb2.DeleteKeyResponse.FromString,
                 _registered_method=True)
+        self.SetKeySpendCap = channel.unary_unary(
+                '/tollhouse.v1.AuthService/SetKeySpendCap',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapResponse.FromString,
+                _registered_method=True)
+        self.GetCredit = channel.unary_unary(
+                '/tollhouse.v1.AuthService/GetCredit',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.GetCreditRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.GetCreditResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -151,6 +161,20 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetKeySpendCap(self, request, context):
+        """Sets or lifts what a key may spend over its life; edges hear of it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCredit(self, request, context):
+        """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +222,16 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.DeleteKey,
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.DeleteKeyRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_auth__pb2.DeleteKeyResponse.SerializeToString,
+            ),
+            'SetKeySpendCap': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetKeySpendCap,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapResponse.SerializeToString,
+            ),
+            'GetCredit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCredit,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.GetCreditRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.GetCreditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -444,6 +478,60 @@ class AuthService:
             '/tollhouse.v1.AuthService/DeleteKey',
             tollhouse_dot_v1_dot_auth__pb2.DeleteKeyRequest.SerializeToString,
             tollhouse_dot_v1_dot_auth__pb2.DeleteKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetKeySpendCap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/SetKeySpendCap',
+            tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCredit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/GetCredit',
+            tollhouse_dot_v1_dot_auth__pb2.GetCreditRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.GetCreditResponse.FromString,
             options,
             channel_credentials,
             insecure,

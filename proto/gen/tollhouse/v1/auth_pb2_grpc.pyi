@@ -55,6 +55,10 @@ class AuthServiceStub:
     """Enables or disables a key; edges hear of it at once."""
     DeleteKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteKeyRequest, _auth_pb2.DeleteKeyResponse]
     """Deletes a key for good. Idempotent."""
+    SetKeySpendCap: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeySpendCapRequest, _auth_pb2.SetKeySpendCapResponse]
+    """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+    GetCredit: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetCreditRequest, _auth_pb2.GetCreditResponse]
+    """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -83,6 +87,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Enables or disables a key; edges hear of it at once."""
     DeleteKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteKeyRequest, _auth_pb2.DeleteKeyResponse]  # type: ignore[assignment]
     """Deletes a key for good. Idempotent."""
+    SetKeySpendCap: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeySpendCapRequest, _auth_pb2.SetKeySpendCapResponse]  # type: ignore[assignment]
+    """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+    GetCredit: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetCreditRequest, _auth_pb2.GetCreditResponse]  # type: ignore[assignment]
+    """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decisions for edges, and the management of tenants and client keys."""
@@ -162,5 +170,21 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.DeleteKeyResponse, _abc.Awaitable[_auth_pb2.DeleteKeyResponse]]:
         """Deletes a key for good. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def SetKeySpendCap(
+        self,
+        request: _auth_pb2.SetKeySpendCapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.SetKeySpendCapResponse, _abc.Awaitable[_auth_pb2.SetKeySpendCapResponse]]:
+        """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+
+    @_abc_1.abstractmethod
+    def GetCredit(
+        self,
+        request: _auth_pb2.GetCreditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.GetCreditResponse, _abc.Awaitable[_auth_pb2.GetCreditResponse]]:
+        """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

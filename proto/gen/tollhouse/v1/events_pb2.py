@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from tollhouse.v1 import types_pb2 as tollhouse_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/events.proto\x12\x0ctollhouse.v1\x1a\x18tollhouse/v1/types.proto\"\xce\x03\n\nUsageEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x16\n\x0eupstream_model\x18\x07 \x01(\t\x12\x1b\n\x13upstream_account_id\x18\x08 \x01(\t\x12\x1b\n\x13upstream_request_id\x18\t \x01(\t\x12)\n\x06status\x18\n \x01(\x0e\x32\x19.tollhouse.v1.UsageStatus\x12\x13\n\x0bhttp_status\x18\x0b \x01(\r\x12)\n\x06tokens\x18\x0c \x01(\x0b\x32\x19.tollhouse.v1.TokenCounts\x12\x11\n\testimated\x18\r \x01(\x08\x12\x15\n\rprice_version\x18\x0e \x01(\x04\x12\x10\n\x08grant_id\x18\x0f \x01(\t\x12\x12\n\ncreated_ms\x18\x10 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x11 \x01(\r\x12\x16\n\x0e\x66irst_token_ms\x18\x12 \x01(\r\x12\x0e\n\x06stream\x18\x13 \x01(\x08\x12\r\n\x05\x66inal\x18\x14 \x01(\x08\";\n\x0fUsageEventBatch\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent*\xbc\x01\n\x0bUsageStatus\x12\x1c\n\x18USAGE_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fUSAGE_STATUS_OK\x10\x01\x12\x1d\n\x19USAGE_STATUS_CLIENT_FAULT\x10\x02\x12\x1f\n\x1bUSAGE_STATUS_UPSTREAM_FAULT\x10\x03\x12\x1c\n\x18USAGE_STATUS_INTERRUPTED\x10\x04\x12\x1c\n\x18USAGE_STATUS_CLIENT_GONE\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/events.proto\x12\x0ctollhouse.v1\x1a\x18tollhouse/v1/types.proto\"\x88\x05\n\nUsageEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x16\n\x0eupstream_model\x18\x07 \x01(\t\x12\x1b\n\x13upstream_account_id\x18\x08 \x01(\t\x12\x1b\n\x13upstream_request_id\x18\t \x01(\t\x12)\n\x06status\x18\n \x01(\x0e\x32\x19.tollhouse.v1.UsageStatus\x12\x13\n\x0bhttp_status\x18\x0b \x01(\r\x12)\n\x06tokens\x18\x0c \x01(\x0b\x32\x19.tollhouse.v1.TokenCounts\x12\x11\n\testimated\x18\r \x01(\x08\x12\x15\n\rprice_version\x18\x0e \x01(\x04\x12\x10\n\x08grant_id\x18\x0f \x01(\t\x12\x12\n\ncreated_ms\x18\x10 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x11 \x01(\r\x12\x16\n\x0e\x66irst_token_ms\x18\x12 \x01(\r\x12\x0e\n\x06stream\x18\x13 \x01(\x08\x12\r\n\x05\x66inal\x18\x14 \x01(\x08\x12\x16\n\x0emultiplier_ppm\x18\x15 \x01(\r\x12\x14\n\x0ckey_grant_id\x18\x16 \x01(\t\x12\x11\n\theld_nano\x18\x17 \x01(\x03\x12\x16\n\x0erequest_sha256\x18\x18 \x01(\x0c\x12\x17\n\x0fresponse_sha256\x18\x19 \x01(\x0c\x12\x17\n\x0f\x64\x65livered_bytes\x18\x1a \x01(\x04\x12\x17\n\x0fidempotency_key\x18\x1b \x01(\t\x12\x14\n\x0c\x63lient_retry\x18\x1c \x01(\r\";\n\x0fUsageEventBatch\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent*\xfa\x01\n\x0bUsageStatus\x12\x1c\n\x18USAGE_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fUSAGE_STATUS_OK\x10\x01\x12\x1d\n\x19USAGE_STATUS_CLIENT_FAULT\x10\x02\x12\x1f\n\x1bUSAGE_STATUS_UPSTREAM_FAULT\x10\x03\x12\x1c\n\x18USAGE_STATUS_INTERRUPTED\x10\x04\x12\x1c\n\x18USAGE_STATUS_CLIENT_GONE\x10\x05\x12!\n\x1dUSAGE_STATUS_CREDIT_EXHAUSTED\x10\x06\x12\x19\n\x15USAGE_STATUS_ORPHANED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tollhouse.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USAGESTATUS']._serialized_start=596
-  _globals['_USAGESTATUS']._serialized_end=784
+  _globals['_USAGESTATUS']._serialized_start=782
+  _globals['_USAGESTATUS']._serialized_end=1032
   _globals['_USAGEEVENT']._serialized_start=70
-  _globals['_USAGEEVENT']._serialized_end=532
-  _globals['_USAGEEVENTBATCH']._serialized_start=534
-  _globals['_USAGEEVENTBATCH']._serialized_end=593
+  _globals['_USAGEEVENT']._serialized_end=718
+  _globals['_USAGEEVENTBATCH']._serialized_start=720
+  _globals['_USAGEEVENTBATCH']._serialized_end=779
 # @@protoc_insertion_point(module_scope)

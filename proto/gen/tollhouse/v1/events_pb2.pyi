@@ -38,6 +38,10 @@ class _UsageStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageStat
     """The answer broke off after its first byte; charged for what came."""
     USAGE_STATUS_CLIENT_GONE: _UsageStatus.ValueType  # 5
     """The client left; charged for what had been produced."""
+    USAGE_STATUS_CREDIT_EXHAUSTED: _UsageStatus.ValueType  # 6
+    """We ended the stream because the balance, or the key's spend cap, was used up; charged for what had been produced."""
+    USAGE_STATUS_ORPHANED: _UsageStatus.ValueType  # 7
+    """The edge that served it was lost; charged by what it last said. The real event replaces it if it is found."""
 
 class UsageStatus(_UsageStatus, metaclass=_UsageStatusEnumTypeWrapper):
     """How an attempt ended, as the bill tells it."""
@@ -54,6 +58,10 @@ USAGE_STATUS_INTERRUPTED: UsageStatus.ValueType  # 4
 """The answer broke off after its first byte; charged for what came."""
 USAGE_STATUS_CLIENT_GONE: UsageStatus.ValueType  # 5
 """The client left; charged for what had been produced."""
+USAGE_STATUS_CREDIT_EXHAUSTED: UsageStatus.ValueType  # 6
+"""We ended the stream because the balance, or the key's spend cap, was used up; charged for what had been produced."""
+USAGE_STATUS_ORPHANED: UsageStatus.ValueType  # 7
+"""The edge that served it was lost; charged by what it last said. The real event replaces it if it is found."""
 Global___UsageStatus: _TypeAlias = UsageStatus  # noqa: Y015
 
 @_typing.final
@@ -82,6 +90,14 @@ class UsageEvent(_message.Message):
     FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_PPM_FIELD_NUMBER: _builtins.int
+    KEY_GRANT_ID_FIELD_NUMBER: _builtins.int
+    HELD_NANO_FIELD_NUMBER: _builtins.int
+    REQUEST_SHA256_FIELD_NUMBER: _builtins.int
+    RESPONSE_SHA256_FIELD_NUMBER: _builtins.int
+    DELIVERED_BYTES_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    CLIENT_RETRY_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """request_id:attempt. The ledger books each event id once."""
     request_id: _builtins.str
@@ -120,6 +136,22 @@ class UsageEvent(_message.Message):
     """Whether the client asked for a stream."""
     final: _builtins.bool
     """True for the last attempt of its request: with it booked, the request's usage is complete."""
+    multiplier_ppm: _builtins.int
+    """What the price row's rates are multiplied by, in millionths; 0 means 1,000,000. Fixed at admission."""
+    key_grant_id: _builtins.str
+    """The grant of the key's spend cap that the hold lay in; empty for a key without one."""
+    held_nano: _builtins.int
+    """How much was held, in nano-dollars, extensions included."""
+    request_sha256: _builtins.bytes
+    """SHA-256 of the request's body as the client sent it: 32 bytes, or empty when it is not known."""
+    response_sha256: _builtins.bytes
+    """SHA-256 of the answer's body as it was sent to the client: 32 bytes, or empty when nothing was sent."""
+    delivered_bytes: _builtins.int
+    """Bytes of the answer's body that were sent to the client."""
+    idempotency_key: _builtins.str
+    """The request's own idempotency key, at most 200 characters; empty without one."""
+    client_retry: _builtins.int
+    """How often the client had tried before, as its SDK says."""
     @_builtins.property
     def tokens(self) -> _types_pb2.TokenCounts:
         """Tokens to charge."""
@@ -147,10 +179,18 @@ class UsageEvent(_message.Message):
         first_token_ms: _builtins.int = ...,
         stream: _builtins.bool = ...,
         final: _builtins.bool = ...,
+        multiplier_ppm: _builtins.int = ...,
+        key_grant_id: _builtins.str = ...,
+        held_nano: _builtins.int = ...,
+        request_sha256: _builtins.bytes = ...,
+        response_sha256: _builtins.bytes = ...,
+        delivered_bytes: _builtins.int = ...,
+        idempotency_key: _builtins.str = ...,
+        client_retry: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created_ms", b"created_ms", "duration_ms", b"duration_ms", "estimated", b"estimated", "event_id", b"event_id", "final", b"final", "first_token_ms", b"first_token_ms", "grant_id", b"grant_id", "http_status", b"http_status", "key_id", b"key_id", "model", b"model", "price_version", b"price_version", "request_id", b"request_id", "status", b"status", "stream", b"stream", "tenant_id", b"tenant_id", "tokens", b"tokens", "upstream_account_id", b"upstream_account_id", "upstream_model", b"upstream_model", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "client_retry", b"client_retry", "created_ms", b"created_ms", "delivered_bytes", b"delivered_bytes", "duration_ms", b"duration_ms", "estimated", b"estimated", "event_id", b"event_id", "final", b"final", "first_token_ms", b"first_token_ms", "grant_id", b"grant_id", "held_nano", b"held_nano", "http_status", b"http_status", "idempotency_key", b"idempotency_key", "key_grant_id", b"key_grant_id", "key_id", b"key_id", "model", b"model", "multiplier_ppm", b"multiplier_ppm", "price_version", b"price_version", "request_id", b"request_id", "request_sha256", b"request_sha256", "response_sha256", b"response_sha256", "status", b"status", "stream", b"stream", "tenant_id", b"tenant_id", "tokens", b"tokens", "upstream_account_id", b"upstream_account_id", "upstream_model", b"upstream_model", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

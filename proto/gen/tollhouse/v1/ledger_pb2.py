@@ -22,41 +22,50 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from tollhouse.v1 import events_pb2 as tollhouse_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/ledger.proto\x12\x0ctollhouse.v1\"[\n\x11RaiseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\twant_nano\x18\x04 \x01(\x03\"V\n\x12RaiseGrantResponse\x12\x14\n\x0cgranted_nano\x18\x01 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x02 \x01(\x03\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\"7\n\x12RenewGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x11\n\tgrant_ids\x18\x02 \x03(\t\"<\n\x13RenewGrantsResponse\x12\x11\n\tgrant_ids\x18\x01 \x03(\t\x12\x12\n\nexpires_ms\x18\x02 \x01(\x03\";\n\x11\x43loseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x14\n\x0csettled_nano\x18\x02 \x01(\x03\"\x14\n\x12\x43loseGrantResponse\"_\n\x0cTopUpRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x02 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"7\n\rTopUpResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xbf\x01\n\x05Price\x12\x15\n\rprice_version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ninput_pico\x18\x03 \x01(\x03\x12\x13\n\x0boutput_pico\x18\x04 \x01(\x03\x12\x17\n\x0f\x63\x61\x63he_read_pico\x18\x05 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_5m_pico\x18\x06 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_1h_pico\x18\x07 \x01(\x03\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_ms\x18\x08 \x01(\x03\"5\n\x0fSetPriceRequest\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"6\n\x10SetPriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"\x13\n\x11ListPricesRequest\"9\n\x12ListPricesResponse\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Price2\xe3\x03\n\rLedgerService\x12O\n\nRaiseGrant\x12\x1f.tollhouse.v1.RaiseGrantRequest\x1a .tollhouse.v1.RaiseGrantResponse\x12R\n\x0bRenewGrants\x12 .tollhouse.v1.RenewGrantsRequest\x1a!.tollhouse.v1.RenewGrantsResponse\x12O\n\nCloseGrant\x12\x1f.tollhouse.v1.CloseGrantRequest\x1a .tollhouse.v1.CloseGrantResponse\x12@\n\x05TopUp\x12\x1a.tollhouse.v1.TopUpRequest\x1a\x1b.tollhouse.v1.TopUpResponse\x12I\n\x08SetPrice\x12\x1d.tollhouse.v1.SetPriceRequest\x1a\x1e.tollhouse.v1.SetPriceResponse\x12O\n\nListPrices\x12\x1f.tollhouse.v1.ListPricesRequest\x1a .tollhouse.v1.ListPricesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/ledger.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\"\x81\x01\n\x11RaiseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\twant_nano\x18\x04 \x01(\x03\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0ckey_cap_nano\x18\x06 \x01(\x03\"\x86\x01\n\x12RaiseGrantResponse\x12\x14\n\x0cgranted_nano\x18\x01 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x02 \x01(\x03\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x65lsewhere_nano\x18\x04 \x01(\x03\x12\x16\n\x0e\x61\x62\x61ndoned_nano\x18\x05 \x01(\x03\"J\n\x12RenewGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x11\n\tgrant_ids\x18\x02 \x03(\t\x12\x11\n\theld_nano\x18\x03 \x03(\x03\"<\n\x13RenewGrantsResponse\x12\x11\n\tgrant_ids\x18\x01 \x03(\t\x12\x12\n\nexpires_ms\x18\x02 \x01(\x03\"=\n\x11LowerGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_nano\x18\x02 \x01(\x03\"\x14\n\x12LowerGrantResponse\"&\n\x14\x41\x62\x61ndonGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x17\n\x15\x41\x62\x61ndonGrantsResponse\">\n\x12\x42ookOrphansRequest\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"%\n\x13\x42ookOrphansResponse\x12\x0e\n\x06\x62ooked\x18\x01 \x01(\r\"_\n\x0cTopUpRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x02 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"7\n\rTopUpResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xbf\x01\n\x05Price\x12\x15\n\rprice_version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ninput_pico\x18\x03 \x01(\x03\x12\x13\n\x0boutput_pico\x18\x04 \x01(\x03\x12\x17\n\x0f\x63\x61\x63he_read_pico\x18\x05 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_5m_pico\x18\x06 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_1h_pico\x18\x07 \x01(\x03\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_ms\x18\x08 \x01(\x03\"5\n\x0fSetPriceRequest\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"6\n\x10SetPriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"\x13\n\x11ListPricesRequest\"9\n\x12ListPricesResponse\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Price2\x91\x05\n\rLedgerService\x12O\n\nRaiseGrant\x12\x1f.tollhouse.v1.RaiseGrantRequest\x1a .tollhouse.v1.RaiseGrantResponse\x12R\n\x0bRenewGrants\x12 .tollhouse.v1.RenewGrantsRequest\x1a!.tollhouse.v1.RenewGrantsResponse\x12O\n\nLowerGrant\x12\x1f.tollhouse.v1.LowerGrantRequest\x1a .tollhouse.v1.LowerGrantResponse\x12X\n\rAbandonGrants\x12\".tollhouse.v1.AbandonGrantsRequest\x1a#.tollhouse.v1.AbandonGrantsResponse\x12R\n\x0b\x42ookOrphans\x12 .tollhouse.v1.BookOrphansRequest\x1a!.tollhouse.v1.BookOrphansResponse\x12@\n\x05TopUp\x12\x1a.tollhouse.v1.TopUpRequest\x1a\x1b.tollhouse.v1.TopUpResponse\x12I\n\x08SetPrice\x12\x1d.tollhouse.v1.SetPriceRequest\x1a\x1e.tollhouse.v1.SetPriceResponse\x12O\n\nListPrices\x12\x1f.tollhouse.v1.ListPricesRequest\x1a .tollhouse.v1.ListPricesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tollhouse.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RAISEGRANTREQUEST']._serialized_start=43
-  _globals['_RAISEGRANTREQUEST']._serialized_end=134
-  _globals['_RAISEGRANTRESPONSE']._serialized_start=136
-  _globals['_RAISEGRANTRESPONSE']._serialized_end=222
-  _globals['_RENEWGRANTSREQUEST']._serialized_start=224
-  _globals['_RENEWGRANTSREQUEST']._serialized_end=279
-  _globals['_RENEWGRANTSRESPONSE']._serialized_start=281
-  _globals['_RENEWGRANTSRESPONSE']._serialized_end=341
-  _globals['_CLOSEGRANTREQUEST']._serialized_start=343
-  _globals['_CLOSEGRANTREQUEST']._serialized_end=402
-  _globals['_CLOSEGRANTRESPONSE']._serialized_start=404
-  _globals['_CLOSEGRANTRESPONSE']._serialized_end=424
-  _globals['_TOPUPREQUEST']._serialized_start=426
-  _globals['_TOPUPREQUEST']._serialized_end=521
-  _globals['_TOPUPRESPONSE']._serialized_start=523
-  _globals['_TOPUPRESPONSE']._serialized_end=578
-  _globals['_PRICE']._serialized_start=581
-  _globals['_PRICE']._serialized_end=772
-  _globals['_SETPRICEREQUEST']._serialized_start=774
-  _globals['_SETPRICEREQUEST']._serialized_end=827
-  _globals['_SETPRICERESPONSE']._serialized_start=829
-  _globals['_SETPRICERESPONSE']._serialized_end=883
-  _globals['_LISTPRICESREQUEST']._serialized_start=885
-  _globals['_LISTPRICESREQUEST']._serialized_end=904
-  _globals['_LISTPRICESRESPONSE']._serialized_start=906
-  _globals['_LISTPRICESRESPONSE']._serialized_end=963
-  _globals['_LEDGERSERVICE']._serialized_start=966
-  _globals['_LEDGERSERVICE']._serialized_end=1449
+  _globals['_RAISEGRANTREQUEST']._serialized_start=71
+  _globals['_RAISEGRANTREQUEST']._serialized_end=200
+  _globals['_RAISEGRANTRESPONSE']._serialized_start=203
+  _globals['_RAISEGRANTRESPONSE']._serialized_end=337
+  _globals['_RENEWGRANTSREQUEST']._serialized_start=339
+  _globals['_RENEWGRANTSREQUEST']._serialized_end=413
+  _globals['_RENEWGRANTSRESPONSE']._serialized_start=415
+  _globals['_RENEWGRANTSRESPONSE']._serialized_end=475
+  _globals['_LOWERGRANTREQUEST']._serialized_start=477
+  _globals['_LOWERGRANTREQUEST']._serialized_end=538
+  _globals['_LOWERGRANTRESPONSE']._serialized_start=540
+  _globals['_LOWERGRANTRESPONSE']._serialized_end=560
+  _globals['_ABANDONGRANTSREQUEST']._serialized_start=562
+  _globals['_ABANDONGRANTSREQUEST']._serialized_end=600
+  _globals['_ABANDONGRANTSRESPONSE']._serialized_start=602
+  _globals['_ABANDONGRANTSRESPONSE']._serialized_end=625
+  _globals['_BOOKORPHANSREQUEST']._serialized_start=627
+  _globals['_BOOKORPHANSREQUEST']._serialized_end=689
+  _globals['_BOOKORPHANSRESPONSE']._serialized_start=691
+  _globals['_BOOKORPHANSRESPONSE']._serialized_end=728
+  _globals['_TOPUPREQUEST']._serialized_start=730
+  _globals['_TOPUPREQUEST']._serialized_end=825
+  _globals['_TOPUPRESPONSE']._serialized_start=827
+  _globals['_TOPUPRESPONSE']._serialized_end=882
+  _globals['_PRICE']._serialized_start=885
+  _globals['_PRICE']._serialized_end=1076
+  _globals['_SETPRICEREQUEST']._serialized_start=1078
+  _globals['_SETPRICEREQUEST']._serialized_end=1131
+  _globals['_SETPRICERESPONSE']._serialized_start=1133
+  _globals['_SETPRICERESPONSE']._serialized_end=1187
+  _globals['_LISTPRICESREQUEST']._serialized_start=1189
+  _globals['_LISTPRICESREQUEST']._serialized_end=1208
+  _globals['_LISTPRICESRESPONSE']._serialized_start=1210
+  _globals['_LISTPRICESRESPONSE']._serialized_end=1267
+  _globals['_LEDGERSERVICE']._serialized_start=1270
+  _globals['_LEDGERSERVICE']._serialized_end=1927
 # @@protoc_insertion_point(module_scope)

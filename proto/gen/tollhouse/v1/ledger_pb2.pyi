@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tollhouse.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -28,6 +29,8 @@ class RaiseGrantRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     HOLDER_FIELD_NUMBER: _builtins.int
     WANT_NANO_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    KEY_CAP_NANO_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Made by the holder."""
     tenant_id: _builtins.str
@@ -36,6 +39,10 @@ class RaiseGrantRequest(_message.Message):
     """The auth replica that will place holds in it."""
     want_nano: _builtins.int
     """The total that the holder would like, in nano-dollars."""
+    key_id: _builtins.str
+    """The key whose spend cap the grant is a slice of; empty for a slice of the tenant's balance."""
+    key_cap_nano: _builtins.int
+    """That key's cap over its life, in nano-dollars; ignored without key_id."""
     def __init__(
         self,
         *,
@@ -43,10 +50,12 @@ class RaiseGrantRequest(_message.Message):
         tenant_id: _builtins.str = ...,
         holder: _builtins.str = ...,
         want_nano: _builtins.int = ...,
+        key_id: _builtins.str = ...,
+        key_cap_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "holder", b"holder", "tenant_id", b"tenant_id", "want_nano", b"want_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "holder", b"holder", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "tenant_id", b"tenant_id", "want_nano", b"want_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -61,22 +70,30 @@ class RaiseGrantResponse(_message.Message):
     GRANTED_NANO_FIELD_NUMBER: _builtins.int
     AVAILABLE_NANO_FIELD_NUMBER: _builtins.int
     EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    ELSEWHERE_NANO_FIELD_NUMBER: _builtins.int
+    ABANDONED_NANO_FIELD_NUMBER: _builtins.int
     granted_nano: _builtins.int
     """The grant's total: what was wanted, or all that there is. Never less than before."""
     available_nano: _builtins.int
-    """What the tenant's balance has left outside all grants, in nano-dollars."""
+    """What the balance, or the key's cap, has left outside all grants, in nano-dollars."""
     expires_ms: _builtins.int
     """When it expires unless renewed, Unix milliseconds."""
+    elsewhere_nano: _builtins.int
+    """What is out in grants of other holders, unspent, in nano-dollars: they may give it back if they are asked to."""
+    abandoned_nano: _builtins.int
+    """What is out in grants that their holders abandoned, in nano-dollars: free as soon as their events are in."""
     def __init__(
         self,
         *,
         granted_nano: _builtins.int = ...,
         available_nano: _builtins.int = ...,
         expires_ms: _builtins.int = ...,
+        elsewhere_nano: _builtins.int = ...,
+        abandoned_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_nano", b"available_nano", "expires_ms", b"expires_ms", "granted_nano", b"granted_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_nano", b"abandoned_nano", "available_nano", b"available_nano", "elsewhere_nano", b"elsewhere_nano", "expires_ms", b"expires_ms", "granted_nano", b"granted_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -90,21 +107,27 @@ class RenewGrantsRequest(_message.Message):
 
     HOLDER_FIELD_NUMBER: _builtins.int
     GRANT_IDS_FIELD_NUMBER: _builtins.int
+    HELD_NANO_FIELD_NUMBER: _builtins.int
     holder: _builtins.str
     """Whose."""
     @_builtins.property
     def grant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which."""
 
+    @_builtins.property
+    def held_nano(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """What is held in each of them now, in nano-dollars, in the same order."""
+
     def __init__(
         self,
         *,
         holder: _builtins.str = ...,
         grant_ids: _abc.Iterable[_builtins.str] | None = ...,
+        held_nano: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_ids", b"grant_ids", "holder", b"holder"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_ids", b"grant_ids", "held_nano", b"held_nano", "holder", b"holder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -139,34 +162,34 @@ class RenewGrantsResponse(_message.Message):
 Global___RenewGrantsResponse: _TypeAlias = RenewGrantsResponse  # noqa: Y015
 
 @_typing.final
-class CloseGrantRequest(_message.Message):
-    """Asks to close a grant."""
+class LowerGrantRequest(_message.Message):
+    """Asks to lower a grant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GRANT_ID_FIELD_NUMBER: _builtins.int
-    SETTLED_NANO_FIELD_NUMBER: _builtins.int
+    COMMITTED_NANO_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Which."""
-    settled_nano: _builtins.int
-    """What was settled in it over its life, in nano-dollars, booked or not yet."""
+    committed_nano: _builtins.int
+    """What was settled in it over its life, booked or not yet, and what is held in it, in nano-dollars."""
     def __init__(
         self,
         *,
         grant_id: _builtins.str = ...,
-        settled_nano: _builtins.int = ...,
+        committed_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "settled_nano", b"settled_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_nano", b"committed_nano", "grant_id", b"grant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CloseGrantRequest: _TypeAlias = CloseGrantRequest  # noqa: Y015
+Global___LowerGrantRequest: _TypeAlias = LowerGrantRequest  # noqa: Y015
 
 @_typing.final
-class CloseGrantResponse(_message.Message):
-    """The grant is closed."""
+class LowerGrantResponse(_message.Message):
+    """The grant is lowered."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -179,7 +202,92 @@ class CloseGrantResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CloseGrantResponse: _TypeAlias = CloseGrantResponse  # noqa: Y015
+Global___LowerGrantResponse: _TypeAlias = LowerGrantResponse  # noqa: Y015
+
+@_typing.final
+class AbandonGrantsRequest(_message.Message):
+    """Says that a holder started anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """Whose grants."""
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbandonGrantsRequest: _TypeAlias = AbandonGrantsRequest  # noqa: Y015
+
+@_typing.final
+class AbandonGrantsResponse(_message.Message):
+    """The grants are abandoned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbandonGrantsResponse: _TypeAlias = AbandonGrantsResponse  # noqa: Y015
+
+@_typing.final
+class BookOrphansRequest(_message.Message):
+    """Asks to book the requests of a lost edge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.UsageEvent]:
+        """What is known of them, with the status orphaned."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_events_pb2.UsageEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookOrphansRequest: _TypeAlias = BookOrphansRequest  # noqa: Y015
+
+@_typing.final
+class BookOrphansResponse(_message.Message):
+    """They are booked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOKED_FIELD_NUMBER: _builtins.int
+    booked: _builtins.int
+    """How many had not been booked before."""
+    def __init__(
+        self,
+        *,
+        booked: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked", b"booked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookOrphansResponse: _TypeAlias = BookOrphansResponse  # noqa: Y015
 
 @_typing.final
 class TopUpRequest(_message.Message):

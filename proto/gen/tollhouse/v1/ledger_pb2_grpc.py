@@ -46,10 +46,20 @@ class LedgerServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_ledger__pb2.RenewGrantsRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.RenewGrantsResponse.FromString,
                 _registered_method=True)
-        self.CloseGrant = channel.unary_unary(
-                '/tollhouse.v1.LedgerService/CloseGrant',
-                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.CloseGrantRequest.SerializeToString,
-                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.CloseGrantResponse.FromString,
+        self.LowerGrant = channel.unary_unary(
+                '/tollhouse.v1.LedgerService/LowerGrant',
+                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.LowerGrantRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.LowerGrantResponse.FromString,
+                _registered_method=True)
+        self.AbandonGrants = channel.unary_unary(
+                '/tollhouse.v1.LedgerService/AbandonGrants',
+                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.AbandonGrantsRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.AbandonGrantsResponse.FromString,
+                _registered_method=True)
+        self.BookOrphans = channel.unary_unary(
+                '/tollhouse.v1.LedgerService/BookOrphans',
+                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.BookOrphansRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.BookOrphansResponse.FromString,
                 _registered_method=True)
         self.TopUp = channel.unary_unary(
                 '/tollhouse.v1.LedgerService/TopUp',
@@ -88,8 +98,23 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CloseGrant(self, request, context):
-        """Gives back what a grant has left. What was settled in it stays reserved until its events are booked. Idempotent.
+    def LowerGrant(self, request, context):
+        """Gives back what a grant has beyond what is committed in it. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AbandonGrants(self, request, context):
+        """Says that a holder started anew and knows its earlier grants no more: they end as soon as their events are in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BookOrphans(self, request, context):
+        """Books what a lost edge last said of its requests, unless their events are booked already; an event that comes
+        later replaces what was booked for it, by a correction. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,10 +154,20 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.RenewGrantsRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_ledger__pb2.RenewGrantsResponse.SerializeToString,
             ),
-            'CloseGrant': grpc.unary_unary_rpc_method_handler(
-                    servicer.CloseGrant,
-                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.CloseGrantRequest.FromString,
-                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.CloseGrantResponse.SerializeToString,
+            'LowerGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.LowerGrant,
+                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.LowerGrantRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.LowerGrantResponse.SerializeToString,
+            ),
+            'AbandonGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbandonGrants,
+                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.AbandonGrantsRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.AbandonGrantsResponse.SerializeToString,
+            ),
+            'BookOrphans': grpc.unary_unary_rpc_method_handler(
+                    servicer.BookOrphans,
+                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.BookOrphansRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.BookOrphansResponse.SerializeToString,
             ),
             'TopUp': grpc.unary_unary_rpc_method_handler(
                     servicer.TopUp,
@@ -217,7 +252,7 @@ class LedgerService:
             _registered_method=True)
 
     @staticmethod
-    def CloseGrant(request,
+    def LowerGrant(request,
             target,
             options=(),
             channel_credentials=None,
@@ -230,9 +265,63 @@ class LedgerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tollhouse.v1.LedgerService/CloseGrant',
-            tollhouse_dot_v1_dot_ledger__pb2.CloseGrantRequest.SerializeToString,
-            tollhouse_dot_v1_dot_ledger__pb2.CloseGrantResponse.FromString,
+            '/tollhouse.v1.LedgerService/LowerGrant',
+            tollhouse_dot_v1_dot_ledger__pb2.LowerGrantRequest.SerializeToString,
+            tollhouse_dot_v1_dot_ledger__pb2.LowerGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbandonGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.LedgerService/AbandonGrants',
+            tollhouse_dot_v1_dot_ledger__pb2.AbandonGrantsRequest.SerializeToString,
+            tollhouse_dot_v1_dot_ledger__pb2.AbandonGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BookOrphans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.LedgerService/BookOrphans',
+            tollhouse_dot_v1_dot_ledger__pb2.BookOrphansRequest.SerializeToString,
+            tollhouse_dot_v1_dot_ledger__pb2.BookOrphansResponse.FromString,
             options,
             channel_credentials,
             insecure,

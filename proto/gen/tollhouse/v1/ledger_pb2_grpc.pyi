@@ -41,8 +41,14 @@ class LedgerServiceStub:
     """
     RenewGrants: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RenewGrantsRequest, _ledger_pb2.RenewGrantsResponse]
     """Puts off the expiry of a holder's grants."""
-    CloseGrant: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CloseGrantRequest, _ledger_pb2.CloseGrantResponse]
-    """Gives back what a grant has left. What was settled in it stays reserved until its events are booked. Idempotent."""
+    LowerGrant: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LowerGrantRequest, _ledger_pb2.LowerGrantResponse]
+    """Gives back what a grant has beyond what is committed in it. Idempotent."""
+    AbandonGrants: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AbandonGrantsRequest, _ledger_pb2.AbandonGrantsResponse]
+    """Says that a holder started anew and knows its earlier grants no more: they end as soon as their events are in."""
+    BookOrphans: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.BookOrphansRequest, _ledger_pb2.BookOrphansResponse]
+    """Books what a lost edge last said of its requests, unless their events are booked already; an event that comes
+    later replaces what was booked for it, by a correction. Idempotent.
+    """
     TopUp: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.TopUpRequest, _ledger_pb2.TopUpResponse]
     """Credits a tenant's balance, once for each idempotency key."""
     SetPrice: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SetPriceRequest, _ledger_pb2.SetPriceResponse]
@@ -63,8 +69,14 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """
     RenewGrants: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RenewGrantsRequest, _ledger_pb2.RenewGrantsResponse]  # type: ignore[assignment]
     """Puts off the expiry of a holder's grants."""
-    CloseGrant: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CloseGrantRequest, _ledger_pb2.CloseGrantResponse]  # type: ignore[assignment]
-    """Gives back what a grant has left. What was settled in it stays reserved until its events are booked. Idempotent."""
+    LowerGrant: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LowerGrantRequest, _ledger_pb2.LowerGrantResponse]  # type: ignore[assignment]
+    """Gives back what a grant has beyond what is committed in it. Idempotent."""
+    AbandonGrants: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AbandonGrantsRequest, _ledger_pb2.AbandonGrantsResponse]  # type: ignore[assignment]
+    """Says that a holder started anew and knows its earlier grants no more: they end as soon as their events are in."""
+    BookOrphans: _aio.UnaryUnaryMultiCallable[_ledger_pb2.BookOrphansRequest, _ledger_pb2.BookOrphansResponse]  # type: ignore[assignment]
+    """Books what a lost edge last said of its requests, unless their events are booked already; an event that comes
+    later replaces what was booked for it, by a correction. Idempotent.
+    """
     TopUp: _aio.UnaryUnaryMultiCallable[_ledger_pb2.TopUpRequest, _ledger_pb2.TopUpResponse]  # type: ignore[assignment]
     """Credits a tenant's balance, once for each idempotency key."""
     SetPrice: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SetPriceRequest, _ledger_pb2.SetPriceResponse]  # type: ignore[assignment]
@@ -96,12 +108,30 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Puts off the expiry of a holder's grants."""
 
     @_abc_1.abstractmethod
-    def CloseGrant(
+    def LowerGrant(
         self,
-        request: _ledger_pb2.CloseGrantRequest,
+        request: _ledger_pb2.LowerGrantRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_ledger_pb2.CloseGrantResponse, _abc.Awaitable[_ledger_pb2.CloseGrantResponse]]:
-        """Gives back what a grant has left. What was settled in it stays reserved until its events are booked. Idempotent."""
+    ) -> _typing.Union[_ledger_pb2.LowerGrantResponse, _abc.Awaitable[_ledger_pb2.LowerGrantResponse]]:
+        """Gives back what a grant has beyond what is committed in it. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def AbandonGrants(
+        self,
+        request: _ledger_pb2.AbandonGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.AbandonGrantsResponse, _abc.Awaitable[_ledger_pb2.AbandonGrantsResponse]]:
+        """Says that a holder started anew and knows its earlier grants no more: they end as soon as their events are in."""
+
+    @_abc_1.abstractmethod
+    def BookOrphans(
+        self,
+        request: _ledger_pb2.BookOrphansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.BookOrphansResponse, _abc.Awaitable[_ledger_pb2.BookOrphansResponse]]:
+        """Books what a lost edge last said of its requests, unless their events are booked already; an event that comes
+        later replaces what was booked for it, by a correction. Idempotent.
+        """
 
     @_abc_1.abstractmethod
     def TopUp(

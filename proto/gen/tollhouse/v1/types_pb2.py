@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tollhouse/v1/types.proto\x12\x0ctollhouse.v1\"p\n\x0bTokenCounts\x12\r\n\x05input\x18\x01 \x01(\x04\x12\x0e\n\x06output\x18\x02 \x01(\x04\x12\x12\n\ncache_read\x18\x03 \x01(\x04\x12\x16\n\x0e\x63\x61\x63he_write_5m\x18\x04 \x01(\x04\x12\x16\n\x0e\x63\x61\x63he_write_1h\x18\x05 \x01(\x04\"\x95\x01\n\x0b\x45rrorDetail\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x37\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32&.tollhouse.v1.ErrorDetail.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\".\n\tPrincipal\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tollhouse/v1/types.proto\x12\x0ctollhouse.v1\"\x82\x01\n\x0bTokenCounts\x12\r\n\x05input\x18\x01 \x01(\x04\x12\x0e\n\x06output\x18\x02 \x01(\x04\x12\x12\n\ncache_read\x18\x03 \x01(\x04\x12\x16\n\x0e\x63\x61\x63he_write_5m\x18\x04 \x01(\x04\x12\x16\n\x0e\x63\x61\x63he_write_1h\x18\x05 \x01(\x04\x12\x10\n\x08requests\x18\x06 \x01(\r\"\x95\x01\n\x0b\x45rrorDetail\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x37\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32&.tollhouse.v1.ErrorDetail.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\tPrincipal\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x1b\n\x0espend_cap_nano\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x11\n\x0f_spend_cap_nanob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORDETAIL_DETAILSENTRY']._loaded_options = None
   _globals['_ERRORDETAIL_DETAILSENTRY']._serialized_options = b'8\001'
-  _globals['_TOKENCOUNTS']._serialized_start=42
-  _globals['_TOKENCOUNTS']._serialized_end=154
-  _globals['_ERRORDETAIL']._serialized_start=157
-  _globals['_ERRORDETAIL']._serialized_end=306
-  _globals['_ERRORDETAIL_DETAILSENTRY']._serialized_start=260
-  _globals['_ERRORDETAIL_DETAILSENTRY']._serialized_end=306
-  _globals['_PRINCIPAL']._serialized_start=308
-  _globals['_PRINCIPAL']._serialized_end=354
+  _globals['_TOKENCOUNTS']._serialized_start=43
+  _globals['_TOKENCOUNTS']._serialized_end=173
+  _globals['_ERRORDETAIL']._serialized_start=176
+  _globals['_ERRORDETAIL']._serialized_end=325
+  _globals['_ERRORDETAIL_DETAILSENTRY']._serialized_start=279
+  _globals['_ERRORDETAIL_DETAILSENTRY']._serialized_end=325
+  _globals['_PRINCIPAL']._serialized_start=327
+  _globals['_PRINCIPAL']._serialized_end=421
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class TokenCounts(_message.Message):
     CACHE_READ_FIELD_NUMBER: _builtins.int
     CACHE_WRITE_5M_FIELD_NUMBER: _builtins.int
     CACHE_WRITE_1H_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
     input: _builtins.int
     """Tokens of the prompt that were neither read from nor written to a cache."""
     output: _builtins.int
@@ -41,6 +42,8 @@ class TokenCounts(_message.Message):
     """Tokens written to the upstream's prompt cache for five minutes."""
     cache_write_1h: _builtins.int
     """Tokens written to the upstream's prompt cache for one hour."""
+    requests: _builtins.int
+    """Requests that were answered: 1 for an attempt that was, for models that are priced by the request."""
     def __init__(
         self,
         *,
@@ -49,10 +52,11 @@ class TokenCounts(_message.Message):
         cache_read: _builtins.int = ...,
         cache_write_5m: _builtins.int = ...,
         cache_write_1h: _builtins.int = ...,
+        requests: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read", b"cache_read", "cache_write_1h", b"cache_write_1h", "cache_write_5m", b"cache_write_5m", "input", b"input", "output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_read", b"cache_read", "cache_write_1h", b"cache_write_1h", "cache_write_5m", b"cache_write_5m", "input", b"input", "output", b"output", "requests", b"requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,20 +124,26 @@ class Principal(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    SPEND_CAP_NANO_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant who pays."""
     key_id: _builtins.str
     """The key that was shown."""
+    spend_cap_nano: _builtins.int
+    """What the key may spend over its life, in nano-dollars; absent when it may spend all that its tenant has."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         key_id: _builtins.str = ...,
+        spend_cap_nano: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "key_id", b"key_id", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
+    _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nano) -> _WhichOneofReturnType__spend_cap_nano | None: ...
 
 Global___Principal: _TypeAlias = Principal  # noqa: Y015
