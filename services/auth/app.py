@@ -23,7 +23,18 @@ async def serve(settings: AuthSettings) -> None:
     channel = rpc.channel(settings.ledger_address)
     ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(channel)
     prices = PriceBook(ledger, settings.ledger_timeout_s)
-    grants = Grants(ledger, prices, settings)
+
+    async def recall(tenant_id: str) -> None:
+        await bus.announce(nc, bus.CREDIT_WANTED, f"{settings.replica} {tenant_id}".encode())
+
+    grants = Grants(ledger, prices, settings, recall)
+
+    async def credit_wanted(message: Msg) -> None:
+        replica, _, tenant_id = message.data.decode().partition(" ")
+        if replica != settings.replica:
+            grants.give_back_spare(tenant_id)
+
+    await nc.subscribe(bus.CREDIT_WANTED, cb=credit_wanted)
 
     async def prices_changed(_: Msg) -> None:
         prices.changed()

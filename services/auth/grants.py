@@ -1,63 +1,58 @@
-"""Credit for tenants: grants from the ledger, and admission into them.
+"""Credit for tenants: grants from the ledger, and holds in them.
 
 The ledger is asked ahead of need, so that admission is a decision in memory; only a tenant whose grant runs short
-waits for it. One raise a tenant is under way at a time, on behalf of all who wait.
+waits for it. One conversation with the ledger a tenant is under way at a time, on behalf of all who wait.
 """
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 
-from services.auth.holds import Credit, Hold, Reserve
+from services.auth.holds import Credit, Hold
+from services.auth.orphans import orphaned_usage
 from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
+from services.auth.tenants import Account, Tenant, Waiter, exhausted, lacking
 from services.shared import clock, ids, rpc
 from services.shared.errors import Kind, Refusal
-from services.shared.money import dollars
 from services.shared.pricing import Rates, Tokens
 from services.shared.telemetry import logger
-from tollhouse.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc
+from tollhouse.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc, types_pb2
 
 _log = logger("grants")
 
 _DRY_S = 1.0
 _MOST_NANO = (1 << 63) - 1
 """What fits into the ledger's messages."""
-
-
-@dataclass(slots=True)
-class _Waiter:
-    item: auth_pb2.AdmitItem
-    rates: Rates
-    amount_nano: int
-    future: asyncio.Future[Hold]
-
-
-@dataclass(slots=True)
-class _Tenant:
-    credit: Credit
-    reserve: Reserve = field(default_factory=Reserve)
-    waiters: list[_Waiter] = field(default_factory=list)
-    """Who wait for the ledger; those it is being asked for just now included."""
-    raising: asyncio.Task[None] | None = None
-    dry_until_s: float = 0.0
-    """The ledger gave all that there is: until then only a hold that does not fit asks again."""
+_RECALLS = 4
+_RECALL_S = 0.1
 
 
 class Grants:
-    """The credit of the tenants that this replica owns."""
+    """The credit of the tenants that this replica owns.
+
+    Args:
+        recall: called with a tenant id when other replicas should give back what they do not need of its credit.
+    """
 
     def __init__(
-        self, ledger: "ledger_pb2_grpc.LedgerServiceAsyncStub", prices: PriceBook, settings: AuthSettings
+        self,
+        ledger: "ledger_pb2_grpc.LedgerServiceAsyncStub",
+        prices: PriceBook,
+        settings: AuthSettings,
+        recall: Callable[[str], Awaitable[None]],
     ) -> None:
         self._ledger = ledger
         self._prices = prices
         self._settings = settings
-        self._tenants: dict[str, _Tenant] = {}
+        self._recall = recall
+        self._tenants: dict[str, Tenant] = {}
         self._unpriced: set[str] = set()
         """Hold ids whose model's price is being looked for."""
+        self._began = asyncio.Event()
+
+    # ---- decisions ----
 
     def admit(self, item: auth_pb2.AdmitItem) -> Hold | Awaitable[Hold]:
         """Places the hold that `item` asks for: at once, or when the ledger has answered. Raises Refusal, as the
@@ -69,21 +64,13 @@ class Grants:
         return self._admit(item, rates)
 
     def _admit(self, item: auth_pb2.AdmitItem, rates: Rates) -> Hold | Awaitable[Hold]:
-        tenant = self._tenants.get(item.tenant_id)
-        if tenant is None:
-            tenant = self._tenants[item.tenant_id] = _Tenant(Credit(item.tenant_id, _new_grant_id()))
-        credit = tenant.credit
-        amount_nano = rates.hold_nano(item.input_tokens, item.output_tokens)
-        hold = None if tenant.waiters else credit.place(item.hold_id, amount_nano, rates, self._expiry_s())
-        if hold is not None:
-            low = credit.available_nano < amount_nano * tenant.reserve.factor // 2
-            if low and clock.monotonic_s() >= tenant.dry_until_s:
-                self._raise_soon(tenant, amount_nano)
-            return hold
-        waiter = _Waiter(item, rates, amount_nano, asyncio.get_running_loop().create_future())
-        tenant.waiters.append(waiter)
-        self._raise_soon(tenant, amount_nano)
-        return waiter.future
+        tenant = self._tenant(item.tenant_id)
+        hold = self._new_hold(tenant, item, rates)
+        placed = None if tenant.waiters else tenant.holds.place(hold)
+        if placed is None:
+            return self._wait(tenant, hold, item.output_tokens)
+        self._look_ahead(tenant, placed, placed.amount_nano)
+        return placed
 
     async def _admit_unpriced(self, item: auth_pb2.AdmitItem) -> Hold:
         """The price may be newer than what this replica has heard of."""
@@ -99,6 +86,35 @@ class Grants:
         admitted = self._admit(item, rates)
         return admitted if isinstance(admitted, Hold) else await admitted
 
+    def extend(self, item: auth_pb2.ExtendItem) -> Hold | Awaitable[Hold]:
+        """Lets a hold grow: at once, or when the ledger has answered. Raises Refusal, as the awaitable does."""
+        tenant = self._tenants.get(item.tenant_id)
+        hold = tenant.holds.standing.get(item.hold_id) if tenant else None
+        if tenant is None or hold is None:  # the next renewal brings it here
+            raise Refusal(Kind.AUTH_UNAVAILABLE, "this replica does not know the hold yet")
+        before_nano = hold.amount_nano
+        if not tenant.waiters and tenant.holds.extend(hold, item.output_tokens):
+            self._look_ahead(tenant, hold, hold.amount_nano - before_nano)
+            return hold
+        return self._wait(tenant, hold, item.output_tokens)
+
+    def renew(self, item: auth_pb2.RenewItem) -> Hold | None:
+        """Puts off a hold's expiry, or takes it over from another replica or an earlier life of this one. None when its
+        model has no price here, so that it cannot be taken over."""
+        tenant = self._tenant(item.tenant_id)
+        hold = tenant.holds.standing.get(item.hold_id)
+        if hold is None:
+            rates = self._prices.in_force(item.model)
+            if rates is None:
+                return None
+            hold = self._new_hold(tenant, item, rates)
+            tenant.holds.take_over(hold)
+            for account in tenant.accounts_of(hold):
+                self._converse_soon(tenant, account, hold.amount_nano)
+        hold.expires_s = self._expiry_s()
+        hold.so_far = item.so_far
+        return hold
+
     def settle(self, item: auth_pb2.SettleItem) -> bool:
         """Ends a hold with what was used. False when there is no such hold, nor anybody who waits for it."""
         if item.hold_id in self._unpriced:
@@ -107,122 +123,268 @@ class Grants:
         tenant = self._tenants.get(item.tenant_id)
         if tenant is None:
             return False
-        charged = [
-            Tokens(counts.input, counts.output, counts.cache_read, counts.cache_write_5m, counts.cache_write_1h)
-            for counts in item.charged
-        ]
-        if tenant.credit.settle(item.hold_id, charged, clock.monotonic_s()) is not None:
-            return True
+        charged = [_tokens(counts) for counts in item.charged]
+        settled = tenant.holds.settle(item.hold_id, charged, clock.monotonic_s()) is not None
+        if not tenant.waiters:
+            return settled
         # A question that came twice, over a stream that broke and the call after it, waits twice.
-        left = [waiter.future.cancel() for waiter in tenant.waiters if waiter.item.hold_id == item.hold_id]
-        return any(left)
+        left = [waiter.future.cancel() for waiter in tenant.waiters if waiter.hold.hold_id == item.hold_id]
+        return settled or any(left)
+
+    def held(self, tenant_id: str) -> tuple[int, int]:
+        """What is held for a tenant, in nano-dollars, and for how many requests."""
+        tenant = self._tenants.get(tenant_id)
+        return (tenant.balance.credit.held_nano, len(tenant.holds.standing)) if tenant else (0, 0)
+
+    def _tenant(self, tenant_id: str) -> Tenant:
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            tenant = self._tenants[tenant_id] = Tenant(tenant_id, Account(Credit(_new_grant_id())))
+            tenant.holds.idle_since_s = clock.monotonic_s()
+        return tenant
+
+    def _new_hold(self, tenant: Tenant, item: auth_pb2.AdmitItem | auth_pb2.RenewItem, rates: Rates) -> Hold:
+        lies_in: tuple[Credit, ...] = (tenant.balance.credit,)
+        if item.HasField("key_cap_nano"):
+            account = tenant.keys.get(item.key_id)
+            if account is None:
+                account = tenant.keys[item.key_id] = Account(Credit(_new_grant_id(), item.key_id))
+            account.cap_nano = item.key_cap_nano
+            lies_in = (tenant.balance.credit, account.credit)
+        return Hold(
+            item.hold_id,
+            item.key_id,
+            item.model,
+            rates,
+            item.input_tokens,
+            item.output_tokens,
+            lies_in,
+            self._expiry_s(),
+        )
 
     def _expiry_s(self) -> float:
         return clock.monotonic_s() + self._settings.hold_ttl_s
 
-    def _raise_soon(self, tenant: _Tenant, hold_nano: int) -> None:
-        if tenant.raising is None:
-            tenant.raising = asyncio.create_task(self._raise(tenant, hold_nano))
+    def _look_ahead(self, tenant: Tenant, hold: Hold, amount_nano: int) -> None:
+        """Asks the ledger for more before somebody has to wait for it."""
+        for account in tenant.accounts_of(hold) if len(hold.credits) > 1 else (tenant.balance,):
+            low = account.credit.available_nano < amount_nano * account.reserve.factor // 2
+            if low and clock.monotonic_s() >= account.dry_until_s:
+                self._converse_soon(tenant, account, amount_nano)
 
-    async def _raise(self, tenant: _Tenant, hold_nano: int) -> None:
+    def _wait(self, tenant: Tenant, hold: Hold, output_tokens: int) -> Awaitable[Hold]:
+        waiter = Waiter(hold, output_tokens, asyncio.get_running_loop().create_future())
+        tenant.waiters.append(waiter)
+        for account in tenant.accounts_of(hold):
+            if account.credit.available_nano < waiter.more_nano:
+                self._converse_soon(tenant, account, waiter.more_nano)
+        self._converse_soon(tenant, tenant.balance, 0)
+        return waiter.future
+
+    # ---- the conversation with the ledger ----
+
+    def _converse_soon(self, tenant: Tenant, account: Account, hold_nano: int) -> None:
+        account.asked_nano = max(account.asked_nano, hold_nano)
+        if tenant.conversing is None:
+            tenant.conversing = asyncio.create_task(self._converse(tenant))
+
+    async def _converse(self, tenant: Tenant) -> None:
         """Asks the ledger for what is needed and a reserve, until nobody waits."""
-        credit = tenant.credit
+        recalls = 0
         try:
             while True:
-                reserve_nano = tenant.reserve.next_nano(hold_nano, clock.monotonic_s())
                 waiting = list(tenant.waiters)
-                needed_nano = sum(waiter.amount_nano for waiter in waiting)
-                try:
-                    left_nano = await self._raise_to(credit, credit.committed_nano + needed_nano + reserve_nano)
-                except grpc.aio.AioRpcError as error:
-                    self._serve(tenant, waiting, rpc.refusal_of(error, Kind.LEDGER_UNAVAILABLE))
-                    tenant.reserve.raised_s = float("-inf")
-                except Exception:
-                    _log.exception("raise_failed", tenant_id=credit.tenant_id)
-                    self._serve(tenant, waiting, Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
-                else:
-                    tenant.dry_until_s = 0.0 if left_nano else clock.monotonic_s() + _DRY_S
-                    self._serve(tenant, waiting, None)
-                if not tenant.waiters:
+                fault = await self._raise_those_asked(tenant, waiting)
+                again = fault is None and recalls < _RECALLS and self._short_of_what_others_have(tenant, waiting)
+                self._serve(tenant, waiting, fault, may_wait=again)
+                if again:
+                    recalls += 1
+                    await self._recall(tenant.tenant_id)
+                    await asyncio.sleep(_RECALL_S)
+                elif not tenant.waiters:
                     return
+                else:
+                    recalls = 0
         finally:
-            tenant.raising = None
+            tenant.conversing = None
 
-    async def _raise_to(self, credit: Credit, total_nano: int) -> int:
-        """Asks for a total; answers what the balance has left outside grants."""
-        grant_id = credit.grant_id
+    async def _raise_those_asked(self, tenant: Tenant, waiting: Sequence[Waiter]) -> Refusal | None:
+        """Raises every grant that somebody asks for. Answers why that was not possible."""
+        asked = [
+            account
+            for account in tenant.accounts()
+            if account.asked_nano or lacking(account, tenant, waiting) > account.credit.available_nano
+        ]
+        try:
+            async with asyncio.timeout(self._settings.ledger_timeout_s):
+                await self._began.wait()
+            await asyncio.gather(*(self._raise(tenant, account, waiting) for account in asked))
+        except TimeoutError:
+            return Refusal(Kind.LEDGER_UNAVAILABLE, Kind.LEDGER_UNAVAILABLE.meaning)
+        except grpc.aio.AioRpcError as error:
+            for account in asked:
+                account.reserve.raised_s = float("-inf")
+            return rpc.refusal_of(error, Kind.LEDGER_UNAVAILABLE)
+        except Exception:
+            _log.exception("raise_failed", tenant_id=tenant.tenant_id)
+            return Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning)
+        return None
+
+    async def _raise(self, tenant: Tenant, account: Account, waiting: Sequence[Waiter]) -> None:
+        needed_nano = lacking(account, tenant, waiting)
+        hold_nano = account.asked_nano or max((waiter.more_nano for waiter in waiting), default=0)
+        account.asked_nano = 0
+        reserve_nano = account.reserve.next_nano(hold_nano, clock.monotonic_s())
+        credit = account.credit
         response = await self._ledger.RaiseGrant(
             ledger_pb2.RaiseGrantRequest(
-                grant_id=grant_id,
-                tenant_id=credit.tenant_id,
+                grant_id=(grant_id := credit.grant_id),
+                tenant_id=tenant.tenant_id,
                 holder=self._settings.replica,
-                want_nano=min(total_nano, _MOST_NANO),
+                want_nano=min(credit.committed_nano + needed_nano + reserve_nano, _MOST_NANO),
+                key_id=credit.key_id,
+                key_cap_nano=account.cap_nano,
             ),
             timeout=self._settings.ledger_timeout_s,
             wait_for_ready=True,
         )
         if credit.grant_id == grant_id:
             credit.granted_nano = max(credit.granted_nano, response.granted_nano)
-        return response.available_nano
+        account.elsewhere_nano, account.abandoned_nano = response.elsewhere_nano, response.abandoned_nano
+        account.dry_until_s = 0.0 if response.available_nano else clock.monotonic_s() + _DRY_S
 
-    def _serve(self, tenant: _Tenant, waiting: list[_Waiter], ledger_fault: Refusal | None) -> None:
-        """Places what fits now, in order; the others are refused. Whoever left meanwhile takes nothing."""
-        credit, tenant.waiters = tenant.credit, tenant.waiters[len(waiting) :]
+    def _short_of_what_others_have(self, tenant: Tenant, waiting: Sequence[Waiter]) -> bool:
+        return any(
+            account.elsewhere_nano and account.credit.available_nano < waiter.more_nano
+            for waiter in waiting
+            if not waiter.future.done()
+            for account in tenant.accounts_of(waiter.hold)
+        )
+
+    def _serve(self, tenant: Tenant, waiting: Sequence[Waiter], fault: Refusal | None, *, may_wait: bool) -> None:
+        """Gives those who wait what fits now, in order; the others are refused, or wait on. Whoever left meanwhile
+        takes nothing."""
+        come_since = tenant.waiters[len(waiting) :]
+        waiting_on = []
         for waiter in waiting:
-            if waiter.future.done():
+            if waiter.future.done() or tenant.seek(waiter):
                 continue
-            hold = credit.place(waiter.item.hold_id, waiter.amount_nano, waiter.rates, self._expiry_s())
-            if hold is not None:
-                waiter.future.set_result(hold)
+            if may_wait:
+                waiting_on.append(waiter)
             else:
-                waiter.future.set_exception(ledger_fault or _exhausted(credit, waiter))
+                waiter.future.set_exception(fault or exhausted(tenant, waiter))
+        tenant.waiters = waiting_on + come_since
+
+    def give_back_spare(self, tenant_id: str) -> None:
+        """Another replica is short of this tenant's credit: gives back what is not needed here now."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None or tenant.conversing is not None or tenant.waiters:
+            return
+        tenant.conversing = asyncio.create_task(self._lower_for_others(tenant))
+
+    async def _lower_for_others(self, tenant: Tenant) -> None:
+        try:
+            for account in list(tenant.accounts()):
+                if account.credit.available_nano > 0:
+                    account.credit.granted_nano = account.credit.committed_nano  # first: it is not ours any more
+                    await self._lower(account.credit)
+        except grpc.aio.AioRpcError as error:
+            _log.warning("grant_not_given_back", tenant_id=tenant.tenant_id, error=error.code().name)
+        finally:
+            tenant.conversing = None
+            if tenant.waiters:
+                self._converse_soon(tenant, tenant.balance, 0)
+
+    # ---- keeping ----
 
     async def keep(self) -> None:
-        """Renews grants, gives back those of idle tenants, releases holds whose time is over; until cancelled."""
+        """Ends the grants of this replica's earlier life; then renews grants, gives back those of idle tenants, has
+        orphaned holds booked; until cancelled."""
+        await self._abandon_earlier()
+        looked_s = clock.monotonic_s()
         while True:
             await asyncio.sleep(self._settings.grant_renew_s)
             now_s = clock.monotonic_s()
+            if now_s - looked_s > self._settings.hold_ttl_s / 2:
+                self._forgive(now_s + self._settings.hold_ttl_s)
+            looked_s = now_s
             try:
-                await self._renew()
+                await self._renew_grants()
                 for tenant in list(self._tenants.values()):
-                    for hold in tenant.credit.expire(now_s):
-                        _log.warning("hold_expired", hold_id=hold.hold_id, amount_nano=hold.amount_nano)
+                    await self._book_orphans(tenant, now_s)
                     await self._give_back_if_idle(tenant, now_s)
             except grpc.aio.AioRpcError as error:
-                _log.warning("grants_not_renewed", error=error.code().name)
+                _log.warning("grants_not_kept", error=error.code().name)
 
-    async def _renew(self) -> None:
+    def _forgive(self, until_s: float) -> None:
+        """It was this process that stood still: renewals wait to be read, and nobody is late."""
+        for tenant in self._tenants.values():
+            for hold in tenant.holds.standing.values():
+                hold.expires_s = max(hold.expires_s, until_s)
+
+    async def _abandon_earlier(self) -> None:
+        """Before this is done nothing is asked of the ledger: it would be abandoned too."""
+        while True:
+            try:
+                await self._ledger.AbandonGrants(
+                    ledger_pb2.AbandonGrantsRequest(holder=self._settings.replica),
+                    timeout=self._settings.ledger_timeout_s,
+                    wait_for_ready=True,
+                )
+            except grpc.aio.AioRpcError as error:
+                _log.warning("grants_not_abandoned", error=error.code().name)
+                await asyncio.sleep(_RECALL_S)
+            else:
+                self._began.set()
+                return
+
+    async def _renew_grants(self) -> None:
         # A grant that is being opened just now may be unknown to the ledger yet, and is not lost for that.
-        every = [tenant.credit for tenant in self._tenants.values()]
+        every = [account.credit for tenant in self._tenants.values() for account in tenant.accounts()]
         by_grant = {credit.grant_id: credit for credit in every if credit.granted_nano}
         if not by_grant:
             return
         response = await self._ledger.RenewGrants(
-            ledger_pb2.RenewGrantsRequest(holder=self._settings.replica, grant_ids=list(by_grant)),
+            ledger_pb2.RenewGrantsRequest(
+                holder=self._settings.replica,
+                grant_ids=list(by_grant),
+                held_nano=[credit.held_nano for credit in by_grant.values()],
+            ),
             timeout=self._settings.ledger_timeout_s,
         )
         for grant_id in by_grant.keys() - set(response.grant_ids):
-            credit = by_grant[grant_id]
-            _log.warning("grant_lost", grant_id=grant_id, tenant_id=credit.tenant_id)
-            credit.start_over(_new_grant_id())
+            _log.warning("grant_lost", grant_id=grant_id)
+            by_grant[grant_id].start_over(_new_grant_id())
 
-    async def _give_back_if_idle(self, tenant: _Tenant, now_s: float) -> None:
-        credit = tenant.credit
-        idle_s = now_s - credit.idle_since_s
-        if credit.holds or tenant.raising or tenant.waiters or idle_s < self._settings.grant_idle_s:
+    async def _book_orphans(self, tenant: Tenant, now_s: float) -> None:
+        """Settles what lost edges left behind by what they last said. A hold stays until its usage is booked (I3)."""
+        for hold in tenant.holds.overdue(now_s):
+            events = orphaned_usage(tenant.tenant_id, hold)
+            _log.warning("hold_orphaned", hold_id=hold.hold_id, amount_nano=hold.amount_nano, attempts=len(events))
+            if events:
+                await self._ledger.BookOrphans(
+                    ledger_pb2.BookOrphansRequest(events=events), timeout=self._settings.ledger_timeout_s
+                )
+            tenant.holds.settle(hold.hold_id, [_tokens(event.tokens) for event in events], now_s)
+
+    async def _give_back_if_idle(self, tenant: Tenant, now_s: float) -> None:
+        idle_s = now_s - tenant.holds.idle_since_s
+        if tenant.holds.standing or tenant.conversing or tenant.waiters or idle_s < self._settings.grant_idle_s:
             return
-        del self._tenants[credit.tenant_id]  # first: whoever comes now starts with a grant of its own
-        await self._close(credit)
+        del self._tenants[tenant.tenant_id]  # first: whoever comes now starts with grants of its own
+        for account in tenant.accounts():
+            await self._lower(account.credit)
 
     async def give_back_all(self) -> None:
-        """Closes every grant at shutdown. Holds that stand still keep their share until their events are booked."""
-        for tenant in list(self._tenants.values()):
+        """Lowers every grant at shutdown to what must stay: what is held, and what was settled until it is booked."""
+        every = [account.credit for tenant in self._tenants.values() for account in tenant.accounts()]
+        for credit in every:
             try:
-                await self._close(tenant.credit)
+                await self._lower(credit)
             except grpc.aio.AioRpcError as error:
-                _log.warning("grant_not_given_back", grant_id=tenant.credit.grant_id, error=error.code().name)
+                _log.warning("grant_not_given_back", grant_id=credit.grant_id, error=error.code().name)
 
-    async def _close(self, credit: Credit) -> None:
+    async def _lower(self, credit: Credit) -> None:
         await self._ledger.LowerGrant(
             ledger_pb2.LowerGrantRequest(grant_id=credit.grant_id, committed_nano=credit.committed_nano),
             timeout=self._settings.ledger_timeout_s,
@@ -233,18 +395,12 @@ def _new_grant_id() -> str:
     return f"grant_{ids.ulid()}"
 
 
-def _exhausted(credit: Credit, waiter: _Waiter) -> Refusal:
-    left_nano = max(0, credit.available_nano)
-    affordable = waiter.rates.affordable_output_tokens(waiter.item.input_tokens, left_nano)
-    if affordable:
-        advice = f"it could afford max_tokens of at most {affordable} for this prompt"
-    else:
-        advice = "it cannot afford this prompt"
-    return Refusal(
-        Kind.BALANCE_EXHAUSTED,
-        f"the balance cannot cover this request: it may cost {dollars(waiter.amount_nano)}"
-        f" and {dollars(left_nano)} is available; {advice}",
-        affordable_output_tokens=str(affordable),
-        available_nano=str(left_nano),
-        needed_nano=str(waiter.amount_nano),
+def _tokens(counts: types_pb2.TokenCounts) -> Tokens:
+    return Tokens(
+        counts.input,
+        counts.output,
+        counts.cache_read,
+        counts.cache_write_5m,
+        counts.cache_write_1h,
+        counts.requests,
     )

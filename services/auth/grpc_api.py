@@ -23,6 +23,7 @@ _log = logger("grpc_api")
 
 _TENANT_ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NAME_LENGTH: Final = 50
+_IDEMPOTENCY_KEY_LENGTH: Final = 200
 
 Context = Any
 
@@ -66,6 +67,20 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
                 _add_admitted(response, admit.id, hold)
             else:
                 later.append(self._admit_later(admit.id, hold))
+        for extend in request.extend:
+            try:
+                grown = self._grants.extend(extend)
+            except Refusal as refusal:
+                response.extend.add(id=extend.id, error=to_detail(refusal))
+                continue
+            if isinstance(grown, Hold):
+                response.extend.add(id=extend.id, held_nano=grown.amount_nano)
+            else:
+                later.append(self._extend_later(extend.id, grown))
+        for renew in request.renew:
+            renewed = self._grants.renew(renew)
+            grants = (renewed.grant_id, renewed.key_grant_id) if renewed else ("", "")
+            response.renew.add(id=renew.id, grant_id=grants[0], key_grant_id=grants[1])
         for settle, done in zip(request.settle, early, strict=True):
             if not done:
                 self._grants.settle(settle)
@@ -78,13 +93,24 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
         response = auth_pb2.AuthDecideResponse()
         try:
             _add_admitted(response, item_id, await hold)
-        except Refusal as refusal:
-            response.admit.add(id=item_id, error=to_detail(refusal))
-        except asyncio.CancelledError:  # settled while it waited: nobody wants it any more
-            response.admit.add(id=item_id, error=to_detail(Refusal(Kind.INTERNAL, "settled before it was admitted")))
-        except Exception:
-            _log.exception("admit_failed")
-            response.admit.add(id=item_id, error=_internal())
+        except Exception as error:
+            response.admit.add(id=item_id, error=_detail_of(error))
+        except asyncio.CancelledError:
+            if _cancelled_ourselves():
+                raise
+            response.admit.add(id=item_id, error=_settled_meanwhile())
+        return response
+
+    async def _extend_later(self, item_id: int, hold: Awaitable[Hold]) -> auth_pb2.AuthDecideResponse:
+        response = auth_pb2.AuthDecideResponse()
+        try:
+            response.extend.add(id=item_id, held_nano=(await hold).amount_nano)
+        except Exception as error:
+            response.extend.add(id=item_id, error=_detail_of(error))
+        except asyncio.CancelledError:
+            if _cancelled_ourselves():
+                raise
+            response.extend.add(id=item_id, error=_settled_meanwhile())
         return response
 
     async def _resolve(self, items: Sequence[auth_pb2.ResolveItem]) -> auth_pb2.AuthDecideResponse:
@@ -105,7 +131,9 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
             if refusal is not None:
                 result.error.CopyFrom(to_detail(refusal))
             elif key is not None:
-                result.principal.CopyFrom(types_pb2.Principal(tenant_id=key.tenant_id, key_id=key.key_id))
+                result.principal.CopyFrom(
+                    types_pb2.Principal(tenant_id=key.tenant_id, key_id=key.key_id, spend_cap_nano=key.spend_cap_nano)
+                )
         return response
 
     # ---- tenants ----
@@ -146,12 +174,41 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
             raise Refusal(Kind.INVALID_REQUEST, f"name is needed, of at most {_NAME_LENGTH} characters")
         if request.expires_ms and request.expires_ms <= clock.now_ms():
             raise Refusal(Kind.INVALID_REQUEST, "expires_ms is in the past")
+        if request.spend_cap_nano < 0 or len(request.idempotency_key) > _IDEMPOTENCY_KEY_LENGTH:
+            raise Refusal(Kind.INVALID_REQUEST, "spend_cap_nano is below 0, or idempotency_key too long")
         secret = principal.new_key()
         expires_at = datetime.fromtimestamp(request.expires_ms / 1000, UTC) if request.expires_ms else None
         key_id, key_hash = f"key_{ids.ulid()}", principal.key_hash(secret, self._pepper)
-        await self._store.add_key(key_id, request.tenant_id, request.name, key_hash, principal.hint(secret), expires_at)
+        made_id = await self._store.add_key(
+            key_id,
+            request.tenant_id,
+            request.name,
+            key_hash,
+            principal.hint(secret),
+            expires_at,
+            request.spend_cap_nano if request.HasField("spend_cap_nano") else None,
+            request.idempotency_key or None,
+        )
+        key = _key(await self._key_row(made_id))
+        if made_id != key_id:
+            return auth_pb2.CreateKeyResponse(key=key, repeated=True)
         await bus.announce(self._nc, bus.KEY_CHANGED, key_hash)
-        return auth_pb2.CreateKeyResponse(key=_key(await self._key_row(key_id)), secret=secret)
+        return auth_pb2.CreateKeyResponse(key=key, secret=secret)
+
+    async def SetKeySpendCap(
+        self, request: auth_pb2.SetKeySpendCapRequest, context: Context
+    ) -> auth_pb2.SetKeySpendCapResponse:
+        if request.spend_cap_nano < 0:
+            raise Refusal(Kind.INVALID_REQUEST, "spend_cap_nano is below 0")
+        cap_nano = request.spend_cap_nano if request.HasField("spend_cap_nano") else None
+        await self._store.set_key_spend_cap(request.key_id, cap_nano)
+        row = await self._key_row(request.key_id)
+        await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
+        return auth_pb2.SetKeySpendCapResponse(key=_key(row))
+
+    async def GetCredit(self, request: auth_pb2.GetCreditRequest, context: Context) -> auth_pb2.GetCreditResponse:
+        held_nano, holds = self._grants.held(request.tenant_id)
+        return auth_pb2.GetCreditResponse(held_nano=held_nano, holds=holds)
 
     async def ListKeys(self, request: auth_pb2.ListKeysRequest, context: Context) -> auth_pb2.ListKeysResponse:
         return auth_pb2.ListKeysResponse(keys=[_key(row) for row in await self._store.keys(request.tenant_id)])
@@ -192,13 +249,32 @@ def _refusal(key: KeyRow | None, now: datetime) -> Refusal | None:
 
 
 def _add_admitted(response: auth_pb2.AuthDecideResponse, item_id: int, hold: Hold) -> None:
+    rates = hold.rates
     response.admit.add(
-        id=item_id, grant_id=hold.grant_id, price_version=hold.rates.price_version, held_nano=hold.amount_nano
+        id=item_id,
+        grant_id=hold.grant_id,
+        price_version=rates.price_version,
+        held_nano=hold.amount_nano,
+        key_grant_id=hold.key_grant_id,
+        multiplier_ppm=rates.multiplier_ppm,
     )
 
 
-def _internal() -> types_pb2.ErrorDetail:
+def _detail_of(error: Exception) -> types_pb2.ErrorDetail:
+    if isinstance(error, Refusal):
+        return to_detail(error)
+    _log.error("decision_failed", exc_info=error)
     return to_detail(Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
+
+
+def _cancelled_ourselves() -> bool:
+    """Whether it is this task that is to end, rather than the hold that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _settled_meanwhile() -> types_pb2.ErrorDetail:
+    return to_detail(Refusal(Kind.INTERNAL, "settled before it was admitted"))
 
 
 def _now() -> datetime:
@@ -222,4 +298,5 @@ def _key(row: KeyRow) -> auth_pb2.Key:
         enabled=row.enabled,
         created_ms=_ms(row.created_at),
         expires_ms=_ms(row.expires_at),
+        spend_cap_nano=row.spend_cap_nano,
     )

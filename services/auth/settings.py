@@ -21,12 +21,12 @@ class AuthSettings:
         "seconds to wait for the ledger when credit runs short", default=2.5, at_least=0.1
     )
     grant_renew_s: float = setting(
-        "seconds between renewals of credit grants; below a third of the ledger's TTL", default=15, at_least=1
+        "seconds between renewals of credit grants; below a third of the ledger's TTL", default=5, at_least=0.1
     )
     grant_idle_s: float = setting(
         "seconds without a hold after which a tenant's grant is given back", default=30, at_least=1
     )
     hold_ttl_s: float = setting(
-        "seconds after which a hold that was never settled is released", default=3700, at_least=1
+        "seconds after which a hold that its edge does not renew is settled as orphaned", default=60, at_least=1
     )
     drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)

@@ -33,14 +33,15 @@ class KeyRow:
     hint: str
     enabled: bool
     expires_at: datetime | None
+    spend_cap_nano: int | None
     created_at: datetime
     tenant_enabled: bool
 
 
 _TENANT: Final = "tenant_id, name, enabled, created_at"
 _KEYS: Final = (
-    "SELECT k.key_id, k.tenant_id, k.name, k.key_hash, k.hint, k.enabled, k.expires_at, k.created_at,"
-    " t.enabled AS tenant_enabled FROM keys k JOIN tenants t USING (tenant_id)"
+    "SELECT k.key_id, k.tenant_id, k.name, k.key_hash, k.hint, k.enabled, k.expires_at, k.spend_cap_nano,"
+    " k.created_at, t.enabled AS tenant_enabled FROM keys k JOIN tenants t USING (tenant_id)"
 )
 
 
@@ -66,13 +67,35 @@ class Store:
         return await self._one(KeyRow, _KEYS + " WHERE k.key_id = %s", (key_id,))
 
     async def add_key(
-        self, key_id: str, tenant_id: str, name: str, key_hash: bytes, hint: str, expires_at: datetime | None
-    ) -> None:
-        """Adds a key; the tenant must exist."""
-        await self._run(
-            "INSERT INTO keys (key_id, tenant_id, name, key_hash, hint, expires_at) VALUES (%s, %s, %s, %s, %s, %s)",
-            (key_id, tenant_id, name, key_hash, hint, expires_at),
-        )
+        self,
+        key_id: str,
+        tenant_id: str,
+        name: str,
+        key_hash: bytes,
+        hint: str,
+        expires_at: datetime | None,
+        spend_cap_nano: int | None,
+        idempotency_key: str | None,
+    ) -> str:
+        """Adds a key; the tenant must exist. Answers its id, or that of the key that was made under the same
+        idempotency key before."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "INSERT INTO keys"
+                " (key_id, tenant_id, name, key_hash, hint, expires_at, spend_cap_nano, idempotency_key)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
+                (key_id, tenant_id, name, key_hash, hint, expires_at, spend_cap_nano, idempotency_key),
+            )
+            made = await connection.execute(
+                "SELECT key_id FROM keys WHERE key_id = %s OR (tenant_id = %s AND idempotency_key = %s)",
+                (key_id, tenant_id, idempotency_key),
+            )
+            row = await made.fetchone()
+            return str(row[0]) if row else key_id
+
+    async def set_key_spend_cap(self, key_id: str, spend_cap_nano: int | None) -> None:
+        """Sets or lifts what a key may spend over its life."""
+        await self._run("UPDATE keys SET spend_cap_nano = %s WHERE key_id = %s", (spend_cap_nano, key_id))
 
     async def set_key_enabled(self, key_id: str, enabled: bool) -> None:
         """Enables or disables a key."""

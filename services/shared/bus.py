@@ -31,6 +31,9 @@ CATALOG_CHANGED: Final = "tollhouse.changed.catalog"
 PRICES_CHANGED: Final = "tollhouse.changed.prices"
 """The price book has a new row: the payload is the model."""
 
+CREDIT_WANTED: Final = "tollhouse.wanted.credit"
+"""A replica of auth is short of a tenant's credit while others have some of it: its name, a space, the tenant's id."""
+
 _log = logger("bus")
 
 

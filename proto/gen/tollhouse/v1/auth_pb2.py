@@ -26,7 +26,7 @@ from tollhouse.v1 import events_pb2 as tollhouse_dot_v1_dot_events__pb2
 from tollhouse.v1 import types_pb2 as tollhouse_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tollhouse/v1/auth.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\x1a\x18tollhouse/v1/types.proto\"+\n\x0bResolveItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08key_hash\x18\x02 \x01(\x0c\"\xb3\x01\n\tAdmitItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x04\x12\x15\n\routput_tokens\x18\x07 \x01(\x04\x12\x19\n\x0ckey_cap_nano\x18\x08 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_key_cap_nano\"S\n\nExtendItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x15\n\routput_tokens\x18\x04 \x01(\x04\"\xdd\x01\n\tRenewItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x04\x12\x15\n\routput_tokens\x18\x07 \x01(\x04\x12\x19\n\x0ckey_cap_nano\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12(\n\x06so_far\x18\t \x03(\x0b\x32\x18.tollhouse.v1.UsageEventB\x0f\n\r_key_cap_nano\"h\n\nSettleItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12*\n\x07\x63harged\x18\x04 \x03(\x0b\x32\x19.tollhouse.v1.TokenCounts\"\xf5\x01\n\x11\x41uthDecideRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12*\n\x07resolve\x18\x02 \x03(\x0b\x32\x19.tollhouse.v1.ResolveItem\x12&\n\x05\x61\x64mit\x18\x03 \x03(\x0b\x32\x17.tollhouse.v1.AdmitItem\x12(\n\x06settle\x18\x04 \x03(\x0b\x32\x18.tollhouse.v1.SettleItem\x12(\n\x06\x65xtend\x18\x05 \x03(\x0b\x32\x18.tollhouse.v1.ExtendItem\x12&\n\x05renew\x18\x06 \x03(\x0b\x32\x17.tollhouse.v1.RenewItem\"\x84\x01\n\rResolveResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12*\n\tprincipal\x18\x02 \x01(\x0b\x32\x17.tollhouse.v1.Principal\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.tollhouse.v1.ErrorDetail\x12\x11\n\ttenant_id\x18\x04 \x01(\t\"\xad\x01\n\x0b\x41\x64mitResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\x04\x12\x11\n\theld_nano\x18\x04 \x01(\x03\x12(\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x19.tollhouse.v1.ErrorDetail\x12\x14\n\x0ckey_grant_id\x18\x06 \x01(\t\x12\x16\n\x0emultiplier_ppm\x18\x07 \x01(\r\"W\n\x0c\x45xtendResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\theld_nano\x18\x02 \x01(\x03\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.tollhouse.v1.ErrorDetail\"\x19\n\x0bRenewResult\x12\n\n\x02id\x18\x01 \x01(\x04\"\x1a\n\x0cSettleResult\x12\n\n\x02id\x18\x01 \x01(\x04\"\x80\x02\n\x12\x41uthDecideResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12,\n\x07resolve\x18\x02 \x03(\x0b\x32\x1b.tollhouse.v1.ResolveResult\x12(\n\x05\x61\x64mit\x18\x03 \x03(\x0b\x32\x19.tollhouse.v1.AdmitResult\x12*\n\x06settle\x18\x04 \x03(\x0b\x32\x1a.tollhouse.v1.SettleResult\x12*\n\x06\x65xtend\x18\x05 \x03(\x0b\x32\x1a.tollhouse.v1.ExtendResult\x12(\n\x05renew\x18\x06 \x03(\x0b\x32\x19.tollhouse.v1.RenewResult\"N\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x12\n\ncreated_ms\x18\x04 \x01(\x03\"\xad\x01\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x05 \x01(\x08\x12\x12\n\ncreated_ms\x18\x06 \x01(\x03\x12\x12\n\nexpires_ms\x18\x07 \x01(\x03\x12\x1b\n\x0espend_cap_nano\x18\x08 \x01(\x03H\x00\x88\x01\x01\x42\x11\n\x0f_spend_cap_nano\"6\n\x13\x43reateTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"<\n\x14\x43reateTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.tollhouse.v1.Tenant\"\x14\n\x12ListTenantsRequest\"<\n\x13ListTenantsResponse\x12%\n\x07tenants\x18\x01 \x03(\x0b\x32\x14.tollhouse.v1.Tenant\"=\n\x17SetTenantEnabledRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\"@\n\x18SetTenantEnabledResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.tollhouse.v1.Tenant\"\x90\x01\n\x10\x43reateKeyRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x1b\n\x0espend_cap_nano\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\tB\x11\n\x0f_spend_cap_nano\"U\n\x11\x43reateKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.tollhouse.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"W\n\x15SetKeySpendCapRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x1b\n\x0espend_cap_nano\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x11\n\x0f_spend_cap_nano\"8\n\x16SetKeySpendCapResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.tollhouse.v1.Key\"%\n\x10GetCreditRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"5\n\x11GetCreditResponse\x12\x11\n\theld_nano\x18\x01 \x01(\x03\x12\r\n\x05holds\x18\x02 \x01(\r\"$\n\x0fListKeysRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"3\n\x10ListKeysResponse\x12\x1f\n\x04keys\x18\x01 \x03(\x0b\x32\x11.tollhouse.v1.Key\"7\n\x14SetKeyEnabledRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\"7\n\x15SetKeyEnabledResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.tollhouse.v1.Key\"\"\n\x10\x44\x65leteKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteKeyResponse2\xab\x07\n\x0b\x41uthService\x12K\n\x06\x44\x65\x63ide\x12\x1f.tollhouse.v1.AuthDecideRequest\x1a .tollhouse.v1.AuthDecideResponse\x12U\n\x0c\x44\x65\x63ideStream\x12\x1f.tollhouse.v1.AuthDecideRequest\x1a .tollhouse.v1.AuthDecideResponse(\x01\x30\x01\x12U\n\x0c\x43reateTenant\x12!.tollhouse.v1.CreateTenantRequest\x1a\".tollhouse.v1.CreateTenantResponse\x12R\n\x0bListTenants\x12 .tollhouse.v1.ListTenantsRequest\x1a!.tollhouse.v1.ListTenantsResponse\x12\x61\n\x10SetTenantEnabled\x12%.tollhouse.v1.SetTenantEnabledRequest\x1a&.tollhouse.v1.SetTenantEnabledResponse\x12L\n\tCreateKey\x12\x1e.tollhouse.v1.CreateKeyRequest\x1a\x1f.tollhouse.v1.CreateKeyResponse\x12I\n\x08ListKeys\x12\x1d.tollhouse.v1.ListKeysRequest\x1a\x1e.tollhouse.v1.ListKeysResponse\x12X\n\rSetKeyEnabled\x12\".tollhouse.v1.SetKeyEnabledRequest\x1a#.tollhouse.v1.SetKeyEnabledResponse\x12L\n\tDeleteKey\x12\x1e.tollhouse.v1.DeleteKeyRequest\x1a\x1f.tollhouse.v1.DeleteKeyResponse\x12[\n\x0eSetKeySpendCap\x12#.tollhouse.v1.SetKeySpendCapRequest\x1a$.tollhouse.v1.SetKeySpendCapResponse\x12L\n\tGetCredit\x12\x1e.tollhouse.v1.GetCreditRequest\x1a\x1f.tollhouse.v1.GetCreditResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17tollhouse/v1/auth.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\x1a\x18tollhouse/v1/types.proto\"+\n\x0bResolveItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08key_hash\x18\x02 \x01(\x0c\"\xb3\x01\n\tAdmitItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x04\x12\x15\n\routput_tokens\x18\x07 \x01(\x04\x12\x19\n\x0ckey_cap_nano\x18\x08 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_key_cap_nano\"S\n\nExtendItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x15\n\routput_tokens\x18\x04 \x01(\x04\"\xdd\x01\n\tRenewItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x14\n\x0cinput_tokens\x18\x06 \x01(\x04\x12\x15\n\routput_tokens\x18\x07 \x01(\x04\x12\x19\n\x0ckey_cap_nano\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12(\n\x06so_far\x18\t \x03(\x0b\x32\x18.tollhouse.v1.UsageEventB\x0f\n\r_key_cap_nano\"h\n\nSettleItem\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07hold_id\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12*\n\x07\x63harged\x18\x04 \x03(\x0b\x32\x19.tollhouse.v1.TokenCounts\"\xf5\x01\n\x11\x41uthDecideRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12*\n\x07resolve\x18\x02 \x03(\x0b\x32\x19.tollhouse.v1.ResolveItem\x12&\n\x05\x61\x64mit\x18\x03 \x03(\x0b\x32\x17.tollhouse.v1.AdmitItem\x12(\n\x06settle\x18\x04 \x03(\x0b\x32\x18.tollhouse.v1.SettleItem\x12(\n\x06\x65xtend\x18\x05 \x03(\x0b\x32\x18.tollhouse.v1.ExtendItem\x12&\n\x05renew\x18\x06 \x03(\x0b\x32\x17.tollhouse.v1.RenewItem\"\x84\x01\n\rResolveResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12*\n\tprincipal\x18\x02 \x01(\x0b\x32\x17.tollhouse.v1.Principal\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.tollhouse.v1.ErrorDetail\x12\x11\n\ttenant_id\x18\x04 \x01(\t\"\xad\x01\n\x0b\x41\x64mitResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x15\n\rprice_version\x18\x03 \x01(\x04\x12\x11\n\theld_nano\x18\x04 \x01(\x03\x12(\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x19.tollhouse.v1.ErrorDetail\x12\x14\n\x0ckey_grant_id\x18\x06 \x01(\t\x12\x16\n\x0emultiplier_ppm\x18\x07 \x01(\r\"W\n\x0c\x45xtendResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\theld_nano\x18\x02 \x01(\x03\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x19.tollhouse.v1.ErrorDetail\"A\n\x0bRenewResult\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x14\n\x0ckey_grant_id\x18\x03 \x01(\t\"\x1a\n\x0cSettleResult\x12\n\n\x02id\x18\x01 \x01(\x04\"\x80\x02\n\x12\x41uthDecideResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12,\n\x07resolve\x18\x02 \x03(\x0b\x32\x1b.tollhouse.v1.ResolveResult\x12(\n\x05\x61\x64mit\x18\x03 \x03(\x0b\x32\x19.tollhouse.v1.AdmitResult\x12*\n\x06settle\x18\x04 \x03(\x0b\x32\x1a.tollhouse.v1.SettleResult\x12*\n\x06\x65xtend\x18\x05 \x03(\x0b\x32\x1a.tollhouse.v1.ExtendResult\x12(\n\x05renew\x18\x06 \x03(\x0b\x32\x19.tollhouse.v1.RenewResult\"N\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x12\n\ncreated_ms\x18\x04 \x01(\x03\"\xad\x01\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04hint\x18\x04 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x05 \x01(\x08\x12\x12\n\ncreated_ms\x18\x06 \x01(\x03\x12\x12\n\nexpires_ms\x18\x07 \x01(\x03\x12\x1b\n\x0espend_cap_nano\x18\x08 \x01(\x03H\x00\x88\x01\x01\x42\x11\n\x0f_spend_cap_nano\"6\n\x13\x43reateTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"<\n\x14\x43reateTenantResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.tollhouse.v1.Tenant\"\x14\n\x12ListTenantsRequest\"<\n\x13ListTenantsResponse\x12%\n\x07tenants\x18\x01 \x03(\x0b\x32\x14.tollhouse.v1.Tenant\"=\n\x17SetTenantEnabledRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\"@\n\x18SetTenantEnabledResponse\x12$\n\x06tenant\x18\x01 \x01(\x0b\x32\x14.tollhouse.v1.Tenant\"\x90\x01\n\x10\x43reateKeyRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x1b\n\x0espend_cap_nano\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\tB\x11\n\x0f_spend_cap_nano\"U\n\x11\x43reateKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.tollhouse.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"W\n\x15SetKeySpendCapRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x1b\n\x0espend_cap_nano\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x11\n\x0f_spend_cap_nano\"8\n\x16SetKeySpendCapResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.tollhouse.v1.Key\"%\n\x10GetCreditRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"5\n\x11GetCreditResponse\x12\x11\n\theld_nano\x18\x01 \x01(\x03\x12\r\n\x05holds\x18\x02 \x01(\r\"$\n\x0fListKeysRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"3\n\x10ListKeysResponse\x12\x1f\n\x04keys\x18\x01 \x03(\x0b\x32\x11.tollhouse.v1.Key\"7\n\x14SetKeyEnabledRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\"7\n\x15SetKeyEnabledResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.tollhouse.v1.Key\"\"\n\x10\x44\x65leteKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteKeyResponse2\xab\x07\n\x0b\x41uthService\x12K\n\x06\x44\x65\x63ide\x12\x1f.tollhouse.v1.AuthDecideRequest\x1a .tollhouse.v1.AuthDecideResponse\x12U\n\x0c\x44\x65\x63ideStream\x12\x1f.tollhouse.v1.AuthDecideRequest\x1a .tollhouse.v1.AuthDecideResponse(\x01\x30\x01\x12U\n\x0c\x43reateTenant\x12!.tollhouse.v1.CreateTenantRequest\x1a\".tollhouse.v1.CreateTenantResponse\x12R\n\x0bListTenants\x12 .tollhouse.v1.ListTenantsRequest\x1a!.tollhouse.v1.ListTenantsResponse\x12\x61\n\x10SetTenantEnabled\x12%.tollhouse.v1.SetTenantEnabledRequest\x1a&.tollhouse.v1.SetTenantEnabledResponse\x12L\n\tCreateKey\x12\x1e.tollhouse.v1.CreateKeyRequest\x1a\x1f.tollhouse.v1.CreateKeyResponse\x12I\n\x08ListKeys\x12\x1d.tollhouse.v1.ListKeysRequest\x1a\x1e.tollhouse.v1.ListKeysResponse\x12X\n\rSetKeyEnabled\x12\".tollhouse.v1.SetKeyEnabledRequest\x1a#.tollhouse.v1.SetKeyEnabledResponse\x12L\n\tDeleteKey\x12\x1e.tollhouse.v1.DeleteKeyRequest\x1a\x1f.tollhouse.v1.DeleteKeyResponse\x12[\n\x0eSetKeySpendCap\x12#.tollhouse.v1.SetKeySpendCapRequest\x1a$.tollhouse.v1.SetKeySpendCapResponse\x12L\n\tGetCredit\x12\x1e.tollhouse.v1.GetCreditRequest\x1a\x1f.tollhouse.v1.GetCreditResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,51 +52,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXTENDRESULT']._serialized_start=1295
   _globals['_EXTENDRESULT']._serialized_end=1382
   _globals['_RENEWRESULT']._serialized_start=1384
-  _globals['_RENEWRESULT']._serialized_end=1409
-  _globals['_SETTLERESULT']._serialized_start=1411
-  _globals['_SETTLERESULT']._serialized_end=1437
-  _globals['_AUTHDECIDERESPONSE']._serialized_start=1440
-  _globals['_AUTHDECIDERESPONSE']._serialized_end=1696
-  _globals['_TENANT']._serialized_start=1698
-  _globals['_TENANT']._serialized_end=1776
-  _globals['_KEY']._serialized_start=1779
-  _globals['_KEY']._serialized_end=1952
-  _globals['_CREATETENANTREQUEST']._serialized_start=1954
-  _globals['_CREATETENANTREQUEST']._serialized_end=2008
-  _globals['_CREATETENANTRESPONSE']._serialized_start=2010
-  _globals['_CREATETENANTRESPONSE']._serialized_end=2070
-  _globals['_LISTTENANTSREQUEST']._serialized_start=2072
-  _globals['_LISTTENANTSREQUEST']._serialized_end=2092
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=2094
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=2154
-  _globals['_SETTENANTENABLEDREQUEST']._serialized_start=2156
-  _globals['_SETTENANTENABLEDREQUEST']._serialized_end=2217
-  _globals['_SETTENANTENABLEDRESPONSE']._serialized_start=2219
-  _globals['_SETTENANTENABLEDRESPONSE']._serialized_end=2283
-  _globals['_CREATEKEYREQUEST']._serialized_start=2286
-  _globals['_CREATEKEYREQUEST']._serialized_end=2430
-  _globals['_CREATEKEYRESPONSE']._serialized_start=2432
-  _globals['_CREATEKEYRESPONSE']._serialized_end=2517
-  _globals['_SETKEYSPENDCAPREQUEST']._serialized_start=2519
-  _globals['_SETKEYSPENDCAPREQUEST']._serialized_end=2606
-  _globals['_SETKEYSPENDCAPRESPONSE']._serialized_start=2608
-  _globals['_SETKEYSPENDCAPRESPONSE']._serialized_end=2664
-  _globals['_GETCREDITREQUEST']._serialized_start=2666
-  _globals['_GETCREDITREQUEST']._serialized_end=2703
-  _globals['_GETCREDITRESPONSE']._serialized_start=2705
-  _globals['_GETCREDITRESPONSE']._serialized_end=2758
-  _globals['_LISTKEYSREQUEST']._serialized_start=2760
-  _globals['_LISTKEYSREQUEST']._serialized_end=2796
-  _globals['_LISTKEYSRESPONSE']._serialized_start=2798
-  _globals['_LISTKEYSRESPONSE']._serialized_end=2849
-  _globals['_SETKEYENABLEDREQUEST']._serialized_start=2851
-  _globals['_SETKEYENABLEDREQUEST']._serialized_end=2906
-  _globals['_SETKEYENABLEDRESPONSE']._serialized_start=2908
-  _globals['_SETKEYENABLEDRESPONSE']._serialized_end=2963
-  _globals['_DELETEKEYREQUEST']._serialized_start=2965
-  _globals['_DELETEKEYREQUEST']._serialized_end=2999
-  _globals['_DELETEKEYRESPONSE']._serialized_start=3001
-  _globals['_DELETEKEYRESPONSE']._serialized_end=3020
-  _globals['_AUTHSERVICE']._serialized_start=3023
-  _globals['_AUTHSERVICE']._serialized_end=3962
+  _globals['_RENEWRESULT']._serialized_end=1449
+  _globals['_SETTLERESULT']._serialized_start=1451
+  _globals['_SETTLERESULT']._serialized_end=1477
+  _globals['_AUTHDECIDERESPONSE']._serialized_start=1480
+  _globals['_AUTHDECIDERESPONSE']._serialized_end=1736
+  _globals['_TENANT']._serialized_start=1738
+  _globals['_TENANT']._serialized_end=1816
+  _globals['_KEY']._serialized_start=1819
+  _globals['_KEY']._serialized_end=1992
+  _globals['_CREATETENANTREQUEST']._serialized_start=1994
+  _globals['_CREATETENANTREQUEST']._serialized_end=2048
+  _globals['_CREATETENANTRESPONSE']._serialized_start=2050
+  _globals['_CREATETENANTRESPONSE']._serialized_end=2110
+  _globals['_LISTTENANTSREQUEST']._serialized_start=2112
+  _globals['_LISTTENANTSREQUEST']._serialized_end=2132
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=2134
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=2194
+  _globals['_SETTENANTENABLEDREQUEST']._serialized_start=2196
+  _globals['_SETTENANTENABLEDREQUEST']._serialized_end=2257
+  _globals['_SETTENANTENABLEDRESPONSE']._serialized_start=2259
+  _globals['_SETTENANTENABLEDRESPONSE']._serialized_end=2323
+  _globals['_CREATEKEYREQUEST']._serialized_start=2326
+  _globals['_CREATEKEYREQUEST']._serialized_end=2470
+  _globals['_CREATEKEYRESPONSE']._serialized_start=2472
+  _globals['_CREATEKEYRESPONSE']._serialized_end=2557
+  _globals['_SETKEYSPENDCAPREQUEST']._serialized_start=2559
+  _globals['_SETKEYSPENDCAPREQUEST']._serialized_end=2646
+  _globals['_SETKEYSPENDCAPRESPONSE']._serialized_start=2648
+  _globals['_SETKEYSPENDCAPRESPONSE']._serialized_end=2704
+  _globals['_GETCREDITREQUEST']._serialized_start=2706
+  _globals['_GETCREDITREQUEST']._serialized_end=2743
+  _globals['_GETCREDITRESPONSE']._serialized_start=2745
+  _globals['_GETCREDITRESPONSE']._serialized_end=2798
+  _globals['_LISTKEYSREQUEST']._serialized_start=2800
+  _globals['_LISTKEYSREQUEST']._serialized_end=2836
+  _globals['_LISTKEYSRESPONSE']._serialized_start=2838
+  _globals['_LISTKEYSRESPONSE']._serialized_end=2889
+  _globals['_SETKEYENABLEDREQUEST']._serialized_start=2891
+  _globals['_SETKEYENABLEDREQUEST']._serialized_end=2946
+  _globals['_SETKEYENABLEDRESPONSE']._serialized_start=2948
+  _globals['_SETKEYENABLEDRESPONSE']._serialized_end=3003
+  _globals['_DELETEKEYREQUEST']._serialized_start=3005
+  _globals['_DELETEKEYREQUEST']._serialized_end=3039
+  _globals['_DELETEKEYRESPONSE']._serialized_start=3041
+  _globals['_DELETEKEYRESPONSE']._serialized_end=3060
+  _globals['_AUTHSERVICE']._serialized_start=3063
+  _globals['_AUTHSERVICE']._serialized_end=4002
 # @@protoc_insertion_point(module_scope)

@@ -407,16 +407,24 @@ class RenewResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    KEY_GRANT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The item's id."""
+    grant_id: _builtins.str
+    """The grant that the hold lies in now; travels with the usage event."""
+    key_grant_id: _builtins.str
+    """The grant of the key's spend cap that it lies in now; empty without one."""
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
+        grant_id: _builtins.str = ...,
+        key_grant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "id", b"id", "key_grant_id", b"key_grant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
