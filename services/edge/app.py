@@ -20,6 +20,7 @@ from services.edge.dialects import anthropic
 from services.edge.outbox import Outbox
 from services.edge.principals import Principals
 from services.edge.relay import Receive, Relay, Scope
+from services.edge.renewals import Renewals
 from services.edge.reply import Send
 from services.edge.settings import EdgeSettings
 from services.edge.transport import PooledTransport
@@ -37,20 +38,21 @@ _FLUSH_S = 10
 async def serve(settings: EdgeSettings) -> None:
     """Runs the edge until SIGTERM, then lets requests under way end."""
     nc = await bus.connect(settings.nats_url, name=settings.edge_id)
-    clients = Clients(settings)
-    clients.start()
     transport = _transport(settings)
     outbox = Outbox(nc, settings.edge_id, settings.outbox_events)
-    principals = Principals(clients.auth_decisions, settings)
+    renewals = Renewals(outbox, settings.hold_renew_s)
+    clients = Clients(settings, f"{settings.edge_id}/{ids.ulid()}", renewals.soon)
+    clients.start()
+    principals = Principals(clients.auth.any, settings)
     await principals.listen(nc)
     requests = RecordLog("request_ended", service="edge")
-    relay = Relay(settings, principals, clients.auth_decisions, clients.router_decisions, transport, outbox, requests)
+    relay = Relay(settings, principals, clients.auth, clients.router_decisions, transport, outbox, renewals, requests)
     catalog = Catalog(clients, principals, settings.decision_timeout_s)
     app = Dispatch(relay, _routes(catalog, UsageLookup(clients, principals, settings)))
     server = _server(app, drain_s=settings.drain_s)
     ops = _server(_ops_routes(lambda: server.started and not server.should_exit and not outbox.full), drain_s=0)
     lifecycle.settle_memory()
-    async with lifecycle.background(outbox.run()):
+    async with lifecycle.background(outbox.run(), renewals.run(clients.auth)):
         serving = asyncio.gather(
             server.serve([_listen(settings.host, settings.port, shared=True)]),
             ops.serve([_listen(settings.ops_host, settings.ops_port, shared=False)]),

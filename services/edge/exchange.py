@@ -1,11 +1,15 @@
 """One request from its admission on: the attempts made for it, and what they mean for the books."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
 from services.edge.dialects.anthropic import Messages
-from services.edge.head import Headers
+from services.edge.head import RequestHead
+from services.edge.hold import Hold
+from services.edge.metering import StreamMeter
 from services.edge.principals import Principal
+from services.edge.sizing import input_tokens_likely
 from services.edge.upstream import Failure, UpstreamFailed
 from services.shared import ids
 from services.shared.pricing import Tokens
@@ -47,6 +51,15 @@ class Attempt:
         """The answer broke off after its first byte."""
         self.status, self.outcome = events_pb2.USAGE_STATUS_INTERRUPTED, router_pb2.OUTCOME_CUT
 
+    def ended_by_us(self) -> None:
+        """The balance, or the key's spend cap, was used up in mid-stream."""
+        self.status, self.outcome = events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED, router_pb2.OUTCOME_OK
+
+    @property
+    def charged(self) -> bool:
+        """Whether it costs anything."""
+        return self.tokens != NO_TOKENS or self.status == events_pb2.USAGE_STATUS_OK
+
     def client_fault(self) -> None:
         """The upstream refused the request, and rightly."""
         self.status, self.outcome = events_pb2.USAGE_STATUS_CLIENT_FAULT, router_pb2.OUTCOME_CLIENT_FAULT
@@ -67,6 +80,18 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class Delivered:
+    """What the client got of the answer. `first_byte_s` is on the monotonic clock, None while nothing was sent."""
+
+    first_byte_s: float | None = None
+    size_bytes: int = 0
+    sha256: bytes = b""
+
+
+_NOTHING: Final = Delivered()
+
+
+@dataclass(slots=True)
 class Exchange:
     """One request and its attempts. Times are on the monotonic clock."""
 
@@ -74,17 +99,20 @@ class Exchange:
     created_ms: int
     began_s: float
     principal: Principal
+    head: RequestHead
     request: Messages
     body: bytes
     query: str
-    onward: Headers
+    hold: Hold
     body_bytes: int = 0
-    grant_id: str = ""
-    price_version: int = 0
+    body_sha256: bytes = b""
     attempts: list[Attempt] = field(default_factory=list)
+    meter: StreamMeter | None = None
+    """Of the stream that is being relayed."""
 
     def __post_init__(self) -> None:
         self.body_bytes = len(self.body)
+        self.body_sha256 = hashlib.sha256(self.body).digest()
 
     def forget_body(self) -> None:
         """No further attempt will be made: a stream may last for minutes, and need not keep its request that long."""
@@ -110,22 +138,47 @@ class Exchange:
         """What ends the hold."""
         item = auth_pb2.SettleItem(hold_id=self.request_id, tenant_id=self.principal.tenant_id)
         for attempt in self.attempts:
-            if attempt.tokens != NO_TOKENS:
-                item.charged.append(_counts(attempt.tokens))
+            if attempt.charged:
+                item.charged.append(_counts(attempt.tokens, attempt.status))
         return item
 
-    def usage_events(self, first_byte_s: float | None) -> list[events_pb2.UsageEvent]:
-        """One event for each attempt that reached an upstream (I1). `first_byte_s` is when the answer began."""
+    def renewal(self) -> auth_pb2.RenewItem:
+        """What tells auth that the request is still under way."""
+        return auth_pb2.RenewItem(
+            hold_id=self.request_id,
+            tenant_id=self.principal.tenant_id,
+            key_id=self.principal.key_id,
+            model=self.request.model,
+            input_tokens=self.hold.input_tokens,
+            output_tokens=self.hold.output_tokens,
+            key_cap_nano=self.principal.spend_cap_nano,
+            so_far=self.so_far(),
+        )
+
+    def so_far(self) -> list[events_pb2.UsageEvent]:
+        """What to book should this process be lost now: the attempts, the one under way as interrupted. The prompt is
+        charged, for the upstream has it, and what was produced as far as it was seen."""
+        events = self.usage_events(_NOTHING)
+        if events and events[-1].status == events_pb2.USAGE_STATUS_CLIENT_GONE:
+            event = events[-1]
+            event.status, event.estimated = events_pb2.USAGE_STATUS_INTERRUPTED, True
+            tokens = self.meter.so_far(self.body_bytes) if self.meter else Tokens(input_tokens_likely(self.body_bytes))
+            event.tokens.CopyFrom(_counts(tokens, event.status))
+        return events
+
+    def usage_events(self, delivered: Delivered) -> list[events_pb2.UsageEvent]:
+        """One event for each attempt that reached an upstream (I1); what the client got belongs to the last."""
         reached = [(attempt, attempt.status) for attempt in self.attempts if attempt.status is not None]
-        return [self._event(attempt, status, attempt is reached[-1][0], first_byte_s) for attempt, status in reached]
+        return [
+            self._event(attempt, status, delivered if attempt is reached[-1][0] else None)
+            for attempt, status in reached
+        ]
 
     def _event(
-        self, attempt: Attempt, status: events_pb2.UsageStatus.ValueType, final: bool, first_byte_s: float | None
+        self, attempt: Attempt, status: events_pb2.UsageStatus.ValueType, delivered: Delivered | None
     ) -> events_pb2.UsageEvent:
-        first_token_ms = 0
-        if final and first_byte_s is not None:
-            first_token_ms = max(1, int((first_byte_s - self.began_s) * 1000))
-        return events_pb2.UsageEvent(
+        hold, head = self.hold, self.head
+        event = events_pb2.UsageEvent(
             event_id=attempt.lease_id,
             request_id=self.request_id,
             attempt=attempt.number,
@@ -137,23 +190,34 @@ class Exchange:
             upstream_request_id=attempt.upstream_request_id,
             status=status,
             http_status=attempt.http_status,
-            tokens=_counts(attempt.tokens),
+            tokens=_counts(attempt.tokens, status),
             estimated=attempt.estimated,
-            price_version=self.price_version,
-            grant_id=self.grant_id,
+            price_version=hold.price_version,
+            grant_id=hold.grant_id,
             created_ms=self.created_ms,
-            duration_ms=int((attempt.ended_s - self.began_s) * 1000),
-            first_token_ms=first_token_ms,
+            duration_ms=max(0, int((attempt.ended_s - self.began_s) * 1000)),
             stream=self.request.stream,
-            final=final,
+            multiplier_ppm=hold.multiplier_ppm,
+            key_grant_id=hold.key_grant_id,
+            held_nano=hold.held_nano,
+            request_sha256=self.body_sha256,
+            idempotency_key=head.idempotency_key,
+            client_retry=head.client_retry,
         )
+        if delivered is not None:
+            event.final = True
+            if delivered.first_byte_s is not None:
+                event.first_token_ms = max(1, int((delivered.first_byte_s - self.began_s) * 1000))
+                event.delivered_bytes, event.response_sha256 = delivered.size_bytes, delivered.sha256
+        return event
 
 
-def _counts(tokens: Tokens) -> types_pb2.TokenCounts:
+def _counts(tokens: Tokens, status: events_pb2.UsageStatus.ValueType | None) -> types_pb2.TokenCounts:
     return types_pb2.TokenCounts(
         input=tokens.input,
         output=tokens.output,
         cache_read=tokens.cache_read,
         cache_write_5m=tokens.cache_write_5m,
         cache_write_1h=tokens.cache_write_1h,
+        requests=status == events_pb2.USAGE_STATUS_OK,
     )

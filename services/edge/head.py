@@ -11,10 +11,14 @@ Headers = list[tuple[bytes, bytes]]
 _KEY: Final = 1
 _DROP: Final = 2
 _LENGTH: Final = 3
+_NOTE: Final = 4
 _ACTIONS: Final = {
     b"authorization": _KEY,
     b"x-api-key": _KEY,
     b"content-length": _LENGTH,
+    # Noted, and passed on.
+    b"idempotency-key": _NOTE,
+    b"x-stainless-retry-count": _NOTE,
     # The client's own: credentials and where it is.
     b"x-goog-api-key": _DROP,
     b"cookie": _DROP,
@@ -41,15 +45,20 @@ _ACTIONS: Final = {
     b"content-type": _DROP,
     b"accept-encoding": _DROP,
 }
+_IDEMPOTENCY_KEY_LENGTH: Final = 200
+_MAX_RETRY: Final = 1000
 
 
 @dataclass(slots=True)
 class RequestHead:
-    """A request's headers, sorted: what authenticates, what goes on, how long the body says it is."""
+    """A request's headers, sorted: what authenticates, what goes on, how long the body says it is, and what tells that
+    the client has asked before."""
 
     onward: Headers = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     content_length: int | None = None
+    idempotency_key: str = ""
+    client_retry: int = 0
 
     def key(self) -> str:
         """The client key. Raises Refusal when there is none, more than one, or none that could be one."""
@@ -81,6 +90,12 @@ def read_head(headers: Headers) -> RequestHead:
             if not value.isdigit():
                 raise Refusal(Kind.INVALID_REQUEST, "content-length is not a number")
             head.content_length = int(value)
+        elif action == _NOTE:
+            onward.append((name, value))
+            if name == b"idempotency-key":
+                head.idempotency_key = value.decode("latin-1").strip()[:_IDEMPOTENCY_KEY_LENGTH]
+            elif value.isdigit():
+                head.client_retry = min(int(value[:6]), _MAX_RETRY)
         elif name == b"connection":
             connection = connection + b"," + value.lower() if connection else value.lower()
     if connection and connection not in (b"keep-alive", b"close"):  # it may name further hop-by-hop headers

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from services.edge.sizing import BYTES_PER_TOKEN
+from services.edge.sizing import input_tokens_likely
 from services.shared.pricing import Tokens
 
 _CARRY_MAX_BYTES: Final = 256 * 1024
@@ -17,6 +17,8 @@ _DELTA: Final = b'"content_block_delta"'
 _DELTA_FRAME_BYTES: Final = 120
 """What the shortest frame of a text delta takes beside its text."""
 _TEXT_BYTES_PER_TOKEN: Final = 4
+_DENSE_BYTES_PER_TOKEN: Final = 3
+"""Of text that takes more tokens than most: what a hold is measured against."""
 _BEGIN_BYTES: Final = 64
 _LINE_ENDS_BYTES: Final = 4
 """Lines shorter than this are the blank ones between events."""
@@ -149,6 +151,12 @@ class StreamMeter:
             self.complete = True
 
     @property
+    def produced_at_most(self) -> int:
+        """Output tokens so far, estimated from above by what can be seen of them."""
+        text_bytes = self._produced_bytes - self._deltas * _DELTA_FRAME_BYTES
+        return max(self._deltas, text_bytes // _DENSE_BYTES_PER_TOKEN)
+
+    @property
     def ended_with_error(self) -> bool:
         """Whether the upstream itself ended the stream with an error event."""
         data = [line for line in self._last.split(b"\n") if line.startswith(b"data:")]
@@ -166,13 +174,17 @@ class StreamMeter:
             return self._counts.tokens(), False
         self._count_output(self._carry)
         self._carry = b""
+        if not self._begin or (not self._counts.said and not self._deltas and self._begin.startswith(b"event: error")):
+            return Tokens(), False  # refused in the form of a stream
+        return self.so_far(body_bytes), True
+
+    def so_far(self, body_bytes: int) -> Tokens:
+        """Tokens as they stand in mid-stream: what the upstream said, and an estimate of the output."""
         text_bytes = max(0, self._produced_bytes - self._deltas * _DELTA_FRAME_BYTES)
         produced = max(self._deltas, text_bytes // _TEXT_BYTES_PER_TOKEN)
         if self._counts.said:
-            return self._counts.tokens(output_at_least=produced), True
-        if not self._begin or (not self._deltas and self._begin.startswith(b"event: error")):
-            return Tokens(), False  # refused in the form of a stream
-        return Tokens(input=_guess(body_bytes), output=produced), True
+            return self._counts.tokens(output_at_least=produced)
+        return Tokens(input=input_tokens_likely(body_bytes), output=produced)
 
 
 def of_answer(answer: bytes, body_bytes: int) -> tuple[Tokens, bool]:
@@ -182,11 +194,7 @@ def of_answer(answer: bytes, body_bytes: int) -> tuple[Tokens, bool]:
     except (ValueError, RecursionError):
         usage = None
     if usage is None:
-        return Tokens(input=_guess(body_bytes), output=len(answer) // _TEXT_BYTES_PER_TOKEN), True
+        return Tokens(input=input_tokens_likely(body_bytes), output=len(answer) // _TEXT_BYTES_PER_TOKEN), True
     counts = Counts()
     counts.revise(usage)
     return counts.tokens(), False
-
-
-def _guess(body_bytes: int) -> int:
-    return body_bytes // (2 * BYTES_PER_TOKEN) + 1

@@ -61,6 +61,17 @@ class Outbox:
         """Whether to take no more work."""
         return self.depth >= self._limit_events
 
+    def begin(self, request_id: str, so_far: list[events_pb2.UsageEvent]) -> None:
+        """A request is about to reach an upstream."""
+
+    def progress(self, request_id: str, so_far: list[events_pb2.UsageEvent]) -> None:
+        """A request goes on."""
+
+    def end(self, request_id: str, events: list[events_pb2.UsageEvent]) -> None:
+        """A request has ended."""
+        if events:
+            self.add(events)
+
     def add(self, events: list[events_pb2.UsageEvent]) -> None:
         """Takes events. Never waits and never refuses: the work is done, and must be paid."""
         self._events.extend(events)

@@ -1,6 +1,7 @@
 """Whom a client key stands for: asked of auth, and remembered for seconds."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nats.aio.client import Client
@@ -19,6 +20,8 @@ class Principal:
 
     tenant_id: str
     key_id: str
+    spend_cap_nano: int | None = None
+    """What the key may spend over its life, in nano-dollars; None when it may spend all that its tenant has."""
 
 
 @dataclass(slots=True)
@@ -29,10 +32,14 @@ class _Known:
 
 
 class Principals:
-    """Resolved keys, unknown ones too: bounded, seconds old at most, dropped at once when a key or tenant changes."""
+    """Resolved keys, unknown ones too: bounded, seconds old at most, dropped at once when a key or tenant changes.
 
-    def __init__(self, decisions: Decisions, settings: EdgeSettings) -> None:
-        self._decisions = decisions
+    Args:
+        auth: gives the replica to ask.
+    """
+
+    def __init__(self, auth: Callable[[], Decisions], settings: EdgeSettings) -> None:
+        self._auth = auth
         self._pepper = settings.key_pepper.reveal().encode()
         self._ttl_s = settings.principal_ttl_s
         self._limit = settings.principals
@@ -71,13 +78,15 @@ class Principals:
         generation = self._generation
         asked = self._asking.get(key_hash)
         if asked is None:
-            asked = self._asking[key_hash] = self._decisions.ask("resolve", auth_pb2.ResolveItem(key_hash=key_hash))
+            asked = self._asking[key_hash] = self._auth().ask("resolve", auth_pb2.ResolveItem(key_hash=key_hash))
             asked.add_done_callback(lambda done: self._forget(key_hash, done))
         result = await asyncio.shield(asked)
         if result.HasField("error"):
             answer: Principal | Refusal = from_detail(result.error)
         else:
-            answer = Principal(result.principal.tenant_id, result.principal.key_id)
+            who = result.principal
+            cap_nano = who.spend_cap_nano if who.HasField("spend_cap_nano") else None
+            answer = Principal(who.tenant_id, who.key_id, cap_nano)
         if generation == self._generation and not _passing(answer):
             self._remember(key_hash, _Known(answer, result.tenant_id, clock.monotonic_s() + self._ttl_s))
         return answer

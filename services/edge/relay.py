@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from services.edge import metering
+from services.edge.clients import Auth
 from services.edge.dialects import anthropic
-from services.edge.exchange import Attempt, Exchange
+from services.edge.exchange import Attempt, Delivered, Exchange
 from services.edge.head import Headers, RequestHead, onward_query, read_head
+from services.edge.hold import Hold
 from services.edge.outbox import Outbox
-from services.edge.principals import Principals
+from services.edge.principals import Principal, Principals
+from services.edge.renewals import Renewals
 from services.edge.reply import Reply, Send
 from services.edge.settings import EdgeSettings
 from services.edge.sizing import input_tokens_at_most
@@ -47,10 +50,11 @@ class Relay:
         self,
         settings: EdgeSettings,
         principals: Principals,
-        auth: Decisions,
+        auth: Auth,
         router: Decisions,
         transport: Transport,
         outbox: Outbox,
+        renewals: Renewals,
         requests: RecordLog,
     ) -> None:
         self._settings = settings
@@ -59,6 +63,7 @@ class Relay:
         self._router = router
         self._transport = transport
         self._outbox = outbox
+        self._renewals = renewals
         self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,10 +82,11 @@ class Relay:
                 created_ms,
                 began_s,
                 principal,
+                head,
                 request,
                 body,
                 onward_query(scope["query_string"]),
-                head.onward,
+                self._hold(reply.request_id, principal, request, body),
             )
             await self._relay(exchange, await self._admit_and_pick(exchange), reply)
         except Refusal as refusal:
@@ -136,23 +142,33 @@ class Relay:
 
     # ---- admit and pick ----
 
+    def _hold(self, request_id: str, principal: Principal, request: anthropic.Messages, body: bytes) -> Hold:
+        """The hold to ask for: the worst case or, for a stream, a first stretch of it."""
+        settings, output_tokens = self._settings, request.max_tokens
+        if request.stream:
+            output_tokens = min(output_tokens, settings.hold_stretch_tokens + request.thinking_tokens)
+        return Hold(
+            self._auth.owner(principal.tenant_id),
+            request_id,
+            principal.tenant_id,
+            input_tokens_at_most(body),
+            output_tokens,
+            request.max_tokens,
+            settings.hold_stretch_tokens,
+            settings.decision_timeout_s,
+        )
+
     async def _admit_and_pick(self, exchange: Exchange) -> Picking:
         """Places the hold, while the router picks already."""
         if self._outbox.full:
             raise Refusal(Kind.RECORDING_UNAVAILABLE, "usage cannot be recorded now; please try again")
-        request, principal = exchange.request, exchange.principal
-        item = auth_pb2.AdmitItem(
-            hold_id=exchange.request_id,
-            tenant_id=principal.tenant_id,
-            key_id=principal.key_id,
-            model=request.model,
-            input_tokens=input_tokens_at_most(exchange.body),
-            output_tokens=request.max_tokens,
-        )
-        admitting: asyncio.Future[auth_pb2.AdmitResult] = self._auth.ask("admit", item)
+        admitting = self._ask_for_hold(exchange)
         picking = self._pick(exchange)
         try:
-            admitted = await admitting
+            try:
+                admitted = await admitting
+            except Refusal as refusal:
+                admitted = await self._ask_other_replica(exchange, refusal)
         except BaseException:
             picking.cancel()
             raise
@@ -160,8 +176,32 @@ class Relay:
             picked = await picking  # a model that nobody serves has no price either: the caller is told the former
             unknown = picked.HasField("error") and picked.error.kind == Kind.MODEL_UNKNOWN.label
             raise from_detail(picked.error if unknown else admitted.error)
-        exchange.grant_id, exchange.price_version = admitted.grant_id, admitted.price_version
+        exchange.hold.placed(admitted)
+        self._renewals.add(exchange)
         return picking
+
+    def _ask_for_hold(self, exchange: Exchange) -> asyncio.Future[auth_pb2.AdmitResult]:
+        hold, principal = exchange.hold, exchange.principal
+        item = auth_pb2.AdmitItem(
+            hold_id=exchange.request_id,
+            tenant_id=principal.tenant_id,
+            key_id=principal.key_id,
+            model=exchange.request.model,
+            input_tokens=hold.input_tokens,
+            output_tokens=hold.output_tokens,
+            key_cap_nano=principal.spend_cap_nano,
+        )
+        return hold.auth.ask("admit", item)
+
+    async def _ask_other_replica(self, exchange: Exchange, refusal: Refusal) -> auth_pb2.AdmitResult:
+        """The tenant's owner is lost: its tenants move to the next in order."""
+        lost = exchange.hold.auth
+        other = self._auth.owner(exchange.principal.tenant_id, other_than=lost)
+        if refusal.kind is not Kind.AUTH_UNAVAILABLE or other is lost:
+            raise refusal
+        lost.tell("settle", exchange.settlement())  # it may have placed the hold all the same
+        exchange.hold.auth = other
+        return await self._ask_for_hold(exchange)
 
     def _pick(self, exchange: Exchange) -> Picking:
         attempt = exchange.next_attempt()
@@ -193,9 +233,10 @@ class Relay:
     async def _attempt(self, exchange: Exchange, attempt: Attempt, reply: Reply) -> Refusal | None:
         """One attempt. None when the client has its answer, else why another account should be tried."""
         url, headers, body = anthropic.upstream_request(
-            attempt.picked, exchange.request.model, exchange.body, exchange.query, exchange.onward
+            attempt.picked, exchange.request.model, exchange.body, exchange.query, exchange.head.onward
         )
         attempt.begin()
+        self._outbox.begin(exchange.request_id, exchange.so_far())
         try:
             answer = await self._transport.send(url, headers, body)
         except UpstreamFailed as failed:
@@ -229,18 +270,23 @@ class Relay:
 
     async def _relay_stream(self, exchange: Exchange, attempt: Attempt, answer: Answer, reply: Reply) -> Refusal | None:
         """Pieces go on as they come (I5)."""
-        meter = metering.StreamMeter()
+        meter, hold = metering.StreamMeter(), exchange.hold
         try:
             chunk = await answer.chunk()
         except UpstreamFailed as failed:
             return _failed(attempt, failed)
-        broken = ""
+        exchange.meter = meter
+        broken, spent = "", None
         try:
             exchange.forget_body()
             await reply.start(answer.status, _passed_back(answer))
             while chunk:
                 meter.feed(chunk)
                 await reply.piece(chunk)
+                if meter.produced_at_most >= hold.ask_at:
+                    spent = await hold.follow(meter.produced_at_most)
+                    if spent is not None:
+                        break
                 chunk = await answer.chunk()
         except UpstreamFailed as failed:
             broken = failed.failure.value
@@ -249,6 +295,9 @@ class Relay:
         if meter.complete and not broken:
             attempt.answered(attempt.tokens, attempt.estimated)
             await reply.end()
+        elif spent is not None:
+            attempt.ended_by_us()
+            await reply.break_off(spent)
         else:
             attempt.interrupted()
             if meter.ended_with_error:  # the client has been told already
@@ -268,12 +317,12 @@ class Relay:
 
     def _settle(self, exchange: Exchange, reply: Reply) -> None:
         """Ends lease and hold and records every attempt that reached an upstream. Never waits (I1, I3)."""
+        self._renewals.remove(exchange)
         if exchange.attempts:
             self._report(exchange.attempts[-1])
-            self._auth.tell("settle", exchange.settlement())
-            events = exchange.usage_events(reply.first_byte_s)
-            if events:
-                self._outbox.add(events)
+            exchange.hold.auth.tell("settle", exchange.settlement())
+            delivered = Delivered(reply.first_byte_s, reply.size_bytes, reply.sha256)
+            self._outbox.end(exchange.request_id, exchange.usage_events(delivered))
 
     def _record(self, exchange: Exchange | None, reply: Reply, began_s: float) -> None:
         self._requests.add(

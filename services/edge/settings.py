@@ -11,7 +11,9 @@ class EdgeSettings:
 
     nats_url: Secret = setting("URL of NATS, credentials included")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
-    auth_address: str = setting("host:port of auth's gRPC", default="127.0.0.1:7001")
+    auth_address: str = setting(
+        "host:port of auth's gRPC; of several replicas with commas between", default="127.0.0.1:7001"
+    )
     router_address: str = setting("host:port of the router's gRPC", default="127.0.0.1:7002")
     ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
     host: str = setting("address to listen on for clients", default="127.0.0.1")
@@ -41,6 +43,12 @@ class EdgeSettings:
     principals: int = setting("resolved keys that are remembered, at most", default=100_000, at_least=1)
     outbox_events: int = setting(
         "usage events that may wait for JetStream; with more, no work is taken", default=100_000, at_least=1
+    )
+    hold_stretch_tokens: int = setting(
+        "output tokens that a stream holds for at first, and ahead of what it produced", default=1024, at_least=64
+    )
+    hold_renew_s: float = setting(
+        "seconds between renewals of holds; below a third of auth's hold TTL", default=5, at_least=0.1
     )
     drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)
 

@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 BYTES_PER_TOKEN: Final = 2
+_LIKELY_BYTES_PER_TOKEN: Final = 4
 _BASE64_BYTES_PER_TOKEN: Final = 16
 _SMALLEST_MEDIA_TOKENS: Final = 5_000
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+")
@@ -24,6 +25,11 @@ def input_tokens_at_most(body: bytes) -> int:
             text_bytes -= length
             media_tokens += max(_SMALLEST_MEDIA_TOKENS, length // _BASE64_BYTES_PER_TOKEN)
     return text_bytes // BYTES_PER_TOKEN + 1 + media_tokens
+
+
+def input_tokens_likely(body_bytes: int) -> int:
+    """A fair guess, for requests whose upstream never said."""
+    return body_bytes // _LIKELY_BYTES_PER_TOKEN + 1
 
 
 def _media(body: bytes) -> list[int]:

@@ -43,6 +43,8 @@ class Decisions:
         request_type: the message of a batch.
         result_fields: the response's repeated fields that hold results.
         unavailable: the kind that waiters get when the service does not answer within `timeout_s`.
+        impatient: whether they get it as soon as the service cannot be reached, for there are other replicas to ask.
+        opened: called when the service answers again on a new stream, after it had broken.
     """
 
     def __init__(
@@ -53,6 +55,9 @@ class Decisions:
         result_fields: tuple[str, ...],
         unavailable: Kind,
         timeout_s: float,
+        *,
+        impatient: bool = False,
+        opened: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
         self._once = once
@@ -60,6 +65,10 @@ class Decisions:
         self._result_fields = result_fields
         self._unavailable = unavailable
         self._timeout_s = timeout_s
+        self._impatient = impatient
+        self._opened = opened
+        self.up = True
+        """False from the moment its stream breaks until it answers again."""
         self._last_id = 0
         self._sequence = 0
         self._queue: deque[tuple[str, _Item]] = deque()
@@ -69,6 +78,7 @@ class Decisions:
         self._sent_at: float | None = None
         self._call: Any = None
         self._closing = False
+        self._dropped = 0
         self._telling: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -98,7 +108,11 @@ class Decisions:
 
     def tell(self, field: str, item: Any) -> None:
         """Sends `item` along with the next question, within `_TELL_WITHIN_S`, and waits for no result; it is repeated
-        until it arrived."""
+        until it arrived. While the service is away for long, what is told is dropped when too much of it waits: what it
+        would end, ends by itself."""
+        if len(self._waiting) >= _MAX_WAITING:
+            self._dropped += 1
+            return
         self._put(field, item, None)
         if self._telling is None and not self._wake.is_set():
             self._telling = asyncio.get_running_loop().call_later(_TELL_WITHIN_S, self._wake.set)
@@ -122,9 +136,12 @@ class Decisions:
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
                 if pause_s == _RECONNECT_S:  # said once an outage
                     _log.warning("decision_stream_broke", kind=self._unavailable.label, error=_brief(error))
+            self.up = False
             worked = self._sequence > sequence and clock.monotonic_s() - began_s > 1
             pause_s = _RECONNECT_S if worked else min(pause_s * 2, _RECONNECT_MAX_S)
             if not await self._retry_once():
+                if self._impatient:
+                    self._refuse_all()
                 await asyncio.sleep(pause_s)
 
     async def _converse(self) -> None:
@@ -132,6 +149,8 @@ class Decisions:
         self._call = call = self._stream()
         self._gate.set()
         self._sent_at = None
+        if not self.up:
+            self._wake.set()  # an empty batch tells whether the service answers
         reader = asyncio.create_task(self._read(call))
         try:
             while not reader.done():
@@ -153,6 +172,8 @@ class Decisions:
     async def _read(self, call: Any) -> None:
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
+                if not self.up:
+                    self._answers_again()
                 self._resolve(response)
                 if response.sequence == self._sequence:
                     self._sent_at = None
@@ -176,7 +197,7 @@ class Decisions:
             if self._telling is not None:
                 self._telling.cancel()
                 self._telling = None
-        if not fields:
+        if not fields and self.up:
             return None
         self._sequence += 1
         return self._request_type(sequence=self._sequence, **fields)
@@ -208,6 +229,22 @@ class Decisions:
             self._queue.extend((field, item) for field, item, _, _ in self._waiting.values())
             if self._queue:
                 self._wake.set()
+
+    def _answers_again(self) -> None:
+        self.up = True
+        if self._dropped:
+            _log.error("told_in_vain", kind=self._unavailable.label, items=self._dropped)
+            self._dropped = 0
+        if self._opened is not None:
+            self._opened()
+
+    def _refuse_all(self) -> None:
+        """Whoever asks had better ask another replica; what was told goes on waiting for this one."""
+        for id_, (_, _, future, _) in list(self._waiting.items()):
+            if future is not None:
+                del self._waiting[id_]
+                if not future.done():
+                    future.set_exception(Refusal(self._unavailable, self._unavailable.meaning))
 
     async def _sweep(self) -> None:
         """Ends waits that are over, and a stream whose service stopped answering."""

@@ -56,6 +56,12 @@ _RETRY_AFTER_S: Final[Mapping[int, bytes]] = {429: b"5", 503: b"2", 529: b"5"}
 _MAX_TOKENS_MAX: Final = (1 << 31) - 1
 
 
+class Thinking(msgspec.Struct):
+    """The `thinking` object, as far as it is read."""
+
+    budget_tokens: int = 0
+
+
 class Messages(msgspec.Struct):
     """What is read of a Messages request; everything else passes through unread."""
 
@@ -63,6 +69,12 @@ class Messages(msgspec.Struct):
     max_tokens: int
     messages: msgspec.Raw
     stream: bool = False
+    thinking: Thinking | None = None
+
+    @property
+    def thinking_tokens(self) -> int:
+        """What it may think at most before it writes; such tokens are not seen while they are produced."""
+        return max(0, self.thinking.budget_tokens) if self.thinking else 0
 
 
 _decode_messages: Final = msgspec.json.Decoder(Messages).decode

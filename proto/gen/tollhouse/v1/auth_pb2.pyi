@@ -242,8 +242,11 @@ class AuthDecideRequest(_message.Message):
     SETTLE_FIELD_NUMBER: _builtins.int
     EXTEND_FIELD_NUMBER: _builtins.int
     RENEW_FIELD_NUMBER: _builtins.int
+    EDGE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts the batches on a stream, from 1."""
+    edge: _builtins.str
+    """The edge that asks: its name, a slash, and an id that is new each time the process starts."""
     @_builtins.property
     def resolve(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResolveItem]:
         """Keys to look up."""
@@ -273,10 +276,11 @@ class AuthDecideRequest(_message.Message):
         settle: _abc.Iterable[Global___SettleItem] | None = ...,
         extend: _abc.Iterable[Global___ExtendItem] | None = ...,
         renew: _abc.Iterable[Global___RenewItem] | None = ...,
+        edge: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "extend", b"extend", "renew", b"renew", "resolve", b"resolve", "sequence", b"sequence", "settle", b"settle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit", b"admit", "edge", b"edge", "extend", b"extend", "renew", b"renew", "resolve", b"resolve", "sequence", b"sequence", "settle", b"settle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -854,6 +858,50 @@ class SetKeySpendCapResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetKeySpendCapResponse: _TypeAlias = SetKeySpendCapResponse  # noqa: Y015
+
+@_typing.final
+class RecoverEdgeRequest(_message.Message):
+    """Says that an edge has recovered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_FIELD_NUMBER: _builtins.int
+    edge: _builtins.str
+    """As in AuthDecideRequest: its name, a slash, and the id of its present life."""
+    def __init__(
+        self,
+        *,
+        edge: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge", b"edge"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverEdgeRequest: _TypeAlias = RecoverEdgeRequest  # noqa: Y015
+
+@_typing.final
+class RecoverEdgeResponse(_message.Message):
+    """The holds of its earlier lives are released."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASED_FIELD_NUMBER: _builtins.int
+    released: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        released: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverEdgeResponse: _TypeAlias = RecoverEdgeResponse  # noqa: Y015
 
 @_typing.final
 class GetCreditRequest(_message.Message):

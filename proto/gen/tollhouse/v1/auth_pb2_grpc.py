@@ -85,6 +85,11 @@ class AuthServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapResponse.FromString,
                 _registered_method=True)
+        self.RecoverEdge = channel.unary_unary(
+                '/tollhouse.v1.AuthService/RecoverEdge',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeResponse.FromString,
+                _registered_method=True)
         self.GetCredit = channel.unary_unary(
                 '/tollhouse.v1.AuthService/GetCredit',
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.GetCreditRequest.SerializeToString,
@@ -168,6 +173,14 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecoverEdge(self, request, context):
+        """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
+        held for those never reached an upstream, and is released. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCredit(self, request, context):
         """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows.
         """
@@ -227,6 +240,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.SetKeySpendCap,
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapResponse.SerializeToString,
+            ),
+            'RecoverEdge': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecoverEdge,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeResponse.SerializeToString,
             ),
             'GetCredit': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCredit,
@@ -505,6 +523,33 @@ class AuthService:
             '/tollhouse.v1.AuthService/SetKeySpendCap',
             tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapRequest.SerializeToString,
             tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecoverEdge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/RecoverEdge',
+            tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,10 @@ class AuthServiceStub:
     """Deletes a key for good. Idempotent."""
     SetKeySpendCap: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeySpendCapRequest, _auth_pb2.SetKeySpendCapResponse]
     """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+    RecoverEdge: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RecoverEdgeRequest, _auth_pb2.RecoverEdgeResponse]
+    """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
+    held for those never reached an upstream, and is released. Idempotent.
+    """
     GetCredit: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetCreditRequest, _auth_pb2.GetCreditResponse]
     """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
@@ -89,6 +93,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Deletes a key for good. Idempotent."""
     SetKeySpendCap: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeySpendCapRequest, _auth_pb2.SetKeySpendCapResponse]  # type: ignore[assignment]
     """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+    RecoverEdge: _aio.UnaryUnaryMultiCallable[_auth_pb2.RecoverEdgeRequest, _auth_pb2.RecoverEdgeResponse]  # type: ignore[assignment]
+    """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
+    held for those never reached an upstream, and is released. Idempotent.
+    """
     GetCredit: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetCreditRequest, _auth_pb2.GetCreditResponse]  # type: ignore[assignment]
     """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
@@ -178,6 +186,16 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.SetKeySpendCapResponse, _abc.Awaitable[_auth_pb2.SetKeySpendCapResponse]]:
         """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+
+    @_abc_1.abstractmethod
+    def RecoverEdge(
+        self,
+        request: _auth_pb2.RecoverEdgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.RecoverEdgeResponse, _abc.Awaitable[_auth_pb2.RecoverEdgeResponse]]:
+        """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
+        held for those never reached an upstream, and is released. Idempotent.
+        """
 
     @_abc_1.abstractmethod
     def GetCredit(
