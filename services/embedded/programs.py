@@ -32,6 +32,8 @@ class Ports:
     postgres: int
     nats: int
     ops: tuple[int, ...]
+    more_auths: tuple[int, ...] = ()
+    """Of further replicas of auth."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,17 @@ class Plan:
         """host:port of a service's gRPC."""
         return f"{_LOOPBACK}:{getattr(self.ports, service)}"
 
+    def auth_ports(self) -> dict[str, int]:
+        """The gRPC port of each replica of auth, by the replica's name."""
+        return {"auth": self.ports.auth} | {
+            f"auth-{number}": port for number, port in enumerate(self.ports.more_auths, 1)
+        }
+
 
 def service_programs(plan: Plan, environment: Mapping[str, str]) -> dict[str, Program]:
-    """auth, router, ledger, simulator, and edge-0 and so on, by name."""
-    made = [_grpc_service(plan, service, environment) for service in ("auth", "router", "ledger")]
+    """auth, auth-1 and so on, router, ledger, simulator, and edge-0 and so on, by name."""
+    made = [_grpc_service(plan, "auth", environment, name, port) for name, port in plan.auth_ports().items()]
+    made += [_grpc_service(plan, name, environment, name, getattr(plan.ports, name)) for name in ("router", "ledger")]
     made.append(_simulator(plan, environment))
     made += [_edge(plan, number, environment) for number in range(len(plan.ports.ops))]
     return {program.name: program for program in made}
@@ -87,24 +96,24 @@ def base_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str]) -> Program:
+def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str], name: str, port: int) -> Program:
     settings: dict[str, object] = {
         "host": _LOOPBACK,
-        "port": getattr(plan.ports, service),
+        "port": port,
         "database_url": with_credentials(plan.database_url, role(service), getattr(plan.secrets, service)),
         "nats_url": plan.nats_url,
     }
     if service == "auth":
-        settings |= {"ledger_address": plan.address("ledger"), "key_pepper": plan.secrets.key_pepper}
+        settings |= {"ledger_address": plan.address("ledger"), "key_pepper": plan.secrets.key_pepper, "replica": name}
     if service == "router":
         settings |= {"master_key": plan.master_key}
     return Program(
-        name=service,
+        name=name,
         part=service,
         argv=service_command(service),
         environment=child_environment(service, settings, environment),
-        address=plan.address(service),
-        health_url=f"grpc://{plan.address(service)}",
+        address=f"{_LOOPBACK}:{port}",
+        health_url=f"grpc://{_LOOPBACK}:{port}",
     )
 
 
@@ -126,7 +135,7 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "port": plan.ports.public,
         "ops_host": _LOOPBACK,
         "ops_port": plan.ports.ops[number],
-        "auth_address": plan.address("auth"),
+        "auth_address": ",".join(f"{_LOOPBACK}:{port}" for port in plan.auth_ports().values()),
         "router_address": plan.address("router"),
         "ledger_address": plan.address("ledger"),
         "nats_url": plan.nats_url,

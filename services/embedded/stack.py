@@ -47,7 +47,8 @@ class Stack:
         simulator = self._add(services.pop("simulator"))  # needs nobody
         await _together(self._start_database(deadline_s), self._start_nats(deadline_s))
         children = {name: self._add(program) for name, program in services.items()}
-        backends = [children.pop(name) for name in SERVICES]
+        backends = [child for child in children.values() if child.program.part in SERVICES]
+        edges = [child for child in children.values() if child not in backends]
 
         async def seeded() -> None:
             await _together(*(child.ready(deadline_s) for child in (*backends, simulator)))
@@ -56,7 +57,7 @@ class Stack:
             except grpc.RpcError as error:
                 raise StartFailed(f"the demo data could not be stored: {_details(error)}") from error
 
-        await _together(seeded(), *(edge.ready(deadline_s) for edge in children.values()))
+        await _together(seeded(), *(edge.ready(deadline_s) for edge in edges))
         self._ready = True
         self._publish()
         return self.state()

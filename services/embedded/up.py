@@ -23,6 +23,7 @@ _DOWN_WITHIN_S: Final = 90.0
 _DOWN_POLL_S: Final = 0.05
 _HARD_EXIT_S: Final = 2.0
 _EDGES_MOST: Final = 64
+_AUTHS_MOST: Final = 8
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class UpOptions:
     host: str = "127.0.0.1"
     port: int = 8080
     edges: int = 1
+    auths: int = 1
     detach: bool = False
     json: bool = False
 
@@ -113,10 +115,15 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
     """Who listens where with which secrets, and which parts are the operator's own. Raises StartFailed."""
     if not 1 <= options.edges <= _EDGES_MOST:
         raise StartFailed(f"--edges must be 1 to {_EDGES_MOST}")
+    if not 1 <= options.auths <= _AUTHS_MOST:
+        raise StartFailed(f"--auths must be 1 to {_AUTHS_MOST}")
     public = options.port or ports.free(1)[0]
     if fault := ports.fault(options.host, public):
         raise StartFailed(f"cannot listen on {base_url(options.host, public)}: {fault}; choose another with --port")
-    auth, router, ledger, simulator, database, bus, *ops = ports.free(6 + options.edges, taken=[public])
+    several = ports.free(5 + options.auths + options.edges, taken=[public])
+    router, ledger, simulator, database, bus = several[:5]
+    auth, *more_auths = several[5 : 5 + options.auths]
+    ops = several[5 + options.auths :]
     secrets = Secrets.load(folder)
     database_url, nats_url = settings.plain("TOLLHOUSE_DATABASE_URL"), settings.plain("TOLLHOUSE_NATS_URL")
     if database_url and not database_url.startswith(("postgresql://", "postgres://")):
@@ -125,7 +132,7 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         raise StartFailed("TOLLHOUSE_NATS_URL must be a URL: nats://user:password@host:port")
     plan = Plan(
         host=options.host,
-        ports=Ports(public, auth, router, ledger, simulator, database, bus, tuple(ops)),
+        ports=Ports(public, auth, router, ledger, simulator, database, bus, tuple(ops), tuple(more_auths)),
         database_url=database_url or postgres.database_url(database, secrets.postgres),
         nats_url=nats_url or nats.client_url(bus, secrets.nats),
         secrets=secrets,
@@ -140,7 +147,7 @@ def _detach(options: UpOptions, folder: StateFolder) -> int:
     log = folder.log / "up.log"
     rotate(log)
     arguments = ("--state-dir", str(folder.path), "--host", options.host, "--port", str(options.port))
-    argv = (*service_command("up"), *arguments, "--edges", str(options.edges), "--json")
+    argv = (*service_command("up"), *arguments, "--edges", str(options.edges), "--auths", str(options.auths), "--json")
     with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as errors:
         said_from = errors.tell()
         process = subprocess.Popen(
