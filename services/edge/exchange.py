@@ -219,5 +219,5 @@ def _counts(tokens: Tokens, status: events_pb2.UsageStatus.ValueType | None) -> 
         cache_read=tokens.cache_read,
         cache_write_5m=tokens.cache_write_5m,
         cache_write_1h=tokens.cache_write_1h,
-        requests=status == events_pb2.USAGE_STATUS_OK,
+        requests=1 if status == events_pb2.USAGE_STATUS_OK else 0,
     )

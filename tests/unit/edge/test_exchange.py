@@ -1,15 +1,40 @@
 """Unit tests of services.edge.exchange."""
 
+import hashlib
+from typing import cast
+
 import msgspec
 import pytest
 
 from services.edge.dialects.anthropic import Messages
-from services.edge.exchange import NO_TOKENS, Attempt, Exchange
+from services.edge.exchange import NO_TOKENS, Attempt, Delivered, Exchange
+from services.edge.head import RequestHead
+from services.edge.hold import Hold
+from services.edge.metering import StreamMeter
 from services.edge.principals import Principal
 from services.edge.upstream import Failure, UpstreamFailed
+from services.shared.batching import Decisions
 from services.shared.pricing import Tokens
 from tollhouse.v1 import events_pb2, router_pb2, types_pb2
 
+HOLD = Hold(
+    auth=cast(Decisions, None),
+    hold_id="req_1",
+    tenant_id="acme",
+    input_tokens=25,
+    output_tokens=10,
+    max_output_tokens=10,
+    stretch=10,
+    patience_s=1.0,
+    grant_id="grant_1",
+    key_grant_id="grant_2",
+    price_version=7,
+    multiplier_ppm=500_000,
+    held_nano=99,
+)
+ANSWER = b"the answer"
+DELIVERED = Delivered(100.25, len(ANSWER), hashlib.sha256(ANSWER).digest())
+NOT_DELIVERED = Delivered()
 USED = Tokens(input=1, output=2, cache_read=3, cache_write_5m=4, cache_write_1h=5)
 
 
@@ -19,12 +44,11 @@ def exchange() -> Exchange:
         created_ms=1_790_000_000_123,
         began_s=100.0,
         principal=Principal("acme", "key_1"),
+        head=RequestHead(idempotency_key="order 7", client_retry=2),
         request=Messages("opus", 10, msgspec.Raw(b"[1]"), True),
         body=b"x" * 50,
         query="",
-        onward=[],
-        grant_id="grant_1",
-        price_version=7,
+        hold=HOLD,
     )
 
 
@@ -46,7 +70,7 @@ def test_attempts_are_counted_from_one_and_named_after_their_request() -> None:
 def test_an_attempt_that_did_not_get_to_an_upstream_has_no_usage_and_no_fault() -> None:
     made_for = exchange()
     attempt = made_for.next_attempt()
-    assert made_for.usage_events(None) == []
+    assert made_for.usage_events(NOT_DELIVERED) == []
     assert attempt.outcome == router_pb2.OUTCOME_UNUSED
 
 
@@ -64,7 +88,7 @@ def test_an_event_says_all_that_the_ledger_needs() -> None:
     attempt = begun(made_for)
     attempt.http_status, attempt.upstream_request_id = 200, "req_upstream"
     attempt.answered(USED, False)
-    assert made_for.usage_events(100.25) == [
+    assert made_for.usage_events(DELIVERED) == [
         events_pb2.UsageEvent(
             event_id="req_1:1",
             request_id="req_1",
@@ -77,7 +101,9 @@ def test_an_event_says_all_that_the_ledger_needs() -> None:
             upstream_request_id="req_upstream",
             status=events_pb2.USAGE_STATUS_OK,
             http_status=200,
-            tokens=types_pb2.TokenCounts(input=1, output=2, cache_read=3, cache_write_5m=4, cache_write_1h=5),
+            tokens=types_pb2.TokenCounts(
+                input=1, output=2, cache_read=3, cache_write_5m=4, cache_write_1h=5, requests=1
+            ),
             estimated=False,
             price_version=7,
             grant_id="grant_1",
@@ -86,6 +112,14 @@ def test_an_event_says_all_that_the_ledger_needs() -> None:
             first_token_ms=250,
             stream=True,
             final=True,
+            multiplier_ppm=500_000,
+            key_grant_id="grant_2",
+            held_nano=99,
+            request_sha256=hashlib.sha256(b"x" * 50).digest(),
+            response_sha256=hashlib.sha256(ANSWER).digest(),
+            delivered_bytes=len(ANSWER),
+            idempotency_key="order 7",
+            client_retry=2,
         )
     ]
 
@@ -96,7 +130,7 @@ def test_every_attempt_that_reached_an_upstream_has_one_event_and_the_last_of_th
     begun(made_for, "acc_2").failed(UpstreamFailed(Failure.CONNECT, reached=False))
     begun(made_for, "acc_3").answered(USED, True)
     made_for.next_attempt()  # nobody took it
-    events = made_for.usage_events(101.0)
+    events = made_for.usage_events(Delivered(101.0))
     assert [(event.event_id, event.final) for event in events] == [("req_1:1", False), ("req_1:3", True)]
     assert [event.first_token_ms for event in events] == [0, 1000]
     assert [event.estimated for event in events] == [False, True]
@@ -105,8 +139,8 @@ def test_every_attempt_that_reached_an_upstream_has_one_event_and_the_last_of_th
 def test_a_first_byte_within_the_first_millisecond_still_counts() -> None:
     made_for = exchange()
     begun(made_for).answered(USED, False)
-    assert made_for.usage_events(100.0)[0].first_token_ms == 1
-    assert made_for.usage_events(None)[0].first_token_ms == 0
+    assert made_for.usage_events(Delivered(100.0))[0].first_token_ms == 1
+    assert made_for.usage_events(NOT_DELIVERED)[0].first_token_ms == 0
 
 
 @pytest.mark.parametrize("fault", ["client_fault", "upstream_fault"])
@@ -117,7 +151,7 @@ def test_a_fault_is_not_charged(fault: str) -> None:
     getattr(attempt, fault)()
     assert (attempt.tokens, attempt.estimated) == (NO_TOKENS, False)
     assert list(made_for.settlement().charged) == []
-    assert len(made_for.usage_events(None)) == 1
+    assert len(made_for.usage_events(NOT_DELIVERED)) == 1
 
 
 def test_faults_are_told_apart() -> None:
@@ -177,3 +211,55 @@ def test_the_size_of_a_body_outlives_the_body() -> None:
     made_for = exchange()
     made_for.forget_body()
     assert (made_for.body, made_for.body_bytes) == (b"", 50)
+
+
+def test_an_answered_request_is_charged_as_one_even_if_it_used_no_tokens() -> None:
+    made_for = exchange()
+    begun(made_for).answered(NO_TOKENS, False)
+    (counts,) = made_for.settlement().charged
+    assert counts.requests == 1
+    assert made_for.usage_events(DELIVERED)[0].tokens.requests == 1
+
+
+def test_a_stream_that_we_end_for_want_of_credit_is_nobodys_fault() -> None:
+    attempt = begun(exchange())
+    attempt.ended_by_us()
+    assert (attempt.status, attempt.outcome) == (events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED, router_pb2.OUTCOME_OK)
+
+
+def test_should_we_be_lost_the_prompt_is_charged_of_an_attempt_under_way() -> None:
+    made_for = exchange()
+    assert made_for.so_far() == []
+    begun(made_for).upstream_fault()
+    begun(made_for)
+    failed, under_way = made_for.so_far()
+    assert (failed.status, failed.final) == (events_pb2.USAGE_STATUS_UPSTREAM_FAULT, False)
+    assert (under_way.status, under_way.final, under_way.estimated) == (events_pb2.USAGE_STATUS_INTERRUPTED, True, True)
+    assert under_way.tokens == types_pb2.TokenCounts(input=50 // 4 + 1)
+    assert made_for.attempts[-1].status == events_pb2.USAGE_STATUS_CLIENT_GONE  # saying so changes nothing
+
+
+def test_should_we_be_lost_what_was_seen_of_a_stream_is_charged() -> None:
+    made_for = exchange()
+    begun(made_for)
+    made_for.meter = StreamMeter()
+    made_for.meter.feed(
+        b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":7}}}\n\n'
+    )
+    delta = b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%s"}}\n\n'
+    made_for.meter.feed(delta % (b"x" * 400) + delta % b"y")
+    (event,) = made_for.so_far()
+    assert event.tokens.input == 7
+    assert 60 <= event.tokens.output <= 110
+
+
+def test_a_renewal_says_what_the_hold_is_for_and_what_to_book() -> None:
+    made_for = exchange()
+    made_for.principal = Principal("acme", "key_1", spend_cap_nano=5)
+    assert list(made_for.renewal().so_far) == []
+    begun(made_for)
+    renewal = made_for.renewal()
+    assert (renewal.hold_id, renewal.tenant_id, renewal.key_id, renewal.model) == ("req_1", "acme", "key_1", "opus")
+    assert (renewal.input_tokens, renewal.output_tokens, renewal.key_cap_nano) == (25, 10, 5)
+    assert list(renewal.so_far) == made_for.so_far()
+    assert not exchange().renewal().HasField("key_cap_nano")

@@ -104,11 +104,17 @@ async def place() -> AsyncIterator[Place]:
 
 
 @asynccontextmanager
-async def talking(port: int, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Decisions]:
+async def talking(port: int, timeout_s: float = TIMEOUT_S, **options: Any) -> AsyncIterator[Decisions]:
     channel = rpc.channel(f"127.0.0.1:{port}")
     stub = auth_pb2_grpc.AuthServiceStub(channel)
     decisions = Decisions(
-        stub.DecideStream, stub.Decide, Request, ("settle", "admit", "resolve"), Kind.AUTH_UNAVAILABLE, timeout_s
+        stub.DecideStream,
+        stub.Decide,
+        Request,
+        ("settle", "admit", "resolve"),
+        Kind.AUTH_UNAVAILABLE,
+        timeout_s,
+        **options,
     )
     decisions.start()
     try:
@@ -300,6 +306,30 @@ async def test_a_service_that_hangs_is_left_for_a_new_stream(place: Place) -> No
         place.desk.hangs = False
         await eventually(lambda: "hold" in place.desk.settled)
         assert (await resolving(decisions, "key")).tenant_id == "key"
+
+
+async def test_one_who_can_ask_elsewhere_hears_at_once_that_a_service_is_gone(place: Place) -> None:
+    async with talking(place.port, timeout_s=60, impatient=True) as decisions:
+        assert (await resolving(decisions, "key")).tenant_id == "key"
+        assert decisions.up
+        waiting = resolving(decisions, "slow-one")
+        ending(decisions, "hold")
+        await asyncio.sleep(0.05)
+        await place.die()
+        assert await answer_or_refusal(asyncio.wait_for(waiting, 10)) == "auth_unavailable"
+        assert not decisions.up
+
+
+async def test_a_service_that_is_back_says_so_without_being_asked(place: Place) -> None:
+    back = asyncio.Event()
+    async with talking(place.port, opened=back.set) as decisions:
+        assert (await resolving(decisions, "key")).tenant_id == "key"
+        assert not back.is_set()
+        await place.die()
+        await eventually(lambda: not decisions.up)
+        await place.open()
+        await asyncio.wait_for(back.wait(), 10)
+        assert decisions.up
 
 
 @pytest.mark.timeout(20)
