@@ -4,25 +4,32 @@ import asyncio
 import contextlib
 
 import psycopg
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 from psycopg_pool import PoolTimeout
 
-from services.ledger.consumer import Consumer, ensure_streams
+from services.ledger.consumer import Consumer, ensure_streams, progress
+from services.ledger.dead_letters import DeadLetters
+from services.ledger.expiry import Expiry
 from services.ledger.grpc_api import LedgerApi
+from services.ledger.price_rows import PriceRows
 from services.ledger.settings import LedgerSettings
 from services.ledger.store.balances import BalanceStore
 from services.ledger.store.booking import PREPARE, BookingStore
 from services.ledger.store.grants import GrantStore
 from services.ledger.store.prices import PriceStore
 from services.ledger.store.usage import UsageStore
+from services.ledger.store.verification import Verification
 from services.ledger.usage_api import UsageApi
-from services.ledger.waiters import Waiters
-from services.shared import bus, database, lifecycle, rpc
+from services.ledger.waiters import Waiters, booked_payload, booked_requests
+from services.shared import bus, clock, database, lifecycle, rpc
 from services.shared.telemetry import logger
 from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc, usage_pb2, usage_pb2_grpc
 
 _log = logger("ledger")
 
-_EXPIRE_EVERY_S = 5
+_EXPIRE_EVERY_S = 1
 _PARTITIONS_EVERY_S = 3600
 
 
@@ -33,22 +40,47 @@ async def serve(settings: LedgerSettings) -> None:
         bus.connect(settings.nats_url, name="ledger"),
     )
     bookings, grants, balances, prices = BookingStore(pool), GrantStore(pool), BalanceStore(pool), PriceStore(pool)
-    waiters = Waiters(settings.usage_waiters)
+    waiters, price_rows = Waiters(settings.usage_waiters), PriceRows(prices)
+
+    async def announce(transaction_id: int, request_ids: list[str]) -> None:
+        """Wakes who waits here at once, and who waits at other replicas."""
+        waiters.announce(request_ids)
+        if transaction_id:
+            await bus.announce(nc, bus.USAGE_BOOKED, booked_payload(transaction_id, request_ids))
+
+    async def booked(message: Msg) -> None:
+        waiters.announce(booked_requests(message.data))
+
+    await nc.subscribe(bus.USAGE_BOOKED, cb=booked)
     await asyncio.gather(bookings.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
-    consumer = Consumer(nc, bookings, prices, settings.fetch_messages, settings.stream_max_bytes, waiters.announce)
+    consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, settings.stream_max_bytes, announce)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
         for pb2, name in ((ledger_pb2, "LedgerService"), (usage_pb2, "UsageService"))
     ]
     server = rpc.Server(f"{settings.host}:{settings.port}", names)
-    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(grants, balances, prices, nc, settings), server.grpc)
+    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
+        LedgerApi(
+            grants,
+            bookings,
+            Verification(pool),
+            DeadLetters(nc),
+            price_rows,
+            announce,
+            balances,
+            prices,
+            nc,
+            settings,
+        ),
+        server.grpc,
+    )
     usage_pb2_grpc.add_UsageServiceServicer_to_server(
         UsageApi(UsageStore(pool), balances, waiters, settings), server.grpc
     )
     await server.start()
     lifecycle.settle_memory()
     async with lifecycle.background(
-        consumer.run(), _expire_grants(grants, settings.grant_ttl_s), _keep_partitions(bookings)
+        consumer.run(), _expire_grants(grants, nc.jetstream(), settings.grant_ttl_s), _keep_partitions(bookings)
     ):
         await lifecycle.stopped()
         await server.stop(settings.drain_s)
@@ -57,16 +89,23 @@ async def serve(settings: LedgerSettings) -> None:
     await pool.close()
 
 
-async def _expire_grants(grants: GrantStore, ttl_s: float) -> None:
-    """Not before a grant's whole life has passed: while the ledger was away, nobody could renew."""
-    await asyncio.sleep(ttl_s)
+async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float) -> None:
+    """Ends grants whose holders are gone, once their events are in."""
+    expiry = Expiry(ttl_s)
     while True:
         await asyncio.sleep(_EXPIRE_EVERY_S)
         try:
-            lost = await grants.expire_grants()
+            last, booked = await progress(js)
+            now_s = clock.monotonic_s()
+            expiry.look(now_s, last, booked)
+            abandoned_since_s = expiry.abandoned_since_s(now_s)
+            if abandoned_since_s is None:
+                continue
+            lost = await grants.expire_grants(abandoned_since_s, expiry.unrenewed_since_s(now_s))
             if lost:
                 _log.warning("grants_expired", count=lost)
-        except (psycopg.Error, PoolTimeout) as error:
+        except (psycopg.Error, PoolTimeout, NatsError, OSError, TimeoutError) as error:
+            expiry.blind()
             _log.warning("grant_expiry_postponed", error=repr(error))
 
 

@@ -4,7 +4,7 @@ What cannot be booked whatever one does is parked in the dead-letter stream with
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import psycopg
@@ -18,11 +18,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolic
 from nats.js.errors import NotFoundError
 from psycopg_pool import PoolTimeout
 
+from services.ledger.price_rows import PriceRows
 from services.ledger.settlement import Poison, UsageRow, decode, settle
 from services.ledger.store.booking import BookingStore
-from services.ledger.store.prices import PriceStore
 from services.shared import bus, clock
-from services.shared.pricing import Rates
 from services.shared.telemetry import logger
 from tollhouse.v1 import events_pb2
 
@@ -72,6 +71,15 @@ async def ensure_streams(js: JetStreamContext, max_bytes: int) -> None:
             durable_name=_DURABLE, ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S, max_ack_pending=10_000
         ),
     )
+
+
+async def progress(js: JetStreamContext) -> tuple[int, int]:
+    """The usage stream's newest message, and up to which everything is booked, by their sequences. Raises NatsError."""
+    stream = await js.stream_info(bus.USAGE_STREAM)
+    consumer = await js.consumer_info(bus.USAGE_STREAM, _DURABLE)
+    last = stream.state.last_seq
+    idle = not consumer.num_pending and not consumer.num_ack_pending
+    return last, last if idle or consumer.ack_floor is None else consumer.ack_floor.stream_seq
 
 
 class _Pull:
@@ -126,26 +134,25 @@ class Consumer:
     """One replica's booking loop.
 
     Args:
-        announce: called with the request ids whose last attempt was just booked.
+        announce: called after a booking with its transaction id, and the request ids whose last attempt it booked.
     """
 
     def __init__(
         self,
         nc: Client,
         bookings: BookingStore,
-        prices: PriceStore,
+        price_rows: PriceRows,
         fetch_messages: int,
         stream_max_bytes: int,
-        announce: Callable[[Iterable[str]], None],
+        announce: Callable[[int, list[str]], Awaitable[None]],
     ) -> None:
         self._nc = nc
         self._js = nc.jetstream()
         self._bookings = bookings
-        self._prices = prices
+        self._price_rows = price_rows
         self._fetch_messages = fetch_messages
         self._stream_max_bytes = stream_max_bytes
         self._announce = announce
-        self._rates: dict[int, Rates] = {}
 
     async def run(self) -> None:
         """Books until cancelled; rides out restarts of NATS and Postgres."""
@@ -167,9 +174,10 @@ class Consumer:
     async def _book(self, messages: list[Msg]) -> None:
         """Books messages in one transaction; when it fails, each alone, so that one bad message holds up none."""
         rows = [row for message in messages for row in await self._rows(message)]
+        booked = 0
         if rows:
             try:
-                await self._bookings.book(rows)
+                booked = (await self._bookings.book(rows)).transaction_id
             except psycopg.DataError as error:
                 if len(messages) > 1:
                     for message in messages:
@@ -179,7 +187,7 @@ class Consumer:
                 rows = []
         for message in messages:
             await message.ack()
-        self._announce([row.request_id for row in rows if row.final])
+        await self._announce(booked, [row.request_id for row in rows if row.final])
 
     async def _rows(self, message: Msg) -> list[UsageRow]:
         """A message's events as rows; those that can never be booked are parked, each alone."""
@@ -188,20 +196,15 @@ class Consumer:
         except Poison as poison:
             await self._park(message.data, str(poison))
             return []
-        await self._learn_rates({event.price_version for event in events})
+        rates = await self._price_rows.rates({event.price_version for event in events})
         rows = []
         for event in events:
             try:
-                rows.append(settle(event, self._rates))
+                rows.append(settle(event, rates))
             except Poison as poison:
                 alone = events_pb2.UsageEventBatch(events=[event])
                 await self._park(alone.SerializeToString(), str(poison), message_id=f"parked-{event.event_id}")
         return rows
-
-    async def _learn_rates(self, versions: set[int]) -> None:
-        missing = versions - self._rates.keys()
-        if missing:  # price rows never change, so what is known stays true
-            self._rates.update({row.rates.price_version: row.rates for row in await self._prices.prices(missing)})
 
     async def _park(self, data: bytes, reason: str, message_id: str = "") -> None:
         """Keeps what cannot be booked, with the reason; parking it twice, after a redelivery, keeps it once."""

@@ -1,20 +1,32 @@
 """The ledger's gRPC service for auth and operators: credit, balances, prices."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from nats.aio.client import Client
 
+from services.ledger.dead_letters import DeadLetters
+from services.ledger.price_rows import PriceRows
 from services.ledger.settings import LedgerSettings
+from services.ledger.settlement import Poison, settle
 from services.ledger.store.balances import BalanceStore
+from services.ledger.store.booking import BookingStore
 from services.ledger.store.grants import GrantStore
 from services.ledger.store.prices import PriceRow, PriceStore
+from services.ledger.store.verification import Verification
 from services.shared import bus, clock
 from services.shared.errors import Kind, Refusal
 from services.shared.money import NANO_PER_DOLLAR
 from services.shared.pricing import Rates
+from services.shared.telemetry import logger
 from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc
 
+_log = logger("grpc_api")
+
+_ABANDONED_S: Final = 5.0
+"""What edges need, and more, to tell a holder's new life which requests are under way."""
+_DEAD_LISTED: Final = 1000
 _MAX_TOP_UP_NANO: Final = 10_000_000 * NANO_PER_DOLLAR
 _MAX_PICO: Final = 10**12  # $1 a token
 _TENANT: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -26,9 +38,24 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
     """Credit, balances and prices."""
 
     def __init__(
-        self, grants: GrantStore, balances: BalanceStore, prices: PriceStore, nc: Client, settings: LedgerSettings
+        self,
+        grants: GrantStore,
+        bookings: BookingStore,
+        verification: Verification,
+        dead_letters: DeadLetters,
+        price_rows: PriceRows,
+        announce: Callable[[int, list[str]], Awaitable[None]],
+        balances: BalanceStore,
+        prices: PriceStore,
+        nc: Client,
+        settings: LedgerSettings,
     ) -> None:
         self._grants = grants
+        self._bookings = bookings
+        self._verification = verification
+        self._dead_letters = dead_letters
+        self._price_rows = price_rows
+        self._announce = announce
         self._balances = balances
         self._prices = prices
         self._nc = nc
@@ -39,17 +66,29 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_pb2.RaiseGrantResponse:
         if not request.grant_id or not request.tenant_id or not request.holder or request.want_nano < 0:
             raise Refusal(Kind.INVALID_REQUEST, "grant_id, tenant_id, holder and want_nano are needed")
-        granted, available = await self._grants.raise_grant(
-            request.grant_id, request.tenant_id, request.holder, request.want_nano, self._ttl_s
+        raised = await self._grants.raise_grant(
+            request.grant_id,
+            request.tenant_id,
+            request.holder,
+            request.want_nano,
+            self._ttl_s,
+            request.key_id,
+            request.key_cap_nano,
         )
         return ledger_pb2.RaiseGrantResponse(
-            granted_nano=granted, available_nano=available, expires_ms=self._expires_ms()
+            granted_nano=raised.granted_nano,
+            available_nano=raised.available_nano,
+            expires_ms=self._expires_ms(),
+            elsewhere_nano=raised.elsewhere_nano,
+            abandoned_nano=raised.abandoned_nano,
         )
 
     async def RenewGrants(
         self, request: ledger_pb2.RenewGrantsRequest, context: Context
     ) -> ledger_pb2.RenewGrantsResponse:
-        alive = await self._grants.renew_grants(request.holder, request.grant_ids, self._ttl_s)
+        if len(request.held_nano) != len(request.grant_ids):
+            raise Refusal(Kind.INVALID_REQUEST, "held_nano must say as many amounts as there are grant_ids")
+        alive = await self._grants.renew_grants(request.holder, request.grant_ids, request.held_nano, self._ttl_s)
         return ledger_pb2.RenewGrantsResponse(grant_ids=alive, expires_ms=self._expires_ms())
 
     async def LowerGrant(
@@ -59,6 +98,51 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
             raise Refusal(Kind.INVALID_REQUEST, "committed_nano is below 0")
         await self._grants.lower_grant(request.grant_id, request.committed_nano)
         return ledger_pb2.LowerGrantResponse()
+
+    async def AbandonGrants(
+        self, request: ledger_pb2.AbandonGrantsRequest, context: Context
+    ) -> ledger_pb2.AbandonGrantsResponse:
+        if not request.holder:
+            raise Refusal(Kind.INVALID_REQUEST, "holder is needed")
+        abandoned = await self._grants.abandon_grants(request.holder, _ABANDONED_S)
+        if abandoned:
+            _log.warning("grants_abandoned", holder=request.holder, grants=abandoned)
+        return ledger_pb2.AbandonGrantsResponse()
+
+    # ---- usage that did not come over JetStream ----
+
+    async def BookOrphans(
+        self, request: ledger_pb2.BookOrphansRequest, context: Context
+    ) -> ledger_pb2.BookOrphansResponse:
+        rates = await self._price_rows.rates({event.price_version for event in request.events})
+        try:
+            rows = [settle(event, rates) for event in request.events]
+        except Poison as poison:
+            raise Refusal(Kind.INVALID_REQUEST, str(poison)) from None
+        booked = await self._bookings.book(rows)
+        if booked.events:
+            _log.warning("orphans_booked", events=booked.events)
+        await self._announce(booked.transaction_id, [row.request_id for row in rows if row.final])
+        return ledger_pb2.BookOrphansResponse(booked=booked.events)
+
+    async def VerifyBooks(
+        self, request: ledger_pb2.VerifyBooksRequest, context: Context
+    ) -> ledger_pb2.VerifyBooksResponse:
+        checks = await self._verification.run()
+        return ledger_pb2.VerifyBooksResponse(
+            checks=[ledger_pb2.BooksCheck(name=check.name, differences=check.differences) for check in checks]
+        )
+
+    async def ListDeadLetters(
+        self, request: ledger_pb2.ListDeadLettersRequest, context: Context
+    ) -> ledger_pb2.ListDeadLettersResponse:
+        letters = await self._dead_letters.list(min(request.limit or _DEAD_LISTED, _DEAD_LISTED))
+        return ledger_pb2.ListDeadLettersResponse(letters=letters)
+
+    async def ReplayDeadLetters(
+        self, request: ledger_pb2.ReplayDeadLettersRequest, context: Context
+    ) -> ledger_pb2.ReplayDeadLettersResponse:
+        return ledger_pb2.ReplayDeadLettersResponse(replayed=await self._dead_letters.replay(request.sequences))
 
     async def TopUp(self, request: ledger_pb2.TopUpRequest, context: Context) -> ledger_pb2.TopUpResponse:
         if not _TENANT.fullmatch(request.tenant_id):

@@ -14,7 +14,7 @@ class LedgerSettings:
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7003, at_least=1, at_most=65535)
     database_connections: int = setting("connections to Postgres, at most", default=8, at_least=2, at_most=100)
-    grant_ttl_s: float = setting("seconds that a credit grant lives unless renewed", default=60, at_least=5)
+    grant_ttl_s: float = setting("seconds that a credit grant lives unless renewed", default=30, at_least=3)
     fetch_messages: int = setting(
         "JetStream messages booked in one transaction, at most", default=64, at_least=1, at_most=1000
     )

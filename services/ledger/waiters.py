@@ -1,7 +1,21 @@
 """Callers of GetUsage who wait for an event that is on its way."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+_ANNOUNCED: Final = 500
+"""Request ids in one announcement; whoever waits for a further one looks again by itself."""
+
+
+def booked_payload(transaction_id: int, request_ids: Sequence[str]) -> bytes:
+    """What is announced after a booking, to this and to other replicas."""
+    return "\n".join((str(transaction_id), *request_ids[:_ANNOUNCED])).encode()
+
+
+def booked_requests(payload: bytes) -> list[str]:
+    """The request ids of an announcement."""
+    return payload.decode().split("\n")[1:]
 
 
 class Waiters:

@@ -31,6 +31,9 @@ CATALOG_CHANGED: Final = "tollhouse.changed.catalog"
 PRICES_CHANGED: Final = "tollhouse.changed.prices"
 """The price book has a new row: the payload is the model."""
 
+USAGE_BOOKED: Final = "tollhouse.booked"
+"""Usage was booked: the transaction's id and, a line each, the ids of the requests that are complete now."""
+
 CREDIT_WANTED: Final = "tollhouse.wanted.credit"
 """A replica of auth is short of a tenant's credit while others have some of it: its name, a space, the tenant's id."""
 

@@ -1,16 +1,26 @@
-"""Booking usage: records, entries, balances and grants in one transaction."""
+"""Booking usage: records, sums, entries, balances and grants in one transaction.
 
-from collections.abc import Iterable, Sequence
+However many events a booking has, it takes the same few statements. Bookings commit in the order of their transaction
+ids, whichever replica makes them, so that whoever has read up to an id has missed nothing before it.
+"""
+
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg import Rollback, sql
 from psycopg.rows import TupleRow
 
+from services.ledger.entries import Charge, charge, spread, usage_postings
 from services.ledger.settlement import UsageRow
+from services.ledger.store.corrections import correct_orphans
+from services.ledger.store.postings import post
 from services.ledger.store.queries import Connection, lock_accounts
 from services.shared import clock
 from services.shared.database import Pool
+from services.shared.telemetry import logger
+
+_log = logger("booking")
 
 _COLUMNS: Final = ", ".join(UsageRow._fields)
 PREPARE: Final = (
@@ -39,6 +49,7 @@ _COPY_TYPES: Final = (
     + ["int8"] * 7
     + ["text", "int4", "int4", "int2", "int4", "text", "int8", "bytea", "bytea", "int8", "text", "int2", "int8", "int8"]
 )
+_IN_ORDER: Final = "SELECT pg_advisory_xact_lock(hashtext('tollhouse.booking'))"
 _BOOK: Final = f"""
     WITH posting AS (
         INSERT INTO transactions (kind) VALUES ('usage') RETURNING transaction_id
@@ -46,28 +57,55 @@ _BOOK: Final = f"""
         INSERT INTO usage_records ({_COLUMNS}, transaction_id)
         SELECT {_COLUMNS}, (SELECT transaction_id FROM posting) FROM incoming
         ON CONFLICT DO NOTHING
-        RETURNING tenant_id, grant_id, cost_nano
+        RETURNING *
+    ), rolled_up AS (
+        INSERT INTO usage_rollups AS r
+        SELECT date_trunc('hour', created_at, 'UTC'), tenant_id, key_id, model, upstream_account_id,
+            count(*) FILTER (WHERE final), count(*), count(*) FILTER (WHERE estimated), sum(input_tokens),
+            sum(output_tokens), sum(cache_read_tokens), sum(cache_write_5m_tokens), sum(cache_write_1h_tokens),
+            sum(cost_nano), sum(upstream_cost_nano), 0
+        FROM booked GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 1, 3, 4, 5
+        ON CONFLICT (tenant_id, hour, key_id, model, upstream_account_id) DO UPDATE SET
+            requests = r.requests + excluded.requests, attempts = r.attempts + excluded.attempts,
+            estimated = r.estimated + excluded.estimated, input_tokens = r.input_tokens + excluded.input_tokens,
+            output_tokens = r.output_tokens + excluded.output_tokens,
+            cache_read_tokens = r.cache_read_tokens + excluded.cache_read_tokens,
+            cache_write_5m_tokens = r.cache_write_5m_tokens + excluded.cache_write_5m_tokens,
+            cache_write_1h_tokens = r.cache_write_1h_tokens + excluded.cache_write_1h_tokens,
+            cost_nano = r.cost_nano + excluded.cost_nano,
+            upstream_cost_nano = r.upstream_cost_nano + excluded.upstream_cost_nano
+    ), spent AS (
+        INSERT INTO key_spend AS k
+        SELECT key_id, min(tenant_id), sum(cost_nano) FROM booked GROUP BY key_id ORDER BY key_id
+        ON CONFLICT (key_id) DO UPDATE SET spent_nano = k.spent_nano + excluded.spent_nano
     )
-    SELECT (SELECT transaction_id FROM posting), tenant_id, grant_id, sum(cost_nano)::bigint, count(*)
-    FROM booked GROUP BY tenant_id, grant_id
+    SELECT (SELECT transaction_id FROM posting), tenant_id, grant_id, key_grant_id, sum(cost_nano)::bigint,
+        sum(upstream_cost_nano)::bigint, count(*)
+    FROM booked GROUP BY tenant_id, grant_id, key_grant_id
 """
-_CHARGE: Final = """
-    WITH charge AS (
-        SELECT a.ledger_account_id, c.amount_nano
-        FROM unnest(%(tenants)s::text[], %(amounts)s::bigint[]) AS c (tenant_id, amount_nano)
-        JOIN ledger_accounts a ON a.kind = 'prepaid' AND a.tenant_id = c.tenant_id
-    ), ours AS (
-        SELECT ledger_account_id FROM ledger_accounts WHERE kind = 'revenue' AND tenant_id = ''
-    ), posted AS (
-        INSERT INTO entries (transaction_id, debit_account_id, credit_account_id, amount_nano)
-        SELECT %(transaction)s, charge.ledger_account_id, ours.ledger_account_id, charge.amount_nano FROM charge, ours
-    ), debited AS (
-        UPDATE ledger_accounts a SET balance_nano = a.balance_nano - charge.amount_nano
-        FROM charge WHERE a.ledger_account_id = charge.ledger_account_id
-    )
-    UPDATE ledger_accounts a SET balance_nano = a.balance_nano + (SELECT sum(amount_nano) FROM charge)
-    FROM ours WHERE a.ledger_account_id = ours.ledger_account_id
+_SPEND: Final = """
+    UPDATE grants g SET spent_nano = g.spent_nano + s.cost_nano
+    FROM unnest(%s::text[], %s::bigint[]) AS s (grant_id, cost_nano) WHERE g.grant_id = s.grant_id
 """
+_UNPAID: Final = """
+    SELECT request_id, attempt, created_at, cost_nano, date_trunc('hour', created_at, 'UTC'), key_id, model,
+        upstream_account_id
+    FROM usage_records WHERE transaction_id = %s AND tenant_id = %s AND cost_nano > 0 ORDER BY request_id, attempt
+"""
+_SHORTFALL: Final = """
+    UPDATE usage_records SET shortfall_nano = %s WHERE request_id = %s AND attempt = %s AND created_at = %s
+"""
+_SHORTFALL_ROLLUP: Final = """
+    UPDATE usage_rollups SET shortfall_nano = shortfall_nano + %s
+    WHERE tenant_id = %s AND hour = %s AND key_id = %s AND model = %s AND upstream_account_id = %s
+"""
+
+
+class Booked(NamedTuple):
+    """What a booking did. `transaction_id` is 0 when all of it had been booked before."""
+
+    transaction_id: int
+    events: int
 
 
 class BookingStore:
@@ -90,39 +128,56 @@ class BookingStore:
                     ).format(name, sql.Literal(begin), sql.Literal(end))
                 )
 
-    async def book(self, rows: Iterable[UsageRow]) -> int:
-        """Books usage in one transaction (I1, I4): records, entries, balances, grants. Rows booked before are passed
-        over, so redelivery does no harm. Answers how many were new."""
+    async def book(self, rows: Sequence[UsageRow]) -> Booked:
+        """Books usage in one transaction (I1, I4). Rows booked before are passed over, so redelivery does no harm; one
+        that was booked as an orphan before is corrected."""
         async with self._pool.connection() as connection, connection.transaction():
             async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
                 copy.set_types(_COPY_TYPES)
                 for row in rows:
                     await copy.write_row(row)
-            booked = await (await connection.execute(_BOOK)).fetchall()
-            if not booked:
+            await connection.execute(_IN_ORDER)
+            sums = await (await connection.execute(_BOOK)).fetchall()
+            events = sum(int(row[6]) for row in sums)
+            corrected = await correct_orphans(connection) if events < len(rows) else 0
+            if not sums and not corrected:
                 raise Rollback  # all of it was booked before: leave no empty transaction behind
-            await self._charge(connection, booked)
-            return sum(int(count) for *_, count in booked)
-        return 0
+            if sums:
+                await self._charge(connection, sums)
+            return Booked(int(sums[0][0]) if sums else corrected, events)
+        return Booked(0, 0)
 
-    async def _charge(self, connection: Connection, booked: Sequence[TupleRow]) -> None:
-        by_tenant: dict[str, int] = {}
-        by_grant: dict[str, int] = {}
-        for _, tenant_id, grant_id, cost_nano, _ in booked:
+    async def _charge(self, connection: Connection, sums: Sequence[TupleRow]) -> None:
+        """Posts what was booked. Locks accounts first, then grants, as everybody does."""
+        costs: dict[str, int] = {}
+        spent: dict[str, int] = {}
+        transaction_id, upstream_cost_nano = int(sums[0][0]), 0
+        for _, tenant_id, grant_id, key_grant_id, cost_nano, our_cost_nano, _ in sums:
+            upstream_cost_nano += our_cost_nano
             if cost_nano:
-                by_tenant[tenant_id] = by_tenant.get(tenant_id, 0) + cost_nano
-                by_grant[grant_id] = by_grant.get(grant_id, 0) + cost_nano
-        if not by_tenant:
-            return
-        tenants, grants = sorted(by_tenant), sorted(by_grant)
-        await lock_accounts(connection, tenants)
-        amounts = [by_tenant[tenant] for tenant in tenants]
-        await connection.execute(_CHARGE, {"transaction": booked[0][0], "tenants": tenants, "amounts": amounts})
-        await connection.execute(
-            "UPDATE grants g SET spent_nano = g.spent_nano + s.cost_nano"
-            " FROM unnest(%s::text[], %s::bigint[]) AS s (grant_id, cost_nano) WHERE g.grant_id = s.grant_id",
-            (grants, [by_grant[grant] for grant in grants]),
-        )
+                costs[tenant_id] = costs.get(tenant_id, 0) + cost_nano
+                spent[grant_id] = spent.get(grant_id, 0) + cost_nano
+                if key_grant_id:
+                    spent[key_grant_id] = spent.get(key_grant_id, 0) + cost_nano
+        balances = await lock_accounts(connection, sorted(costs)) if costs else {}
+        charges = {tenant_id: charge(balances[tenant_id], cost_nano) for tenant_id, cost_nano in costs.items()}
+        await post(connection, transaction_id, usage_postings(charges, upstream_cost_nano))
+        if spent:
+            grants = sorted(spent)
+            await connection.execute(_SPEND, (grants, [spent[grant_id] for grant_id in grants]))
+        for tenant_id, made in charges.items():
+            if made.shortfall_nano:
+                await self._note_shortfall(connection, transaction_id, tenant_id, made)
+
+    async def _note_shortfall(self, connection: Connection, transaction_id: int, tenant_id: str, made: Charge) -> None:
+        """Says on the records which usage the balance did not pay for."""
+        _log.warning("shortfall", tenant_id=tenant_id, nano=made.shortfall_nano)
+        rows = await (await connection.execute(_UNPAID, (transaction_id, tenant_id))).fetchall()
+        for row, part_nano in zip(rows, spread(made.shortfall_nano, [row[3] for row in rows]), strict=True):
+            if part_nano:
+                request_id, attempt, created_at, _, hour, key_id, model, account_id = row
+                await connection.execute(_SHORTFALL, (part_nano, request_id, attempt, created_at))
+                await connection.execute(_SHORTFALL_ROLLUP, (part_nano, tenant_id, hour, key_id, model, account_id))
 
 
 def _month(year: int, month: int) -> datetime:

@@ -1,60 +1,116 @@
-"""Credit grants."""
+"""Credit grants: slices of a tenant's balance or, with a key, of that key's spend cap."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from services.ledger.store.queries import BALANCE, OUTSTANDING, lock_accounts, row, row_or_none
+from services.ledger.store.queries import Connection, lock_accounts, row_or_none
 from services.shared.database import Pool
+
+_OUTSTANDING: Final = """
+    SELECT
+        coalesce(sum(left_nano), 0)::bigint,
+        coalesce(sum(left_nano) FILTER (WHERE holder <> %(holder)s AND NOT abandoned), 0)::bigint,
+        coalesce(sum(left_nano) FILTER (WHERE abandoned), 0)::bigint
+    FROM (
+        SELECT greatest(amount_nano - spent_nano, 0) AS left_nano, holder, abandoned
+        FROM grants WHERE tenant_id = %(tenant)s AND key_id = %(key)s
+    ) AS standing
+"""
+_RAISE: Final = """
+    INSERT INTO grants (grant_id, tenant_id, key_id, holder, amount_nano, expires_at)
+    VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
+    ON CONFLICT (grant_id) DO UPDATE SET amount_nano = excluded.amount_nano, expires_at = excluded.expires_at,
+        abandoned = false
+"""
+_RENEW: Final = """
+    UPDATE grants g SET expires_at = now() + make_interval(secs => %s), held_nano = r.held_nano
+    FROM unnest(%s::text[], %s::bigint[]) AS r (grant_id, held_nano)
+    WHERE g.grant_id = r.grant_id AND g.holder = %s AND NOT g.abandoned RETURNING g.grant_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A grant after it was raised; nano-dollars."""
+
+    granted_nano: int
+    available_nano: int
+    """Outside all grants."""
+    elsewhere_nano: int
+    """Unspent in grants of other holders."""
+    abandoned_nano: int
+    """Unspent in grants that were abandoned."""
 
 
 class GrantStore:
-    """Slices of balances that auth places holds in."""
+    """What auth places holds in."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def raise_grant(
-        self, grant_id: str, tenant_id: str, holder: str, want_nano: int, ttl_s: float
-    ) -> tuple[int, int]:
-        """Raises a grant's total towards `want_nano` as far as the balance goes (I2). Answers the total and what the
-        balance has left outside grants."""
+        self, grant_id: str, tenant_id: str, holder: str, want_nano: int, ttl_s: float, key_id: str, key_cap_nano: int
+    ) -> Raised:
+        """Raises a grant's total towards `want_nano` as far as the balance, or the key's cap, goes (I2)."""
         async with self._pool.connection() as connection, connection.transaction():
-            await lock_accounts(connection, [tenant_id])
-            balance = int((await row(connection, BALANCE, (tenant_id,)))[0])
-            outstanding = int((await row(connection, OUTSTANDING, (tenant_id,)))[0])
-            available = max(0, balance - outstanding)
+            balance_nano = (await lock_accounts(connection, [tenant_id]))[tenant_id]
+            whole_nano = key_cap_nano - await _spent(connection, key_id) if key_id else balance_nano
+            outstanding, elsewhere, abandoned = await _outstanding(connection, tenant_id, key_id, holder)
+            available_nano = max(0, whole_nano - outstanding)
             grant = await row_or_none(connection, "SELECT amount_nano FROM grants WHERE grant_id = %s", (grant_id,))
-            amount = int(grant[0]) if grant else 0
-            growth = max(0, min(want_nano - amount, available))
-            await connection.execute(
-                "INSERT INTO grants (grant_id, tenant_id, holder, amount_nano, expires_at)"
-                " VALUES (%s, %s, %s, %s, now() + make_interval(secs => %s))"
-                " ON CONFLICT (grant_id) DO UPDATE SET amount_nano = excluded.amount_nano,"
-                " expires_at = excluded.expires_at",
-                (grant_id, tenant_id, holder, amount + growth, ttl_s),
-            )
-            return amount + growth, available - growth
+            amount_nano = int(grant[0]) if grant else 0
+            growth_nano = max(0, min(want_nano - amount_nano, available_nano))
+            granted_nano = amount_nano + growth_nano
+            await connection.execute(_RAISE, (grant_id, tenant_id, key_id, holder, granted_nano, ttl_s))
+            return Raised(granted_nano, available_nano - growth_nano, elsewhere, abandoned)
 
-    async def renew_grants(self, holder: str, grant_ids: Sequence[str], ttl_s: float) -> list[str]:
-        """Puts off the expiry of those of a holder's grants that are open still, and answers them."""
+    async def renew_grants(
+        self, holder: str, grant_ids: Sequence[str], held_nano: Sequence[int], ttl_s: float
+    ) -> list[str]:
+        """Puts off the expiry of those of a holder's grants that are open still, notes what is held in them, and
+        answers them."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "UPDATE grants SET expires_at = now() + make_interval(secs => %s)"
-                " WHERE holder = %s AND grant_id = ANY(%s) RETURNING grant_id",
-                (ttl_s, holder, list(grant_ids)),
-            )
-            return [str(row[0]) for row in await cursor.fetchall()]
+            cursor = await connection.execute(_RENEW, (ttl_s, list(grant_ids), list(held_nano), holder))
+            return [str(found[0]) for found in await cursor.fetchall()]
 
-    async def lower_grant(self, grant_id: str, settled_nano: int) -> None:
-        """Lowers a grant to what was settled in it: the rest is free at once, that part when its events are booked."""
+    async def lower_grant(self, grant_id: str, committed_nano: int) -> None:
+        """Lowers a grant to what is committed in it, and never below what was spent of it."""
         async with self._pool.connection() as connection:
             await connection.execute(
-                "UPDATE grants SET amount_nano = least(amount_nano, %s) WHERE grant_id = %s", (settled_nano, grant_id)
+                "UPDATE grants SET amount_nano = least(amount_nano, greatest(%s, spent_nano)) WHERE grant_id = %s",
+                (committed_nano, grant_id),
             )
 
-    async def expire_grants(self) -> int:
-        """Deletes grants whose holder stopped renewing them, and answers how many had something left."""
+    async def abandon_grants(self, holder: str, grace_s: float) -> int:
+        """A holder started anew: its earlier grants end in `grace_s`. Answers how many."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "DELETE FROM grants WHERE expires_at < now() RETURNING amount_nano > spent_nano"
+                "UPDATE grants SET abandoned = true, held_nano = 0, expires_at = now() + make_interval(secs => %s)"
+                " WHERE holder = %s AND NOT abandoned",
+                (grace_s, holder),
+            )
+            return cursor.rowcount
+
+    async def expire_grants(self, abandoned_since_s: float, unrenewed_since_s: float | None) -> int:
+        """Deletes abandoned grants that ended so many seconds ago or earlier, and others that nobody renewed; those not
+        at all with None. Answers how many had something left."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "DELETE FROM grants WHERE (abandoned AND expires_at < now() - make_interval(secs => %s))"
+                " OR expires_at < now() - make_interval(secs => %s) RETURNING amount_nano > spent_nano",
+                (abandoned_since_s, unrenewed_since_s),
             )
             return sum(1 for (left,) in await cursor.fetchall() if left)
+
+
+async def _spent(connection: Connection, key_id: str) -> int:
+    found = await row_or_none(connection, "SELECT spent_nano FROM key_spend WHERE key_id = %s", (key_id,))
+    return int(found[0]) if found else 0
+
+
+async def _outstanding(connection: Connection, tenant_id: str, key_id: str, holder: str) -> tuple[int, int, int]:
+    found = await (
+        await connection.execute(_OUTSTANDING, {"tenant": tenant_id, "key": key_id, "holder": holder})
+    ).fetchone()
+    return (int(found[0]), int(found[1]), int(found[2])) if found else (0, 0, 0)

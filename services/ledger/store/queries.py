@@ -15,20 +15,22 @@ OUTSTANDING: Final = """
 """
 
 
-async def lock_accounts(connection: Connection, tenants: Sequence[str]) -> None:
-    """Locks the tenants' prepaid accounts in one order, so that bookings never deadlock; makes what is missing."""
+async def lock_accounts(connection: Connection, tenants: Sequence[str]) -> dict[str, int]:
+    """Locks the tenants' prepaid accounts in one order, so that nobody deadlocks; makes what is missing. Answers the
+    balances in nano-dollars."""
     lock = (
-        "SELECT tenant_id FROM ledger_accounts WHERE kind = 'prepaid' AND tenant_id = ANY(%s)"
+        "SELECT tenant_id, balance_nano FROM ledger_accounts WHERE kind = 'prepaid' AND tenant_id = ANY(%s)"
         " ORDER BY tenant_id FOR UPDATE"
     )
     found = await (await connection.execute(lock, (list(tenants),))).fetchall()
-    if len(found) < len(tenants):
+    if len(found) < len(set(tenants)):
         await connection.execute(
             "INSERT INTO ledger_accounts (kind, tenant_id) SELECT 'prepaid', t FROM unnest(%s::text[]) AS t ORDER BY t"
             " ON CONFLICT DO NOTHING",
             (list(tenants),),
         )
-        await connection.execute(lock, (list(tenants),))
+        found = await (await connection.execute(lock, (list(tenants),))).fetchall()
+    return {str(tenant_id): int(balance_nano) for tenant_id, balance_nano in found}
 
 
 async def row_or_none(connection: Connection, query: str, parameters: tuple[Any, ...]) -> TupleRow | None:

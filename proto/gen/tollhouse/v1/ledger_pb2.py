@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tollhouse.v1 import events_pb2 as tollhouse_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/ledger.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\"\x81\x01\n\x11RaiseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\twant_nano\x18\x04 \x01(\x03\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0ckey_cap_nano\x18\x06 \x01(\x03\"\x86\x01\n\x12RaiseGrantResponse\x12\x14\n\x0cgranted_nano\x18\x01 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x02 \x01(\x03\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x65lsewhere_nano\x18\x04 \x01(\x03\x12\x16\n\x0e\x61\x62\x61ndoned_nano\x18\x05 \x01(\x03\"J\n\x12RenewGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x11\n\tgrant_ids\x18\x02 \x03(\t\x12\x11\n\theld_nano\x18\x03 \x03(\x03\"<\n\x13RenewGrantsResponse\x12\x11\n\tgrant_ids\x18\x01 \x03(\t\x12\x12\n\nexpires_ms\x18\x02 \x01(\x03\"=\n\x11LowerGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_nano\x18\x02 \x01(\x03\"\x14\n\x12LowerGrantResponse\"&\n\x14\x41\x62\x61ndonGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x17\n\x15\x41\x62\x61ndonGrantsResponse\">\n\x12\x42ookOrphansRequest\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"%\n\x13\x42ookOrphansResponse\x12\x0e\n\x06\x62ooked\x18\x01 \x01(\r\"_\n\x0cTopUpRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x02 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"7\n\rTopUpResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xbf\x01\n\x05Price\x12\x15\n\rprice_version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ninput_pico\x18\x03 \x01(\x03\x12\x13\n\x0boutput_pico\x18\x04 \x01(\x03\x12\x17\n\x0f\x63\x61\x63he_read_pico\x18\x05 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_5m_pico\x18\x06 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_1h_pico\x18\x07 \x01(\x03\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_ms\x18\x08 \x01(\x03\"5\n\x0fSetPriceRequest\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"6\n\x10SetPriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"\x13\n\x11ListPricesRequest\"9\n\x12ListPricesResponse\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Price2\x91\x05\n\rLedgerService\x12O\n\nRaiseGrant\x12\x1f.tollhouse.v1.RaiseGrantRequest\x1a .tollhouse.v1.RaiseGrantResponse\x12R\n\x0bRenewGrants\x12 .tollhouse.v1.RenewGrantsRequest\x1a!.tollhouse.v1.RenewGrantsResponse\x12O\n\nLowerGrant\x12\x1f.tollhouse.v1.LowerGrantRequest\x1a .tollhouse.v1.LowerGrantResponse\x12X\n\rAbandonGrants\x12\".tollhouse.v1.AbandonGrantsRequest\x1a#.tollhouse.v1.AbandonGrantsResponse\x12R\n\x0b\x42ookOrphans\x12 .tollhouse.v1.BookOrphansRequest\x1a!.tollhouse.v1.BookOrphansResponse\x12@\n\x05TopUp\x12\x1a.tollhouse.v1.TopUpRequest\x1a\x1b.tollhouse.v1.TopUpResponse\x12I\n\x08SetPrice\x12\x1d.tollhouse.v1.SetPriceRequest\x1a\x1e.tollhouse.v1.SetPriceResponse\x12O\n\nListPrices\x12\x1f.tollhouse.v1.ListPricesRequest\x1a .tollhouse.v1.ListPricesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/ledger.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\"\x81\x01\n\x11RaiseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\twant_nano\x18\x04 \x01(\x03\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0ckey_cap_nano\x18\x06 \x01(\x03\"\x86\x01\n\x12RaiseGrantResponse\x12\x14\n\x0cgranted_nano\x18\x01 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x02 \x01(\x03\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x65lsewhere_nano\x18\x04 \x01(\x03\x12\x16\n\x0e\x61\x62\x61ndoned_nano\x18\x05 \x01(\x03\"J\n\x12RenewGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x11\n\tgrant_ids\x18\x02 \x03(\t\x12\x11\n\theld_nano\x18\x03 \x03(\x03\"<\n\x13RenewGrantsResponse\x12\x11\n\tgrant_ids\x18\x01 \x03(\t\x12\x12\n\nexpires_ms\x18\x02 \x01(\x03\"=\n\x11LowerGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_nano\x18\x02 \x01(\x03\"\x14\n\x12LowerGrantResponse\"&\n\x14\x41\x62\x61ndonGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x17\n\x15\x41\x62\x61ndonGrantsResponse\">\n\x12\x42ookOrphansRequest\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"%\n\x13\x42ookOrphansResponse\x12\x0e\n\x06\x62ooked\x18\x01 \x01(\r\"\x14\n\x12VerifyBooksRequest\"/\n\nBooksCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t\"?\n\x13VerifyBooksResponse\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.BooksCheck\"\'\n\x16ListDeadLettersRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"k\n\nDeadLetter\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tparked_ms\x18\x03 \x01(\x03\x12(\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"D\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.DeadLetter\"-\n\x18ReplayDeadLettersRequest\x12\x11\n\tsequences\x18\x01 \x03(\x04\"-\n\x19ReplayDeadLettersResponse\x12\x10\n\x08replayed\x18\x01 \x01(\r\"_\n\x0cTopUpRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x02 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"7\n\rTopUpResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xbf\x01\n\x05Price\x12\x15\n\rprice_version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ninput_pico\x18\x03 \x01(\x03\x12\x13\n\x0boutput_pico\x18\x04 \x01(\x03\x12\x17\n\x0f\x63\x61\x63he_read_pico\x18\x05 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_5m_pico\x18\x06 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_1h_pico\x18\x07 \x01(\x03\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_ms\x18\x08 \x01(\x03\"5\n\x0fSetPriceRequest\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"6\n\x10SetPriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"\x13\n\x11ListPricesRequest\"9\n\x12ListPricesResponse\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Price2\xab\x07\n\rLedgerService\x12O\n\nRaiseGrant\x12\x1f.tollhouse.v1.RaiseGrantRequest\x1a .tollhouse.v1.RaiseGrantResponse\x12R\n\x0bRenewGrants\x12 .tollhouse.v1.RenewGrantsRequest\x1a!.tollhouse.v1.RenewGrantsResponse\x12O\n\nLowerGrant\x12\x1f.tollhouse.v1.LowerGrantRequest\x1a .tollhouse.v1.LowerGrantResponse\x12X\n\rAbandonGrants\x12\".tollhouse.v1.AbandonGrantsRequest\x1a#.tollhouse.v1.AbandonGrantsResponse\x12R\n\x0b\x42ookOrphans\x12 .tollhouse.v1.BookOrphansRequest\x1a!.tollhouse.v1.BookOrphansResponse\x12R\n\x0bVerifyBooks\x12 .tollhouse.v1.VerifyBooksRequest\x1a!.tollhouse.v1.VerifyBooksResponse\x12^\n\x0fListDeadLetters\x12$.tollhouse.v1.ListDeadLettersRequest\x1a%.tollhouse.v1.ListDeadLettersResponse\x12\x64\n\x11ReplayDeadLetters\x12&.tollhouse.v1.ReplayDeadLettersRequest\x1a\'.tollhouse.v1.ReplayDeadLettersResponse\x12@\n\x05TopUp\x12\x1a.tollhouse.v1.TopUpRequest\x1a\x1b.tollhouse.v1.TopUpResponse\x12I\n\x08SetPrice\x12\x1d.tollhouse.v1.SetPriceRequest\x1a\x1e.tollhouse.v1.SetPriceResponse\x12O\n\nListPrices\x12\x1f.tollhouse.v1.ListPricesRequest\x1a .tollhouse.v1.ListPricesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,20 +52,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKORPHANSREQUEST']._serialized_end=689
   _globals['_BOOKORPHANSRESPONSE']._serialized_start=691
   _globals['_BOOKORPHANSRESPONSE']._serialized_end=728
-  _globals['_TOPUPREQUEST']._serialized_start=730
-  _globals['_TOPUPREQUEST']._serialized_end=825
-  _globals['_TOPUPRESPONSE']._serialized_start=827
-  _globals['_TOPUPRESPONSE']._serialized_end=882
-  _globals['_PRICE']._serialized_start=885
-  _globals['_PRICE']._serialized_end=1076
-  _globals['_SETPRICEREQUEST']._serialized_start=1078
-  _globals['_SETPRICEREQUEST']._serialized_end=1131
-  _globals['_SETPRICERESPONSE']._serialized_start=1133
-  _globals['_SETPRICERESPONSE']._serialized_end=1187
-  _globals['_LISTPRICESREQUEST']._serialized_start=1189
-  _globals['_LISTPRICESREQUEST']._serialized_end=1208
-  _globals['_LISTPRICESRESPONSE']._serialized_start=1210
-  _globals['_LISTPRICESRESPONSE']._serialized_end=1267
-  _globals['_LEDGERSERVICE']._serialized_start=1270
-  _globals['_LEDGERSERVICE']._serialized_end=1927
+  _globals['_VERIFYBOOKSREQUEST']._serialized_start=730
+  _globals['_VERIFYBOOKSREQUEST']._serialized_end=750
+  _globals['_BOOKSCHECK']._serialized_start=752
+  _globals['_BOOKSCHECK']._serialized_end=799
+  _globals['_VERIFYBOOKSRESPONSE']._serialized_start=801
+  _globals['_VERIFYBOOKSRESPONSE']._serialized_end=864
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=866
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=905
+  _globals['_DEADLETTER']._serialized_start=907
+  _globals['_DEADLETTER']._serialized_end=1014
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1016
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1084
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1086
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1131
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1133
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1178
+  _globals['_TOPUPREQUEST']._serialized_start=1180
+  _globals['_TOPUPREQUEST']._serialized_end=1275
+  _globals['_TOPUPRESPONSE']._serialized_start=1277
+  _globals['_TOPUPRESPONSE']._serialized_end=1332
+  _globals['_PRICE']._serialized_start=1335
+  _globals['_PRICE']._serialized_end=1526
+  _globals['_SETPRICEREQUEST']._serialized_start=1528
+  _globals['_SETPRICEREQUEST']._serialized_end=1581
+  _globals['_SETPRICERESPONSE']._serialized_start=1583
+  _globals['_SETPRICERESPONSE']._serialized_end=1637
+  _globals['_LISTPRICESREQUEST']._serialized_start=1639
+  _globals['_LISTPRICESREQUEST']._serialized_end=1658
+  _globals['_LISTPRICESRESPONSE']._serialized_start=1660
+  _globals['_LISTPRICESRESPONSE']._serialized_end=1717
+  _globals['_LEDGERSERVICE']._serialized_start=1720
+  _globals['_LEDGERSERVICE']._serialized_end=2659
 # @@protoc_insertion_point(module_scope)

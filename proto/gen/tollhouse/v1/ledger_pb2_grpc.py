@@ -61,6 +61,21 @@ class LedgerServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_ledger__pb2.BookOrphansRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.BookOrphansResponse.FromString,
                 _registered_method=True)
+        self.VerifyBooks = channel.unary_unary(
+                '/tollhouse.v1.LedgerService/VerifyBooks',
+                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/tollhouse.v1.LedgerService/ListDeadLetters',
+                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/tollhouse.v1.LedgerService/ReplayDeadLetters',
+                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
         self.TopUp = channel.unary_unary(
                 '/tollhouse.v1.LedgerService/TopUp',
                 request_serializer=tollhouse_dot_v1_dot_ledger__pb2.TopUpRequest.SerializeToString,
@@ -120,6 +135,27 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyBooks(self, request, context):
+        """Compares balances, entries, usage records and their sums with each other, in one snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Lists usage messages that could not be booked, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Publishes such messages once more, and forgets them when JetStream has them again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TopUp(self, request, context):
         """Credits a tenant's balance, once for each idempotency key.
         """
@@ -168,6 +204,21 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.BookOrphans,
                     request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.BookOrphansRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_ledger__pb2.BookOrphansResponse.SerializeToString,
+            ),
+            'VerifyBooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyBooks,
+                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersResponse.SerializeToString,
             ),
             'TopUp': grpc.unary_unary_rpc_method_handler(
                     servicer.TopUp,
@@ -322,6 +373,87 @@ class LedgerService:
             '/tollhouse.v1.LedgerService/BookOrphans',
             tollhouse_dot_v1_dot_ledger__pb2.BookOrphansRequest.SerializeToString,
             tollhouse_dot_v1_dot_ledger__pb2.BookOrphansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyBooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.LedgerService/VerifyBooks',
+            tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksRequest.SerializeToString,
+            tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.LedgerService/ListDeadLetters',
+            tollhouse_dot_v1_dot_ledger__pb2.ListDeadLettersRequest.SerializeToString,
+            tollhouse_dot_v1_dot_ledger__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.LedgerService/ReplayDeadLetters',
+            tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersRequest.SerializeToString,
+            tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,12 @@ class LedgerServiceStub:
     """Books what a lost edge last said of its requests, unless their events are booked already; an event that comes
     later replaces what was booked for it, by a correction. Idempotent.
     """
+    VerifyBooks: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.VerifyBooksRequest, _ledger_pb2.VerifyBooksResponse]
+    """Compares balances, entries, usage records and their sums with each other, in one snapshot."""
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListDeadLettersRequest, _ledger_pb2.ListDeadLettersResponse]
+    """Lists usage messages that could not be booked, oldest first."""
+    ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ReplayDeadLettersRequest, _ledger_pb2.ReplayDeadLettersResponse]
+    """Publishes such messages once more, and forgets them when JetStream has them again."""
     TopUp: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.TopUpRequest, _ledger_pb2.TopUpResponse]
     """Credits a tenant's balance, once for each idempotency key."""
     SetPrice: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SetPriceRequest, _ledger_pb2.SetPriceResponse]
@@ -77,6 +83,12 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Books what a lost edge last said of its requests, unless their events are booked already; an event that comes
     later replaces what was booked for it, by a correction. Idempotent.
     """
+    VerifyBooks: _aio.UnaryUnaryMultiCallable[_ledger_pb2.VerifyBooksRequest, _ledger_pb2.VerifyBooksResponse]  # type: ignore[assignment]
+    """Compares balances, entries, usage records and their sums with each other, in one snapshot."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListDeadLettersRequest, _ledger_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists usage messages that could not be booked, oldest first."""
+    ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ReplayDeadLettersRequest, _ledger_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    """Publishes such messages once more, and forgets them when JetStream has them again."""
     TopUp: _aio.UnaryUnaryMultiCallable[_ledger_pb2.TopUpRequest, _ledger_pb2.TopUpResponse]  # type: ignore[assignment]
     """Credits a tenant's balance, once for each idempotency key."""
     SetPrice: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SetPriceRequest, _ledger_pb2.SetPriceResponse]  # type: ignore[assignment]
@@ -132,6 +144,30 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Books what a lost edge last said of its requests, unless their events are booked already; an event that comes
         later replaces what was booked for it, by a correction. Idempotent.
         """
+
+    @_abc_1.abstractmethod
+    def VerifyBooks(
+        self,
+        request: _ledger_pb2.VerifyBooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.VerifyBooksResponse, _abc.Awaitable[_ledger_pb2.VerifyBooksResponse]]:
+        """Compares balances, entries, usage records and their sums with each other, in one snapshot."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _ledger_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListDeadLettersResponse, _abc.Awaitable[_ledger_pb2.ListDeadLettersResponse]]:
+        """Lists usage messages that could not be booked, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetters(
+        self,
+        request: _ledger_pb2.ReplayDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_ledger_pb2.ReplayDeadLettersResponse]]:
+        """Publishes such messages once more, and forgets them when JetStream has them again."""
 
     @_abc_1.abstractmethod
     def TopUp(

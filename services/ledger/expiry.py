@@ -1,0 +1,55 @@
+"""When a grant may end that its holder did not renew: only when its events are in. Pure.
+
+A grant stands for usage that was settled and may not be booked yet. So it ends when everything that was published until
+well after its end is booked, and when its holder had every chance to renew it.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+SETTLE_S: Final = 2.0
+"""What an edge needs at most, while NATS is there, to publish what it settled."""
+_PAUSE_S: Final = 3.0
+"""A gap between two looks that is longer means that the ledger itself, or its database, stood still."""
+_MARKS: Final = 600
+
+
+@dataclass(slots=True)
+class Expiry:
+    """Call `look` about once a second while the database and NATS answer, `blind` when one of them did not.
+
+    Times are on the monotonic clock; `ttl_s` is how long a grant lives unless it is renewed.
+    """
+
+    ttl_s: float
+    _since_s: float | None = None
+    _looked_s: float = 0.0
+    _marks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_MARKS))
+    _booked_until_s: float | None = None
+
+    def blind(self) -> None:
+        """Nobody could renew, or it is not known what is booked."""
+        self._since_s = self._booked_until_s = None
+        self._marks.clear()
+
+    def look(self, now_s: float, last_sequence: int, booked_sequence: int) -> None:
+        """The stream's newest message, and up to which everything is booked."""
+        if self._since_s is None or now_s - self._looked_s > _PAUSE_S:
+            self._since_s = now_s
+        self._looked_s = now_s
+        self._marks.append((now_s, last_sequence))
+        while self._marks and self._marks[0][1] <= booked_sequence:
+            self._booked_until_s = self._marks.popleft()[0]
+
+    def abandoned_since_s(self, now_s: float) -> float | None:
+        """How many seconds ago an abandoned grant must have ended to be deleted; None for none of them."""
+        if self._booked_until_s is None:
+            return None
+        return now_s - self._booked_until_s + SETTLE_S
+
+    def unrenewed_since_s(self, now_s: float) -> float | None:
+        """The same for a grant whose holder did not say that it abandons it."""
+        if self._since_s is None or now_s - self._since_s < self.ttl_s:
+            return None
+        return self.abandoned_since_s(now_s)

@@ -1,0 +1,86 @@
+"""Corrections: an attempt that was booked as orphaned, by what its lost edge last said, and whose real event came after
+all. The record becomes the real one, and the difference a transaction of its own (I4). Rare, and so done one by one."""
+
+from typing import Any, Final
+
+from psycopg.rows import dict_row
+
+from services.ledger.entries import Charge, charge, correction_postings
+from services.ledger.settlement import UsageRow
+from services.ledger.store.postings import post
+from services.ledger.store.queries import Connection, lock_accounts, row
+from tollhouse.v1 import events_pb2
+
+_ORPHANED: Final = int(events_pb2.USAGE_STATUS_ORPHANED)
+_FOUND: Final = f"""
+    SELECT u.* FROM usage_records u JOIN incoming i USING (request_id, attempt, created_at)
+    WHERE u.status = {_ORPHANED} AND i.status <> {_ORPHANED} ORDER BY u.request_id, u.attempt FOR UPDATE OF u
+"""
+_REAL: Final = "SELECT * FROM incoming WHERE request_id = %s AND attempt = %s AND created_at = %s LIMIT 1"
+_REPLACE: Final = (
+    "UPDATE usage_records SET "
+    + ", ".join(f"{name} = %({name})s" for name in UsageRow._fields)
+    + ", shortfall_nano = %(shortfall_nano)s, transaction_id = %(transaction_id)s"
+    " WHERE request_id = %(request_id)s AND attempt = %(attempt)s AND created_at = %(created_at)s"
+)
+_ROLL: Final = """
+    INSERT INTO usage_rollups AS r VALUES (
+        date_trunc('hour', %(created_at)s::timestamptz, 'UTC'), %(tenant_id)s, %(key_id)s, %(model)s,
+        %(upstream_account_id)s, %(sign)s * %(final)s::int, %(sign)s, %(sign)s * %(estimated)s::int,
+        %(sign)s * %(input_tokens)s, %(sign)s * %(output_tokens)s, %(sign)s * %(cache_read_tokens)s,
+        %(sign)s * %(cache_write_5m_tokens)s, %(sign)s * %(cache_write_1h_tokens)s, %(sign)s * %(cost_nano)s,
+        %(sign)s * %(upstream_cost_nano)s, %(sign)s * %(shortfall_nano)s
+    )
+    ON CONFLICT (tenant_id, hour, key_id, model, upstream_account_id) DO UPDATE SET
+        requests = r.requests + excluded.requests, attempts = r.attempts + excluded.attempts,
+        estimated = r.estimated + excluded.estimated, input_tokens = r.input_tokens + excluded.input_tokens,
+        output_tokens = r.output_tokens + excluded.output_tokens,
+        cache_read_tokens = r.cache_read_tokens + excluded.cache_read_tokens,
+        cache_write_5m_tokens = r.cache_write_5m_tokens + excluded.cache_write_5m_tokens,
+        cache_write_1h_tokens = r.cache_write_1h_tokens + excluded.cache_write_1h_tokens,
+        cost_nano = r.cost_nano + excluded.cost_nano,
+        upstream_cost_nano = r.upstream_cost_nano + excluded.upstream_cost_nano,
+        shortfall_nano = r.shortfall_nano + excluded.shortfall_nano
+"""
+_OPEN: Final = (
+    "INSERT INTO transactions (kind, tenant_id, corrects_transaction_id, reason)"
+    " VALUES ('correction', %s, %s, 'the event of an orphaned attempt was found') RETURNING transaction_id"
+)
+
+
+async def correct_orphans(connection: Connection) -> int:
+    """Corrects what `incoming` knows better. Answers the last transaction that it took, 0 when there was nothing."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_FOUND)
+        orphans = await cursor.fetchall()
+    transaction_id = 0
+    for orphan in orphans:
+        async with connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(_REAL, (orphan["request_id"], orphan["attempt"], orphan["created_at"]))
+            real = await cursor.fetchone()
+        if real is not None:
+            transaction_id = await _correct(connection, orphan, real)
+    return transaction_id
+
+
+async def _correct(connection: Connection, orphan: dict[str, Any], real: dict[str, Any]) -> int:
+    tenant_id = orphan["tenant_id"]
+    before = Charge(orphan["cost_nano"] - orphan["shortfall_nano"], orphan["shortfall_nano"])
+    balance_nano = (await lock_accounts(connection, [tenant_id]))[tenant_id]
+    after = charge(balance_nano + before.charged_nano, real["cost_nano"])
+    (transaction_id,) = await row(connection, _OPEN, (tenant_id, orphan["transaction_id"]))
+    postings = correction_postings(tenant_id, before, after, orphan["upstream_cost_nano"], real["upstream_cost_nano"])
+    await post(connection, transaction_id, postings)
+    real |= {"shortfall_nano": after.shortfall_nano, "transaction_id": transaction_id}
+    await connection.execute(_REPLACE, real)
+    await connection.execute(_ROLL, orphan | {"sign": -1})
+    await connection.execute(_ROLL, real | {"sign": 1})
+    more_nano = real["cost_nano"] - orphan["cost_nano"]
+    await connection.execute(
+        "UPDATE key_spend SET spent_nano = spent_nano + %s WHERE key_id = %s", (more_nano, orphan["key_id"])
+    )
+    await connection.execute(
+        "UPDATE grants SET spent_nano = greatest(0, spent_nano + %s) WHERE grant_id = ANY(%s)",
+        (more_nano, [grant_id for grant_id in (real["grant_id"], real["key_grant_id"]) if grant_id]),
+    )
+    return int(transaction_id)
