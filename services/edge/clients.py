@@ -12,10 +12,12 @@ class Clients:
 
     def __init__(self, settings: EdgeSettings) -> None:
         self._channels = [
-            rpc.channel(address)
-            for address in (settings.auth_address, settings.router_address, settings.ledger_address)
+            rpc.channel(settings.auth_address),
+            rpc.channel(settings.router_address),
+            rpc.channel(settings.ledger_address, settings.ledger_token),
         ]
         auth = auth_pb2_grpc.AuthServiceStub(self._channels[0])
+        self.auth: auth_pb2_grpc.AuthServiceAsyncStub = auth
         router = router_pb2_grpc.RouterServiceStub(self._channels[1])
         self.router: router_pb2_grpc.RouterServiceAsyncStub = router
         self.usage: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(self._channels[2])

@@ -24,7 +24,6 @@ _LENGTH: Final = 43  # 256 bits
 _MAX_TOKEN_LENGTH: Final = 256
 _USAGE_METHODS: Final = "/tollhouse.v1.UsageService/"
 
-Scope = tokens_pb2.TokenScope.ValueType
 USAGE: Final = tokens_pb2.TOKEN_SCOPE_USAGE
 INTERNAL: Final = tokens_pb2.TOKEN_SCOPE_INTERNAL
 
@@ -34,7 +33,7 @@ class Caller:
     """Who is calling. `tenant_id` is the one whose usage it may read, empty for all."""
 
     name: str
-    scope: Scope
+    scope: tokens_pb2.TokenScope.ValueType
     tenant_id: str
 
     @property

@@ -53,6 +53,11 @@ def channel(address: str, token: Secret | None = None) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
 
 
+def with_token(channel: grpc.Channel, token: Secret) -> grpc.Channel:
+    """A blocking channel every call on which brings the token."""
+    return grpc.intercept_channel(channel, _TokenOnBlockingCall(token))
+
+
 def bearer(token: Secret) -> tuple[str, str]:
     """A service token as a call's metadata."""
     return "authorization", f"Bearer {token.reveal()}"
@@ -182,6 +187,20 @@ class _TokenOnStream(grpc.aio.UnaryStreamClientInterceptor):
 
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return await continuation(_with_header(client_call_details, self._header), request)
+
+
+class _TokenOnBlockingCall(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    def __init__(self, token: Secret) -> None:
+        self._header = bearer(token)
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._with_header(client_call_details), request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._with_header(client_call_details), request)
+
+    def _with_header(self, details: Any) -> Any:
+        return details._replace(metadata=[*(details.metadata or ()), self._header])
 
 
 def _with_header(details: grpc.aio.ClientCallDetails, header: tuple[str, str]) -> grpc.aio.ClientCallDetails:

@@ -114,7 +114,6 @@ class ReceiptKeyStore:
             connection.cursor(row_factory=class_row(ReceiptKeyRow)) as cursor,
         ):
             await cursor.execute(
-                "SELECT kid, public_key, created_at FROM receipt_keys"
-                f" ORDER BY created_at DESC, kid LIMIT {_LISTED}"
+                f"SELECT kid, public_key, created_at FROM receipt_keys ORDER BY created_at DESC, kid LIMIT {_LISTED}"
             )
             return await cursor.fetchall()

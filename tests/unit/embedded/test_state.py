@@ -23,6 +23,7 @@ RUN = RunState(
     api_key="sk-x",
     simulator_url="http://127.0.0.1:4",
     usage_grpc="127.0.0.1:3",
+    usage_token="thst_x",
     pids={"edge": [1, 2], "postgres": []},
     supervisor=9,
     ready=True,
@@ -118,5 +119,6 @@ def test_the_ready_line_is_one_line_of_what_was_promised() -> None:
         "api_key": "sk-x",
         "simulator_url": "http://127.0.0.1:4",
         "usage_grpc": "127.0.0.1:3",
+        "usage_token": "thst_x",
         "pids": {"edge": [1, 2], "postgres": []},
     }
