@@ -42,7 +42,7 @@ class UsageClient:
         options = [("grpc.keepalive_time_ms", int(SILENCE_S * 1000)), ("grpc.keepalive_timeout_ms", 5000)]
         self._channel = grpc.insecure_channel(address, options=options)
         self._stub = usage_pb2_grpc.UsageServiceStub(self._channel)
-        self._metadata = [("authorization", f"Bearer {token}")]
+        self._metadata = (("authorization", f"Bearer {token}"),)
 
     def balance(self, tenant_id: str) -> usage_pb2.GetBalanceResponse:
         """What a tenant has, in nano-dollars. Raises grpc.RpcError, as all calls do."""
