@@ -41,7 +41,7 @@ def asked(tollhouse: Deployment, tenant: Tenant, **options: Any) -> str:
 
 
 def token(tollhouse: Deployment, **fields: Any) -> tokens_pb2.CreateTokenResponse:
-    fields = {"name": "test", "scope": tokens_pb2.TOKEN_SCOPE_USAGE} | fields
+    fields = dict[str, Any](name="test", scope=tokens_pb2.TOKEN_SCOPE_USAGE) | fields
     return tollhouse.tokens.CreateToken(tokens_pb2.CreateTokenRequest(**fields))
 
 
