@@ -405,7 +405,7 @@ def test_a_watch_tells_every_attempt_once_across_reconnects(tollhouse: Deploymen
         )
 
     loaders = [threading.Thread(target=load) for _ in range(3)]
-    time.sleep(0.5)  # until the watch has begun
+    assert list(next(opened).attempts) == []  # it has begun
     for loader in loaders:
         loader.start()
     seen: list[str] = []
@@ -437,10 +437,13 @@ def test_a_watch_brings_what_was_booked_while_nobody_watched(tollhouse: Deployme
 def test_an_idle_watch_sends_its_token_every_ten_seconds(tollhouse: Deployment) -> None:
     idle = tollhouse.tenant()
     request = usage_pb2.WatchUsageRequest(tenant_id=idle.tenant_id)
+    stream = tollhouse.usage.WatchUsage(request, timeout=WATCH_S)
+    first = next(stream)
     began = time.monotonic()
-    heartbeat = next(tollhouse.usage.WatchUsage(request, timeout=WATCH_S))
+    heartbeat = next(stream)
     assert 9 < time.monotonic() - began < 12
     assert list(heartbeat.attempts) == []
+    assert first.resume_token
     assert heartbeat.resume_token
 
 

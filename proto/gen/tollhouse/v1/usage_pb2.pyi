@@ -694,7 +694,9 @@ class WatchUsageResponse(_message.Message):
     """For the next watch: it goes on behind these attempts."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageAttempt]:
-        """In the order of booking; empty in the heartbeat that comes every 10 seconds when nothing is booked."""
+        """In the order of booking. Empty in the first message, which comes at once, when there is nothing yet, and in the
+        heartbeat that comes every 10 seconds when nothing is booked.
+        """
 
     def __init__(
         self,
