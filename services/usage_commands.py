@@ -153,7 +153,10 @@ def _usage_summary(services: Services, arguments: argparse.Namespace) -> None:
 
 def _usage_balance(services: Services, arguments: argparse.Namespace) -> None:
     balance = services.usage.GetBalance(usage_pb2.GetBalanceRequest(tenant_id=arguments.tenant), timeout=TIMEOUT_S)
-    print(f"{dollars(balance.balance_nano)}, of which {dollars(balance.granted_nano)} is set aside for requests")
+    print(
+        f"{dollars(balance.balance_nano)}, of which {dollars(balance.granted_nano)} is set aside for requests"
+        f" and {dollars(balance.held_nano)} held for those under way; {dollars(balance.available_nano)} is available"
+    )
 
 
 def _token_add(services: Services, arguments: argparse.Namespace) -> None:

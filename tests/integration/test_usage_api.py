@@ -453,6 +453,35 @@ def test_a_resume_token_of_somebody_elses_is_refused(tollhouse: Deployment, resu
     assert refused(lambda: next(tollhouse.usage.WatchUsage(request, timeout=5)))[1] == "invalid_request"
 
 
+def test_a_watch_misses_nothing_when_the_ledger_is_killed(tmp_path: Path) -> None:
+    with deployed(tmp_path / "state") as own:
+        seen: list[str] = []
+        made: list[str] = []
+        request = usage_pb2.WatchUsageRequest(start=usage_pb2.WATCH_START_BEGINNING)
+
+        def watch() -> None:
+            while len(seen) < 30:
+                try:
+                    for message in own.usage.WatchUsage(request, timeout=WATCH_S, wait_for_ready=True):
+                        seen.extend(f"{attempt.request_id}:{attempt.attempt}" for attempt in message.attempts)
+                        request.resume_token = message.resume_token
+                        if len(seen) >= 30:
+                            return
+                except grpc.RpcError:
+                    time.sleep(0.05)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        for number in range(30):
+            made.append(own.messages(own.key).headers["x-request-id"])
+            if number == 12:
+                killed = own.pids("ledger")
+                own.kill("ledger")
+                eventually(lambda old=killed: own.pids("ledger") not in ([], old), what="the ledger is back")  # type: ignore[misc]
+        watcher.join(70)  # what the dead ledger had fetched comes again after 30 s
+        assert sorted(seen) == sorted(f"{request_id}:1" for request_id in made)
+
+
 def test_watches_are_not_more_than_are_allowed(tmp_path: Path) -> None:
     with deployed(tmp_path / "state", TOLLHOUSE_LEDGER_USAGE_WATCHERS="1") as own:
         request = usage_pb2.WatchUsageRequest(start=usage_pb2.WATCH_START_BEGINNING)
