@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
     command.add_argument("tenant", nargs="?", default="", help="all tenants without")
     command.add_argument("--by", choices=list(_PERIODS), default="day")
     command.add_argument("--group", nargs="+", choices=list(_GROUPS), default=[])
-    command.add_argument("--from", dest="from_ms", type=_unix_ms, default=0, help="such as 2026-01-31")
+    command.add_argument("--from", dest="from_ms", type=_unix_ms, default=0, help="such as 2026-01-31, UTC")
     command.add_argument("--to", dest="to_ms", type=_unix_ms, default=0, help="default: now")
     action(usage, "balance", "what a tenant has", _usage_balance).add_argument("tenant")
 
@@ -79,8 +79,9 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
 
 
 def _unix_ms(text: str) -> int:
+    """Without an offset it is UTC, as the hours and days of summaries are. Raises ValueError."""
     at = datetime.fromisoformat(text)
-    return int((at if at.tzinfo else at.astimezone()).timestamp() * clock.MS_PER_S)
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * clock.MS_PER_S)
 
 
 def _usage_rows(usages: Sequence[usage_pb2.Usage]) -> None:

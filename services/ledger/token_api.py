@@ -50,7 +50,7 @@ class TokenApi(tokens_pb2_grpc.TokenServiceServicer):
     async def RevokeToken(
         self, request: tokens_pb2.RevokeTokenRequest, context: Context
     ) -> tokens_pb2.RevokeTokenResponse:
-        row = await self._store.revoke(request.token_id)
+        row = await self._store.revoke(request.token_id) if request.token_id.isprintable() else None
         if row is None:
             raise Refusal(Kind.NOT_FOUND, f"there is no service token {request.token_id!r}")
         await bus.announce(self._nc, bus.TOKENS_CHANGED, row.token_hash)

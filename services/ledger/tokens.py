@@ -44,6 +44,8 @@ class Caller:
     def tenant(self, asked: str) -> str:
         """The tenant that a question for `asked` is about: its own where none is named, empty for all. Raises Refusal
         when it may not ask about that one."""
+        if "\0" in asked:  # which Postgres takes in no text
+            raise Refusal(Kind.INVALID_REQUEST, "tenant_id holds a NUL character")
         if self.reads_all or asked in ("", self.tenant_id):
             return asked or self.tenant_id
         raise Refusal(Kind.TOKEN_SCOPE, f"the service token reads the usage of {self.tenant_id!r} only")

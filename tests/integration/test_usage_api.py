@@ -379,6 +379,15 @@ def test_a_call_whose_deadline_passes_stops_its_query(tollhouse: Deployment) -> 
     assert tollhouse.usage.SummarizeUsage(request, timeout=5) is not None
 
 
+@pytest.mark.parametrize("wrong", ["tenant_id", "key_id", "model", "idempotency_key", "page_token"])
+def test_what_postgres_cannot_read_is_the_callers_fault(tollhouse: Deployment, wrong: str) -> None:
+    fields = dict[str, Any](tenant_id="demo") | {wrong: "a\0b"}
+    request = usage_pb2.ListUsageRequest(**fields)
+    assert refused(lambda: tollhouse.usage.ListUsage(request))[1] == "invalid_request"
+    gone = tokens_pb2.RevokeTokenRequest(token_id="a\0b")
+    assert refused(lambda: tollhouse.tokens.RevokeToken(gone))[1] == "not_found"
+
+
 # ---- watching ----
 
 
