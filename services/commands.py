@@ -1,4 +1,4 @@
-"""Operator commands: `tollhouse tenant|key|account|topup|price|usage`, all through the gRPC services.
+"""Operator commands: `tollhouse tenant|key|account|topup|price`, all through the gRPC services.
 
 Addresses are those of the running `up` in the state folder, or TOLLHOUSE_CLI_AUTH_ADDRESS and so on.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from services.shared import clock, ids, settings
+from services.shared import clock, ids, rpc, settings
 from services.shared.errors import TRAILER
 from services.shared.money import (
     PICO_A_TOKEN_PER_DOLLAR_A_MILLION,
@@ -24,17 +24,16 @@ from services.shared.money import (
 from tollhouse.v1 import (
     auth_pb2,
     auth_pb2_grpc,
-    events_pb2,
     ledger_pb2,
     ledger_pb2_grpc,
     router_pb2,
     router_pb2_grpc,
+    tokens_pb2_grpc,
     types_pb2,
-    usage_pb2,
     usage_pb2_grpc,
 )
 
-_TIMEOUT_S = 10
+TIMEOUT_S = 10
 _KINDS = {"anthropic": router_pb2.UPSTREAM_KIND_ANTHROPIC, "simulator": router_pb2.UPSTREAM_KIND_SIMULATOR}
 _KIND_NAMES = {number: name for name, number in _KINDS.items()}
 _DEFAULT_URLS = {"anthropic": "https://api.anthropic.com"}
@@ -47,6 +46,9 @@ class CliSettings:
     auth_address: str | None = settings.setting("host:port of auth's gRPC; from the state folder without", default=None)
     router_address: str | None = settings.setting(
         "host:port of the router's gRPC; from the state folder without", default=None
+    )
+    ledger_token: settings.Secret | None = settings.setting(
+        "the ledger's internal service token, or a token of scope usage; from the state folder without", default=None
     )
     ledger_address: str | None = settings.setting(
         "host:port of the ledger's gRPC; from the state folder without", default=None
@@ -74,11 +76,27 @@ class Services:
 
     @property
     def ledger(self) -> ledger_pb2_grpc.LedgerServiceStub:
-        return ledger_pb2_grpc.LedgerServiceStub(self._channel("ledger", self._cli.ledger_address))
+        return ledger_pb2_grpc.LedgerServiceStub(self._ledger_channel())
 
     @property
     def usage(self) -> usage_pb2_grpc.UsageServiceStub:
-        return usage_pb2_grpc.UsageServiceStub(self._channel("ledger", self._cli.ledger_address))
+        return usage_pb2_grpc.UsageServiceStub(self._ledger_channel())
+
+    @property
+    def tokens(self) -> tokens_pb2_grpc.TokenServiceStub:
+        return tokens_pb2_grpc.TokenServiceStub(self._ledger_channel())
+
+    def _ledger_channel(self) -> grpc.Channel:
+        token = self._cli.ledger_token
+        channel = self._channel("ledger", self._cli.ledger_address)
+        if token is None:
+            from services.embedded.state import Secrets, StateFolder
+
+            folder = StateFolder(self._state_dir)
+            if not folder.secrets.exists():
+                raise CommandFailed("TOLLHOUSE_CLI_LEDGER_TOKEN is not set, and there is no state folder to find it in")
+            token = settings.Secret(Secrets.load(folder).ledger_token)
+        return rpc.with_token(channel, token)
 
     def _channel(self, service: str, address: str | None) -> grpc.Channel:
         if address is None:
@@ -97,10 +115,7 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
     def action(
         parent: Any, name: str, text: str, run: Callable[[Services, argparse.Namespace], None]
     ) -> argparse.ArgumentParser:
-        command: argparse.ArgumentParser = parent.add_parser(name, help=text)
-        state_dir(command)
-        command.set_defaults(run=lambda arguments: _run(run, arguments))
-        return command
+        return add_action(parent, name, text, run, state_dir)
 
     tenant = group("tenant", "make, list, enable and disable tenants")
     command = action(tenant, "add", "make a tenant", _tenant_add)
@@ -158,14 +173,19 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
     command.add_argument("--cache-write-1h", help="default: twice input")
     action(price, "list", "list the prices in force", _price_list)
 
-    usage = group("usage", "look at usage and balances")
-    command = action(usage, "get", "what one request used", _usage_get)
-    command.add_argument("request_id")
-    command = action(usage, "list", "a tenant's latest requests", _usage_list)
-    command.add_argument("tenant")
-    command.add_argument("--limit", type=int, default=20)
-    command = action(usage, "balance", "what a tenant has", _usage_balance)
-    command.add_argument("tenant")
+
+def add_action(
+    parent: Any,
+    name: str,
+    text: str,
+    run: Callable[[Services, argparse.Namespace], None],
+    state_dir: Callable[[argparse.ArgumentParser], None],
+) -> argparse.ArgumentParser:
+    """Adds one command that calls services: their refusals end it with exit code 1 and their words."""
+    command: argparse.ArgumentParser = parent.add_parser(name, help=text)
+    state_dir(command)
+    command.set_defaults(run=lambda arguments: _run(run, arguments))
+    return command
 
 
 def _run(run: Callable[[Services, argparse.Namespace], None], arguments: argparse.Namespace) -> int:
@@ -187,14 +207,16 @@ def _said(error: Any) -> str:
     return f"{error.code().name.lower()}: {error.details()}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints rows under their heads."""
     texts = [list(heads), *[[str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in texts) for column in range(len(heads))]
     for row in texts:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _when(unix_ms: int) -> str:
+def when(unix_ms: int) -> str:
+    """Unix milliseconds for people; "-" for 0."""
     return (
         datetime.datetime.fromtimestamp(unix_ms / 1000, datetime.UTC).isoformat(timespec="seconds") if unix_ms else "-"
     )
@@ -206,20 +228,20 @@ def _state(enabled: bool) -> str:
 
 def _tenant_add(services: Services, arguments: argparse.Namespace) -> None:
     request = auth_pb2.CreateTenantRequest(tenant_id=arguments.tenant, name=arguments.name)
-    print(services.auth.CreateTenant(request, timeout=_TIMEOUT_S).tenant.tenant_id)
+    print(services.auth.CreateTenant(request, timeout=TIMEOUT_S).tenant.tenant_id)
 
 
 def _tenant_list(services: Services, arguments: argparse.Namespace) -> None:
-    tenants = services.auth.ListTenants(auth_pb2.ListTenantsRequest(), timeout=_TIMEOUT_S).tenants
-    _table(
+    tenants = services.auth.ListTenants(auth_pb2.ListTenantsRequest(), timeout=TIMEOUT_S).tenants
+    table(
         ("TENANT", "NAME", "STATE", "SINCE"),
-        [(t.tenant_id, t.name, _state(t.enabled), _when(t.created_ms)) for t in tenants],
+        [(t.tenant_id, t.name, _state(t.enabled), when(t.created_ms)) for t in tenants],
     )
 
 
 def _tenant_enabled(services: Services, arguments: argparse.Namespace) -> None:
     request = auth_pb2.SetTenantEnabledRequest(tenant_id=arguments.tenant, enabled=arguments.enabled)
-    tenant = services.auth.SetTenantEnabled(request, timeout=_TIMEOUT_S).tenant
+    tenant = services.auth.SetTenantEnabled(request, timeout=TIMEOUT_S).tenant
     print(f"{tenant.tenant_id} is {_state(tenant.enabled)}")
 
 
@@ -228,15 +250,15 @@ def _key_add(services: Services, arguments: argparse.Namespace) -> None:
     if arguments.days:
         expires_ms = clock.now_ms() + arguments.days * 86_400 * clock.MS_PER_S
     request = auth_pb2.CreateKeyRequest(tenant_id=arguments.tenant, name=arguments.name, expires_ms=expires_ms)
-    print(services.auth.CreateKey(request, timeout=_TIMEOUT_S).secret)
+    print(services.auth.CreateKey(request, timeout=TIMEOUT_S).secret)
 
 
 def _key_list(services: Services, arguments: argparse.Namespace) -> None:
-    keys = services.auth.ListKeys(auth_pb2.ListKeysRequest(tenant_id=arguments.tenant), timeout=_TIMEOUT_S).keys
-    _table(
+    keys = services.auth.ListKeys(auth_pb2.ListKeysRequest(tenant_id=arguments.tenant), timeout=TIMEOUT_S).keys
+    table(
         ("KEY", "TENANT", "NAME", "LOOKS LIKE", "STATE", "SINCE", "UNTIL"),
         [
-            (k.key_id, k.tenant_id, k.name, k.hint, _state(k.enabled), _when(k.created_ms), _when(k.expires_ms))
+            (k.key_id, k.tenant_id, k.name, k.hint, _state(k.enabled), when(k.created_ms), when(k.expires_ms))
             for k in keys
         ],
     )
@@ -244,12 +266,12 @@ def _key_list(services: Services, arguments: argparse.Namespace) -> None:
 
 def _key_enabled(services: Services, arguments: argparse.Namespace) -> None:
     request = auth_pb2.SetKeyEnabledRequest(key_id=arguments.key_id, enabled=arguments.enabled)
-    key = services.auth.SetKeyEnabled(request, timeout=_TIMEOUT_S).key
+    key = services.auth.SetKeyEnabled(request, timeout=TIMEOUT_S).key
     print(f"{key.key_id} is {_state(key.enabled)}")
 
 
 def _key_delete(services: Services, arguments: argparse.Namespace) -> None:
-    services.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=arguments.key_id), timeout=_TIMEOUT_S)
+    services.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=arguments.key_id), timeout=TIMEOUT_S)
     print(f"{arguments.key_id} is deleted")
 
 
@@ -268,10 +290,10 @@ def _account_add(services: Services, arguments: argparse.Namespace) -> None:
     )
     credential = arguments.key_file.read_text(encoding="utf-8").strip()
     request = router_pb2.PutUpstreamAccountRequest(account=account, credential=credential)
-    stored = services.router.PutUpstreamAccount(request, timeout=_TIMEOUT_S).account
+    stored = services.router.PutUpstreamAccount(request, timeout=TIMEOUT_S).account
     print(f"{stored.name} ({stored.upstream_account_id}) serves {', '.join(sorted(stored.models))}")
     priced = {
-        price.model for price in services.ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=_TIMEOUT_S).prices
+        price.model for price in services.ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=TIMEOUT_S).prices
     }
     for model in sorted(stored.models.keys() - priced):
         print(
@@ -287,8 +309,8 @@ def _alias(text: str) -> tuple[str, str]:
 
 def _account_list(services: Services, arguments: argparse.Namespace) -> None:
     request = router_pb2.ListUpstreamAccountsRequest()
-    accounts = services.router.ListUpstreamAccounts(request, timeout=_TIMEOUT_S).accounts
-    _table(
+    accounts = services.router.ListUpstreamAccounts(request, timeout=TIMEOUT_S).accounts
+    table(
         ("NAME", "ID", "KIND", "BASE URL", "PRIORITY", "STATE", "IN FLIGHT", "MODELS"),
         [
             (
@@ -308,13 +330,13 @@ def _account_list(services: Services, arguments: argparse.Namespace) -> None:
 
 def _account_enabled(services: Services, arguments: argparse.Namespace) -> None:
     request = router_pb2.SetUpstreamAccountEnabledRequest(name=arguments.name, enabled=arguments.enabled)
-    account = services.router.SetUpstreamAccountEnabled(request, timeout=_TIMEOUT_S).account
+    account = services.router.SetUpstreamAccountEnabled(request, timeout=TIMEOUT_S).account
     print(f"{account.name} is {_state(account.enabled)}")
 
 
 def _account_delete(services: Services, arguments: argparse.Namespace) -> None:
     services.router.DeleteUpstreamAccount(
-        router_pb2.DeleteUpstreamAccountRequest(name=arguments.name), timeout=_TIMEOUT_S
+        router_pb2.DeleteUpstreamAccountRequest(name=arguments.name), timeout=TIMEOUT_S
     )
     print(f"{arguments.name} is deleted")
 
@@ -326,7 +348,7 @@ def _topup(services: Services, arguments: argparse.Namespace) -> None:
         idempotency_key=arguments.idempotency_key or ids.ulid(),
         reason=arguments.reason,
     )
-    response = services.ledger.TopUp(request, timeout=_TIMEOUT_S)
+    response = services.ledger.TopUp(request, timeout=TIMEOUT_S)
     print(f"{'credited before' if response.repeated else 'credited'}; the balance is {dollars(response.balance_nano)}")
 
 
@@ -344,7 +366,7 @@ def _price_set(services: Services, arguments: argparse.Namespace) -> None:
         cache_write_5m_pico=rate(arguments.cache_write_5m, input_pico * 5 // 4),
         cache_write_1h_pico=rate(arguments.cache_write_1h, input_pico * 2),
     )
-    stored = services.ledger.SetPrice(ledger_pb2.SetPriceRequest(price=price), timeout=_TIMEOUT_S).price
+    stored = services.ledger.SetPrice(ledger_pb2.SetPriceRequest(price=price), timeout=TIMEOUT_S).price
     print(f"{stored.model}: price version {stored.price_version}")
 
 
@@ -352,9 +374,9 @@ def _price_list(services: Services, arguments: argparse.Namespace) -> None:
     def per_million(pico: int) -> str:
         return dollars(pico * 1_000_000_000 // PICO_A_TOKEN_PER_DOLLAR_A_MILLION)
 
-    prices = services.ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=_TIMEOUT_S).prices
+    prices = services.ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=TIMEOUT_S).prices
     print("Dollars per million tokens")
-    _table(
+    table(
         ("MODEL", "VERSION", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE 5M", "CACHE WRITE 1H", "SINCE"),
         [
             (
@@ -364,44 +386,8 @@ def _price_list(services: Services, arguments: argparse.Namespace) -> None:
                     per_million,
                     (p.input_pico, p.output_pico, p.cache_read_pico, p.cache_write_5m_pico, p.cache_write_1h_pico),
                 ),
-                _when(p.effective_ms),
+                when(p.effective_ms),
             )
             for p in prices
         ],
     )
-
-
-def _usage_rows(usages: Sequence[usage_pb2.Usage]) -> None:
-    _table(
-        ("REQUEST", "WHEN", "MODEL", "STATUS", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "COST"),
-        [
-            (
-                u.request_id,
-                _when(u.created_ms),
-                u.model,
-                events_pb2.UsageStatus.Name(u.status).removeprefix("USAGE_STATUS_").lower()
-                + (" (estimated)" if u.estimated else ""),
-                u.tokens.input,
-                u.tokens.output,
-                u.tokens.cache_read,
-                u.tokens.cache_write_5m + u.tokens.cache_write_1h,
-                dollars(u.cost_nano),
-            )
-            for u in usages
-        ],
-    )
-
-
-def _usage_get(services: Services, arguments: argparse.Namespace) -> None:
-    request = usage_pb2.GetUsageRequest(request_id=arguments.request_id, wait_ms=2000)
-    _usage_rows([services.usage.GetUsage(request, timeout=_TIMEOUT_S).usage])
-
-
-def _usage_list(services: Services, arguments: argparse.Namespace) -> None:
-    request = usage_pb2.ListUsageRequest(tenant_id=arguments.tenant, page_size=arguments.limit)
-    _usage_rows(services.usage.ListUsage(request, timeout=_TIMEOUT_S).usages)
-
-
-def _usage_balance(services: Services, arguments: argparse.Namespace) -> None:
-    balance = services.usage.GetBalance(usage_pb2.GetBalanceRequest(tenant_id=arguments.tenant), timeout=_TIMEOUT_S)
-    print(f"{dollars(balance.balance_nano)}, of which {dollars(balance.granted_nano)} is set aside for requests")

@@ -25,6 +25,7 @@ from tollhouse.v1 import (
     ledger_pb2_grpc,
     router_pb2,
     router_pb2_grpc,
+    tokens_pb2_grpc,
     usage_pb2,
     usage_pb2_grpc,
 )
@@ -34,6 +35,30 @@ COMMAND = str(Path(sys.executable).parent / "tollhouse")
 MODEL = "claude-sonnet-4-6"
 SONNET_NANO = {"input": 3000, "output": 15000, "cache_read": 300, "cache_write_5m": 3750, "cache_write_1h": 6000}
 """What the demo price book asks for one token of each class."""
+
+
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+):
+    """Puts a service token on every call."""
+
+    def __init__(self, token: str) -> None:
+        self._header = ("authorization", f"Bearer {token}")
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._with(client_call_details), request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._with(client_call_details), request)
+
+    def _with(self, details: Any) -> Any:
+        return details._replace(metadata=[*(details.metadata or ()), self._header])
+
+
+def with_token(address: str, token: str) -> grpc.Channel:
+    """A channel every call on which brings a service token."""
+    return grpc.intercept_channel(grpc.insecure_channel(address), _Bearer(token))
 
 
 @dataclass(frozen=True)
@@ -67,11 +92,17 @@ class Deployment:
         self.key: str = ready["api_key"]
         self.simulator_url: str = ready["simulator_url"]
         addresses = json.loads((state_dir / "run.json").read_text())["addresses"]
+        internal = json.loads((state_dir / "secrets.json").read_text())["ledger_token"]
         self.auth = auth_pb2_grpc.AuthServiceStub(grpc.insecure_channel(addresses["auth"]))
         self.router = router_pb2_grpc.RouterServiceStub(grpc.insecure_channel(addresses["router"]))
-        self.ledger = ledger_pb2_grpc.LedgerServiceStub(grpc.insecure_channel(addresses["ledger"]))
-        self.usage = usage_pb2_grpc.UsageServiceStub(grpc.insecure_channel(ready["usage_grpc"]))
+        self.ledger = ledger_pb2_grpc.LedgerServiceStub(with_token(addresses["ledger"], internal))
+        self.tokens = tokens_pb2_grpc.TokenServiceStub(with_token(addresses["ledger"], internal))
+        self.usage = self.usage_with(ready["usage_token"])
         self._tenants = 0
+
+    def usage_with(self, token: str) -> usage_pb2_grpc.UsageServiceStub:
+        """UsageService as the holder of a service token sees it."""
+        return usage_pb2_grpc.UsageServiceStub(with_token(self.ready["usage_grpc"], token))
 
     # ---- people and money ----
 

@@ -12,6 +12,7 @@ class AuthSettings:
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_auth")
     nats_url: Secret = setting("URL of NATS, credentials included")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
+    ledger_token: Secret = setting("the ledger's internal service token")
     ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7001, at_least=1, at_most=65535)

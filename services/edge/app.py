@@ -106,7 +106,12 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
             Route(anthropic.MESSAGES_PATH, unused, methods=["POST"]),
             Route("/v1/models", _answered(catalog.every)),
             Route("/v1/models/{model:path}", _answered(catalog.one)),
+            Route("/v1/usage", _answered(usage.every)),
+            Route("/v1/usage/summary", _answered(usage.summary)),
             Route("/v1/usage/{request_id}", _answered(usage.one)),
+            Route("/v1/usage/{request_id}/receipt", _answered(usage.receipt)),
+            Route("/v1/balance", _answered(usage.balance)),
+            Route("/.well-known/tollhouse-receipt-keys.json", _answered(usage.receipt_keys)),
         ],
         exception_handlers={HTTPException: _http_refusal, Exception: _internal},
     )
@@ -114,14 +119,18 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
     return app
 
 
-def _answered(endpoint: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint's object as JSON, or its refusal in the caller's dialect."""
+def _answered(
+    endpoint: Callable[[Request], Awaitable[dict[str, Any] | Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint's object as JSON, its response as it is, or its refusal in the caller's dialect."""
 
     async def answer(request: Request) -> Response:
         try:
-            body = msgspec.json.encode(await endpoint(request))
+            said = await endpoint(request)
+            if isinstance(said, Response):
+                return said
             headers = {"x-request-id": ids.request_id()}
-            return Response(body, media_type="application/json", headers=headers)
+            return Response(msgspec.json.encode(said), media_type="application/json", headers=headers)
         except Refusal as refusal:
             return _refusal(refusal)
 

@@ -73,7 +73,7 @@ class Clients:
         several = len(addresses) > 1
         self.auth = Auth([AuthReplica(address, edge, timeout_s, several, auth_opened) for address in addresses])
         self._router_channel = rpc.channel(settings.router_address)
-        self._ledger_channel: grpc.aio.Channel = rpc.channel(settings.ledger_address)
+        self._ledger_channel: grpc.aio.Channel = rpc.channel(settings.ledger_address, settings.ledger_token)
         router = router_pb2_grpc.RouterServiceStub(self._router_channel)
         self.router: router_pb2_grpc.RouterServiceAsyncStub = router
         self.usage: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(self._ledger_channel)

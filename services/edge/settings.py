@@ -11,6 +11,7 @@ class EdgeSettings:
 
     nats_url: Secret = setting("URL of NATS, credentials included")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
+    ledger_token: Secret = setting("the ledger's internal service token")
     auth_address: str = setting(
         "host:port of auth's gRPC; of several replicas with commas between", default="127.0.0.1:7001"
     )

@@ -46,6 +46,7 @@ class Plan:
     nats_url: str = field(repr=False)
     secrets: Secrets
     master_key: str = field(repr=False)
+    receipt_key: str = field(repr=False)
 
     def address(self, service: str) -> str:
         """host:port of a service's gRPC."""
@@ -104,7 +105,14 @@ def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str], name
         "nats_url": plan.nats_url,
     }
     if service == "auth":
-        settings |= {"ledger_address": plan.address("ledger"), "key_pepper": plan.secrets.key_pepper, "replica": name}
+        settings |= {
+            "ledger_address": plan.address("ledger"),
+            "ledger_token": plan.secrets.ledger_token,
+            "key_pepper": plan.secrets.key_pepper,
+            "replica": name,
+        }
+    if service == "ledger":
+        settings |= {"internal_token": plan.secrets.ledger_token, "receipt_key": plan.receipt_key}
     if service == "router":
         settings |= {"master_key": plan.master_key}
     return Program(
@@ -138,6 +146,7 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "auth_address": ",".join(f"{_LOOPBACK}:{port}" for port in plan.auth_ports().values()),
         "router_address": plan.address("router"),
         "ledger_address": plan.address("ledger"),
+        "ledger_token": plan.secrets.ledger_token,
         "nats_url": plan.nats_url,
         "key_pepper": plan.secrets.key_pepper,
         "edge_id": f"edge-{number}",

@@ -1,5 +1,5 @@
 """What a first start puts there to try Tollhouse with, through gRPC like everybody else: a tenant with credit, a key,
-the simulator as upstream account, and a price book."""
+the simulator as upstream account, a price book, and a service token that reads usage."""
 
 from __future__ import annotations  # the asynchronous stubs exist for type checkers only
 
@@ -9,7 +9,20 @@ import grpc
 
 from services.embedded.programs import Plan
 from services.embedded.state import StateFolder, write_private
-from tollhouse.v1 import auth_pb2, auth_pb2_grpc, ledger_pb2, ledger_pb2_grpc, router_pb2, router_pb2_grpc
+from services.shared import rpc
+from services.shared.settings import Secret
+from tollhouse.v1 import (
+    auth_pb2,
+    auth_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
+)
 
 TENANT: Final = "demo"
 ACCOUNT: Final = "simulator"
@@ -31,13 +44,14 @@ _LIST_PRICES: Final = {
 }
 
 
-async def seed(folder: StateFolder, plan: Plan) -> str:
-    """Makes what is missing and answers the demo key. Each step may be repeated, so that an interrupted first start is
-    taken up where it ended; afterwards what the operator changed or deleted stays so. Raises grpc.RpcError."""
+async def seed(folder: StateFolder, plan: Plan) -> tuple[str, str]:
+    """Makes what is missing and answers the demo key and the service token that reads usage. Each step may be repeated,
+    so that an interrupted first start is taken up where it ended; afterwards what the operator changed or deleted stays
+    so. Raises grpc.RpcError."""
     async with (
         grpc.aio.insecure_channel(plan.address("auth")) as auth_channel,
         grpc.aio.insecure_channel(plan.address("router")) as router_channel,
-        grpc.aio.insecure_channel(plan.address("ledger")) as ledger_channel,
+        rpc.channel(plan.address("ledger"), Secret(plan.secrets.ledger_token)) as ledger_channel,
     ):
         auth = auth_pb2_grpc.AuthServiceStub(auth_channel)
         router = router_pb2_grpc.RouterServiceStub(router_channel)
@@ -49,9 +63,10 @@ async def seed(folder: StateFolder, plan: Plan) -> str:
             await _prices(ledger)
         await _account(router, plan, first)
         key = await _key(folder, auth)
+        token = await _usage_token(folder, plan, ledger_channel)
         if first:
             write_private(folder.seeded, b"")
-        return key
+        return key, token
 
 
 def cache_rates(input_pico: int) -> tuple[int, int, int]:
@@ -126,3 +141,28 @@ async def _key(folder: StateFolder, auth: auth_pb2_grpc.AuthServiceAsyncStub) ->
         made = await auth.CreateKey(request, timeout=_CALL_TIMEOUT_S)
         write_private(folder.demo_key, f"{made.secret}\n".encode())
     return folder.demo_key.read_text(encoding="ascii").strip()
+
+
+async def _usage_token(folder: StateFolder, plan: Plan, ledger: grpc.aio.Channel) -> str:
+    """Made anew when it is not good any more, as with another database: the ready line must not hold a dead one."""
+    if folder.usage_token.exists():
+        kept = folder.usage_token.read_text(encoding="ascii").strip()
+        if await _reads_usage(plan, Secret(kept)):
+            return kept
+    tokens = tokens_pb2_grpc.TokenServiceStub(ledger)
+    request = tokens_pb2.CreateTokenRequest(name="up", scope=tokens_pb2.TOKEN_SCOPE_USAGE)
+    made = await tokens.CreateToken(request, timeout=_CALL_TIMEOUT_S)
+    write_private(folder.usage_token, f"{made.secret}\n".encode())
+    return made.secret
+
+
+async def _reads_usage(plan: Plan, token: Secret) -> bool:
+    async with rpc.channel(plan.address("ledger"), token) as channel:
+        usage = usage_pb2_grpc.UsageServiceStub(channel)
+        try:
+            await usage.GetReceiptKeys(usage_pb2.GetReceiptKeysRequest(), timeout=_CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAUTHENTICATED:
+                raise
+            return False
+    return True

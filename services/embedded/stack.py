@@ -37,7 +37,7 @@ class Stack:
         self._external = external
         self._supervisor = supervisor
         self._children: dict[str, Child] = {}
-        self._api_key = ""
+        self._api_key = self._usage_token = ""
         self._ready = False
 
     async def start(self, environment: Mapping[str, str]) -> RunState:
@@ -53,7 +53,7 @@ class Stack:
         async def seeded() -> None:
             await _together(*(child.ready(deadline_s) for child in (*backends, simulator)))
             try:
-                self._api_key = await seed.seed(self._folder, self._plan)
+                self._api_key, self._usage_token = await seed.seed(self._folder, self._plan)
             except grpc.RpcError as error:
                 raise StartFailed(f"the demo data could not be stored: {_details(error)}") from error
 
@@ -87,6 +87,7 @@ class Stack:
             api_key=self._api_key,
             simulator_url=f"http://{plan.address('simulator')}",
             usage_grpc=plan.address("ledger"),
+            usage_token=self._usage_token,
             pids=pids,
             supervisor=self._supervisor,
             ready=self._ready,

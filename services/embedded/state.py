@@ -38,6 +38,8 @@ class StateFolder:
         self.log = self.path / "log"
         self.secrets = self.path / "secrets.json"
         self.master_key = self.path / "master.key"
+        self.receipt_key = self.path / "receipt.key"
+        self.usage_token = self.path / "usage.token"
         self.demo_key = self.path / "demo.key"
         self.seeded = self.path / "seeded"
         self.postgres = self.path / "postgres"
@@ -98,6 +100,7 @@ class Secrets(msgspec.Struct, frozen=True):
     ledger: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
     nats: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
     key_pepper: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(32))
+    ledger_token: str = msgspec.field(default_factory=lambda: f"thst_{random_secrets.token_hex(32)}")
     simulator: str = msgspec.field(default_factory=lambda: f"sim-{random_secrets.token_hex(16)}")
 
     def __repr__(self) -> str:
@@ -119,9 +122,12 @@ class Secrets(msgspec.Struct, frozen=True):
 
 def master_key(folder: StateFolder) -> str:
     """Base64 of the 32 bytes that upstream credentials are sealed under, made on first use."""
-    if not folder.master_key.exists():
-        write_private(folder.master_key, base64.b64encode(random_secrets.token_bytes(32)) + b"\n")
-    return folder.master_key.read_text(encoding="ascii").strip()
+    return _random_key(folder.master_key)
+
+
+def receipt_key(folder: StateFolder) -> str:
+    """Base64 of the 32 bytes of the Ed25519 key that signs receipts, made on first use, or the PEM put there."""
+    return _random_key(folder.receipt_key)
 
 
 class ProcessState(msgspec.Struct, frozen=True):
@@ -136,12 +142,13 @@ class ProcessState(msgspec.Struct, frozen=True):
 
 
 class RunState(msgspec.Struct, frozen=True):
-    """What `up` runs now, as it is in run.json; the first five fields are the ready line."""
+    """What `up` runs now, as it is in run.json; the first six fields are the ready line."""
 
     base_url: str
     api_key: str
     simulator_url: str
     usage_grpc: str
+    usage_token: str
     pids: dict[str, list[int]]
     supervisor: int
     ready: bool
@@ -151,7 +158,7 @@ class RunState(msgspec.Struct, frozen=True):
 
     def ready_line(self) -> str:
         """The line that `up --json` prints."""
-        fields = ("base_url", "api_key", "simulator_url", "usage_grpc", "pids")
+        fields = ("base_url", "api_key", "simulator_url", "usage_grpc", "usage_token", "pids")
         return msgspec.json.encode({name: getattr(self, name) for name in fields}).decode()
 
     def write(self, folder: StateFolder) -> None:
@@ -180,6 +187,12 @@ def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
             file.flush()
             os.fsync(descriptor)
     draft.replace(path)
+
+
+def _random_key(path: Path) -> str:
+    if not path.exists():
+        write_private(path, base64.b64encode(random_secrets.token_bytes(32)) + b"\n")
+    return path.read_text(encoding="ascii").strip()
 
 
 def _number(path: Path) -> int:

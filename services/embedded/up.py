@@ -16,7 +16,7 @@ from services.embedded import nats, ports, postgres, seed
 from services.embedded.process import StartFailed, rotate
 from services.embedded.programs import Plan, Ports, base_url, python_path, service_command
 from services.embedded.stack import Stack
-from services.embedded.state import Held, NotRunning, RunState, Secrets, StateFolder, master_key
+from services.embedded.state import Held, NotRunning, RunState, Secrets, StateFolder, master_key, receipt_key
 from services.shared import clock, settings, telemetry
 
 _DOWN_WITHIN_S: Final = 90.0
@@ -137,6 +137,7 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         nats_url=nats_url or nats.client_url(bus, secrets.nats),
         secrets=secrets,
         master_key=master_key(folder),
+        receipt_key=receipt_key(folder),
     )
     return plan, frozenset(name for name, url in (("postgres", database_url), ("nats", nats_url)) if url)
 

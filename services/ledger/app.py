@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import psycopg
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -12,20 +13,25 @@ from psycopg_pool import PoolTimeout
 from services.ledger.consumer import Consumer, ensure_streams, progress
 from services.ledger.dead_letters import DeadLetters
 from services.ledger.expiry import Expiry
+from services.ledger.feed import Feed
 from services.ledger.grpc_api import LedgerApi
 from services.ledger.price_rows import PriceRows
+from services.ledger.receipts import Signer
 from services.ledger.settings import LedgerSettings
 from services.ledger.store.balances import BalanceStore
 from services.ledger.store.booking import PREPARE, BookingStore
 from services.ledger.store.grants import GrantStore
 from services.ledger.store.prices import PriceStore
+from services.ledger.store.tokens import ReceiptKeyStore, TokenStore
 from services.ledger.store.usage import UsageStore
 from services.ledger.store.verification import Verification
+from services.ledger.token_api import TokenApi, caller_of
+from services.ledger.tokens import Caller, Callers
 from services.ledger.usage_api import UsageApi
 from services.ledger.waiters import Waiters, booked_payload, booked_requests
 from services.shared import bus, clock, database, lifecycle, rpc
 from services.shared.telemetry import logger
-from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc, usage_pb2, usage_pb2_grpc
+from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc, tokens_pb2, tokens_pb2_grpc, usage_pb2, usage_pb2_grpc
 
 _log = logger("ledger")
 
@@ -48,17 +54,22 @@ async def serve(settings: LedgerSettings) -> None:
         if transaction_id:
             await bus.announce(nc, bus.USAGE_BOOKED, booked_payload(transaction_id, request_ids))
 
-    async def booked(message: Msg) -> None:
-        waiters.announce(booked_requests(message.data))
-
-    await nc.subscribe(bus.USAGE_BOOKED, cb=booked)
     await asyncio.gather(bookings.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
     consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, settings.stream_max_bytes, announce)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
-        for pb2, name in ((ledger_pb2, "LedgerService"), (usage_pb2, "UsageService"))
+        for pb2, name in (
+            (ledger_pb2, "LedgerService"),
+            (usage_pb2, "UsageService"),
+            (tokens_pb2, "TokenService"),
+        )
     ]
-    server = rpc.Server(f"{settings.host}:{settings.port}", names)
+    tokens, usage, receipt_keys = TokenStore(pool), UsageStore(pool), ReceiptKeyStore(pool)
+    callers = _callers(tokens, settings)
+    feed = Feed(usage, settings.usage_watchers)
+    signer = Signer(settings.signing_key(), settings.receipt_issuer)
+    await asyncio.gather(receipt_keys.add(signer.kid, signer.public_key), _listen(nc, callers, feed, waiters))
+    server = rpc.Server(f"{settings.host}:{settings.port}", names, callers.guard)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerApi(
             grants,
@@ -75,18 +86,44 @@ async def serve(settings: LedgerSettings) -> None:
         server.grpc,
     )
     usage_pb2_grpc.add_UsageServiceServicer_to_server(
-        UsageApi(UsageStore(pool), balances, waiters, settings), server.grpc
+        UsageApi(usage, balances, receipt_keys, signer, waiters, feed, settings), server.grpc
     )
+    tokens_pb2_grpc.add_TokenServiceServicer_to_server(TokenApi(tokens, nc), server.grpc)
     await server.start()
     lifecycle.settle_memory()
     async with lifecycle.background(
-        consumer.run(), _expire_grants(grants, nc.jetstream(), settings.grant_ttl_s), _keep_partitions(bookings)
+        consumer.run(),
+        feed.run(),
+        _expire_grants(grants, nc.jetstream(), settings.grant_ttl_s),
+        _keep_partitions(bookings),
     ):
         await lifecycle.stopped()
         await server.stop(settings.drain_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
     await pool.close()
+
+
+def _callers(tokens: TokenStore, settings: LedgerSettings) -> Callers:
+    async def find(token_hash: bytes) -> Caller | None:
+        found = await tokens.find(token_hash)
+        return caller_of(found) if found else None
+
+    return Callers(settings.internal_token, find, settings.token_ttl_s, settings.tokens)
+
+
+async def _listen(nc: Client, callers: Callers, feed: Feed, waiters: Waiters) -> None:
+    """Hears of revoked tokens and of bookings from now on."""
+
+    async def token_changed(message: Msg) -> None:
+        callers.forget(message.data)
+
+    async def booked(message: Msg) -> None:
+        feed.ring()
+        waiters.announce(booked_requests(message.data))
+
+    await nc.subscribe(bus.TOKENS_CHANGED, cb=token_changed)
+    await nc.subscribe(bus.USAGE_BOOKED, cb=booked)
 
 
 async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float) -> None:

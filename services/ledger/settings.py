@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from services.shared.settings import Secret, setting
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.ledger.receipts import signing_key
+from services.shared.settings import Secret, SettingsError, setting, variable
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,11 @@ class LedgerSettings:
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_ledger")
     nats_url: Secret = setting("URL of NATS, credentials included")
+    internal_token: Secret = setting(
+        "the service token of the deployment's own parts, which may make every call: `thst_` and 43 letters or digits"
+    )
+    receipt_key: Secret = setting("the Ed25519 key that signs receipts: PEM (PKCS 8), or base64 of its 32 bytes")
+    receipt_issuer: str = setting("who issues receipts, their claim `iss`", default="tollhouse")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7003, at_least=1, at_most=65535)
     database_connections: int = setting("connections to Postgres, at most", default=8, at_least=2, at_most=100)
@@ -25,4 +33,17 @@ class LedgerSettings:
         "milliseconds that GetUsage waits for a fresh id, at most", default=10_000, at_least=0
     )
     usage_waiters: int = setting("GetUsage calls that may wait at once", default=10_000, at_least=0)
+    usage_watchers: int = setting("WatchUsage calls that may run at once", default=200, at_least=0)
+    token_ttl_s: float = setting("seconds that a service token is remembered", default=5, at_least=0)
+    tokens: int = setting("service tokens that are remembered, at most", default=10_000, at_least=1)
     drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)
+
+    def __post_init__(self) -> None:
+        try:
+            self.signing_key()
+        except ValueError as error:
+            raise SettingsError(f"{variable('ledger', 'receipt_key')}: {error}") from None
+
+    def signing_key(self) -> Ed25519PrivateKey:
+        """The key that signs receipts."""
+        return signing_key(self.receipt_key.reveal())

@@ -31,6 +31,9 @@ CATALOG_CHANGED: Final = "tollhouse.changed.catalog"
 PRICES_CHANGED: Final = "tollhouse.changed.prices"
 """The price book has a new row: the payload is the model."""
 
+TOKENS_CHANGED: Final = "tollhouse.changed.token"
+"""A service token was revoked: the payload is its 32-byte hash."""
+
 USAGE_BOOKED: Final = "tollhouse.booked"
 """Usage was booked: the transaction's id and, a line each, the ids of the requests that are complete now."""
 

@@ -15,7 +15,7 @@ _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _LENGTH: Final = 26
 REQUEST_PREFIX: Final = "req_"
 FIRST_ATTEMPT: Final = 1
-_MAX_MS: Final = 253_402_300_799_999  # the year 9999, where dates end
+LAST_MS: Final = 253_402_300_799_999  # the year 9999, where dates end
 
 
 def ulid(unix_ms: int | None = None) -> str:
@@ -42,7 +42,7 @@ def created_ms(id_: str) -> int | None:
         if digit is None:
             return None
         value = value << 5 | digit
-    return value >> 80 if value >> 80 <= _MAX_MS else None
+    return value >> 80 if value >> 80 <= LAST_MS else None
 
 
 def event_id(request: str, attempt: int) -> str:

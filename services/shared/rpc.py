@@ -1,10 +1,11 @@
 """gRPC: how our servers are made and how our clients reach them.
 
 Every server has health and reflection, and turns a `Refusal` into its gRPC status with the catalogue's kind in the
-trailer `tollhouse-error-bin`. An exception that nobody foresaw becomes INTERNAL without detail.
+trailer `tollhouse-error-bin`. An exception that nobody foresaw becomes INTERNAL without detail. A server with a guard
+asks it before each call of ours; health and reflection stay open.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -12,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.shared.errors import TRAILER, Kind, Refusal, from_detail, to_detail
+from services.shared.settings import Secret
 from services.shared.telemetry import logger
 from tollhouse.v1 import types_pb2
 
@@ -35,27 +37,49 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.min_reconnect_backoff_ms", 100),
 )
 
+_OPEN: Final = ("/grpc.health.", "/grpc.reflection.")
+_TOKEN_KINDS: Final = (Kind.TOKEN_MISSING, Kind.TOKEN_UNKNOWN, Kind.TOKEN_SCOPE)
+
+Guard = Callable[[str, "_Context"], Awaitable[None]]
+"""Lets a call pass or raises Refusal: given the method, such as `/tollhouse.v1.UsageService/GetUsage`, and the call's
+context, which knows what the caller brought. Runs in the task of the handler, so that it may set context variables."""
+
 _log = logger("rpc")
 
 
-def channel(address: str) -> grpc.aio.Channel:
-    """A channel to one of our services; connects by itself and again when it breaks."""
-    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+def channel(address: str, token: Secret | None = None) -> grpc.aio.Channel:
+    """A channel to one of our services; connects by itself and again when it breaks. Every call brings the token."""
+    interceptors = [_TokenOnUnary(token), _TokenOnStream(token)] if token else None
+    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+
+
+def with_token(channel: grpc.Channel, token: Secret) -> grpc.Channel:
+    """A blocking channel every call on which brings the token."""
+    return grpc.intercept_channel(channel, _TokenOnBlockingCall(token))
+
+
+def bearer(token: Secret) -> tuple[str, str]:
+    """A service token as a call's metadata."""
+    return "authorization", f"Bearer {token.reveal()}"
 
 
 def refusal_of(error: grpc.aio.AioRpcError, unavailable: Kind) -> Refusal:
-    """What a failed call to one of our services means. Without a catalogue kind it is `unavailable`."""
+    """What a failed call to one of our services means. Without a catalogue kind it is `unavailable`; so it is when our
+    own token was refused, for that is nothing that whoever called us could mend."""
     for name, value in error.trailing_metadata() or ():
         if name == TRAILER and isinstance(value, bytes):
-            return from_detail(types_pb2.ErrorDetail.FromString(value))
+            refusal = from_detail(types_pb2.ErrorDetail.FromString(value))
+            if refusal.kind in _TOKEN_KINDS:
+                break
+            return refusal
     return Refusal(unavailable, f"{unavailable.meaning} ({error.code().name})")
 
 
 class Server:
     """One service's gRPC server, its health included. Serving state is told per service and for the whole."""
 
-    def __init__(self, address: str, names: Sequence[str]) -> None:
-        self.grpc = grpc.aio.server(interceptors=[_Refusals()], options=_OPTIONS)
+    def __init__(self, address: str, names: Sequence[str], guard: Guard | None = None) -> None:
+        self.grpc = grpc.aio.server(interceptors=[_Gate(guard)], options=_OPTIONS)
         self.address = address
         self._health = health.aio.HealthServicer()
         self._names = ["", *names]
@@ -80,33 +104,65 @@ class Server:
         await self.grpc.stop(grace_s)
 
 
-class _Refusals(grpc.aio.ServerInterceptor):
+class _Gate(grpc.aio.ServerInterceptor):
+    """Asks the guard before a call, and turns what a handler raises into a status."""
+
+    def __init__(self, guard: Guard | None) -> None:
+        self._guard = guard
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[_Handler | None]"],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "_Handler | None":
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler  # streams hold their refusals in the results of their items
-        answer: Callable[[Any, Any], Awaitable[Any]] = handler.unary_unary
+        method: str = handler_call_details.method
+        if handler is None or method.startswith(_OPEN):
+            return handler
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
+            )
+        if self._guard is None:
+            return handler  # streams of questions hold their refusals in the results of their items
+        raise NotImplementedError(f"{method}: a guarded server takes no stream of questions")
 
+    def _unary(self, method: str, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         async def guarded(request: Any, context: "_Context") -> Any:
             try:
+                if self._guard is not None:
+                    await self._guard(method, context)
                 return await answer(request, context)
-            except Refusal as refusal:
-                await _abort(context, refusal)
-            except (grpc.aio.AbortError, grpc.aio.UsageError):
-                raise
-            except Exception:
-                _log.exception("rpc_failed", method=handler_call_details.method)
-                await _abort(context, Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
+            except Exception as error:
+                await _fail(method, context, error)
 
-        return grpc.unary_unary_rpc_method_handler(
-            guarded,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return guarded
+
+    def _stream(self, method: str, answers: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        async def guarded(request: Any, context: "_Context") -> AsyncIterator[Any]:
+            try:
+                if self._guard is not None:
+                    await self._guard(method, context)
+                async for answer in answers(request, context):
+                    yield answer
+            except Exception as error:
+                await _fail(method, context, error)
+
+        return guarded
+
+
+async def _fail(method: str, context: "_Context", error: Exception) -> None:
+    """Ends a call with the status of what its handler raised."""
+    if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
+        raise error
+    if isinstance(error, Refusal):
+        await _abort(context, error)
+    _log.error("rpc_failed", method=method, exc_info=error)
+    await _abort(context, Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
 
 
 async def _abort(context: "_Context", refusal: Refusal) -> None:
@@ -114,4 +170,41 @@ async def _abort(context: "_Context", refusal: Refusal) -> None:
         refusal.kind.grpc_status,
         refusal.message,
         trailing_metadata=((TRAILER, to_detail(refusal).SerializeToString()),),
+    )
+
+
+class _TokenOnUnary(grpc.aio.UnaryUnaryClientInterceptor):
+    def __init__(self, token: Secret) -> None:
+        self._header = bearer(token)
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(_with_header(client_call_details, self._header), request)
+
+
+class _TokenOnStream(grpc.aio.UnaryStreamClientInterceptor):
+    def __init__(self, token: Secret) -> None:
+        self._header = bearer(token)
+
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(_with_header(client_call_details, self._header), request)
+
+
+class _TokenOnBlockingCall(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    def __init__(self, token: Secret) -> None:
+        self._header = bearer(token)
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._with_header(client_call_details), request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._with_header(client_call_details), request)
+
+    def _with_header(self, details: Any) -> Any:
+        return details._replace(metadata=[*(details.metadata or ()), self._header])
+
+
+def _with_header(details: grpc.aio.ClientCallDetails, header: tuple[str, str]) -> grpc.aio.ClientCallDetails:
+    metadata = grpc.aio.Metadata(*(details.metadata or ()), header)
+    return grpc.aio.ClientCallDetails(
+        details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
     )

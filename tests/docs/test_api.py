@@ -11,7 +11,7 @@ from services.edge import app, head, relay
 from services.edge.dialects import anthropic
 from services.shared import principal
 from tests.docs.pages import headings, page
-from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, usage_pb2
+from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2
 
 API = page("API.md")
 
@@ -27,7 +27,8 @@ def endpoints(starlette: Starlette) -> set[str]:
 
 
 def test_the_page_names_exactly_the_endpoints_that_there_are() -> None:
-    nothing = cast(Any, SimpleNamespace(every=None, one=None))
+    names = ("every", "one", "summary", "balance", "receipt", "receipt_keys")
+    nothing = cast(Any, SimpleNamespace(**dict.fromkeys(names)))
     served = endpoints(app._routes(nothing, nothing)) | endpoints(app._ops_routes(lambda: True))
     said = {heading for heading in headings(API) if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", heading)}
     assert said == served | {f"POST {anthropic.MESSAGES_PATH}"}
@@ -55,16 +56,19 @@ def test_every_status_of_an_upstream_that_is_the_clients_fault_is_named() -> Non
 
 
 def test_every_field_of_usage_is_in_the_example() -> None:
-    from services.edge.dialects.tollhouse import _STATUS, usage_object
+    from services.edge.dialects.tollhouse import _STATUS, balance_object, usage_object
 
-    for name in usage_object(usage_pb2.Usage()):
+    usage = usage_object(usage_pb2.Usage(attempts_detail=[usage_pb2.UsageAttempt()]))
+    for name in [*usage, *usage["attempts_detail"][0], *balance_object(0, 0)]:
+        assert f'"{name}"' in API or f"`{name}`" in API
+    for name in usage:
         assert f'"{name}"' in API
     for status in _STATUS.values():
         assert f"`{status}`" in API
 
 
 def test_every_grpc_service_is_named() -> None:
-    for pb2 in (auth_pb2, ledger_pb2, router_pb2, usage_pb2):
+    for pb2 in (auth_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2):
         for service in pb2.DESCRIPTOR.services_by_name.values():
             assert f"`{service.full_name}`" in API
     for method in usage_pb2.DESCRIPTOR.services_by_name["UsageService"].methods:

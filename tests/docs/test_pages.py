@@ -17,7 +17,7 @@ FORBIDDEN = (
     r"\b(?:pypi\.org|pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org)\b",
     r"\b(?:TODO|FIXME|lorem ipsum)\b",
 )
-PARTS_OF_THE_TREE = ("services/", "scripts/", "proto/", "tests/", "docs/", "bench/")
+PARTS_OF_THE_TREE = ("services/", "examples/", "scripts/", "proto/", "tests/", "docs/", "bench/")
 
 
 def each_page() -> list[Path]:

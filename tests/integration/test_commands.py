@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from tests.deployment import COMMAND, MODEL, Deployment
+from tollhouse.v1 import usage_pb2
 
 
 def run(tollhouse: Deployment, *arguments: str, fails: bool = False) -> str:
@@ -56,6 +57,28 @@ def test_an_upstream_account_is_added_listed_rested_and_deleted(tollhouse: Deplo
     assert run(tollhouse, "account", "enable", "second") == "second is enabled"
     assert run(tollhouse, "account", "delete", "second") == "second is deleted"
     assert tollhouse.messages(tollhouse.key, model="cli-model").status == 404
+
+
+def test_a_service_token_is_made_listed_and_revoked(tollhouse: Deployment) -> None:
+    token = run(tollhouse, "token", "add", "--name", "reporting", "--tenant", "demo", "--days", "30")
+    assert tollhouse.usage_with(token).GetBalance(usage_pb2.GetBalanceRequest()).balance_nano > 0
+    listed = run(tollhouse, "token", "list")
+    assert token not in listed
+    line = next(line for line in listed.splitlines() if "reporting" in line)
+    assert line.split()[2:4] == ["usage", "demo"]
+    token_id = line.split()[0]
+    assert run(tollhouse, "token", "revoke", token_id) == f"{token_id} (reporting) is revoked"
+    assert "no service token" in run(tollhouse, "token", "revoke", "tok_nobody", fails=True)
+    assert "for the scope usage only" in run(
+        tollhouse, "token", "add", "--name", "x", "--scope", "internal", "--tenant", "demo", fails=True
+    )
+
+
+def test_usage_is_summed_up(tollhouse: Deployment) -> None:
+    heads = run(tollhouse, "usage", "summary", "--by", "hour", "--group", "tenant", "model").splitlines()[0]
+    assert heads.split()[:3] == ["FROM", "TENANT", "MODEL"]
+    too_much = ("usage", "summary", "--by", "hour", "--from", "2020-01-01")
+    assert "more than 31 days" in run(tollhouse, *too_much, fails=True)
 
 
 def test_a_command_that_cannot_be_done_says_why(tollhouse: Deployment, tmp_path: Path) -> None:

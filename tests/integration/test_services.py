@@ -17,7 +17,11 @@ from tests.deployment import MODEL, Deployment, deployed, eventually, message
 from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, types_pb2, usage_pb2
 
 CANARY = "canary-7d1f0c"
-SERVICES = {"auth": ["AuthService"], "router": ["RouterService"], "ledger": ["LedgerService", "UsageService"]}
+SERVICES = {
+    "auth": ["AuthService"],
+    "router": ["RouterService"],
+    "ledger": ["LedgerService", "UsageService", "TokenService"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +210,7 @@ def test_prompts_answers_and_secrets_are_written_nowhere(own: Deployment, tmp_pa
 
 
 def test_secret_files_are_their_owners_alone(own: Deployment) -> None:
-    for name in ("master.key", "secrets.json", "demo.key", "nats.conf"):
+    for name in ("master.key", "secrets.json", "demo.key", "receipt.key", "usage.token", "nats.conf"):
         assert stat.S_IMODE((own.state_dir / name).stat().st_mode) == 0o600
     assert stat.S_IMODE(own.state_dir.stat().st_mode) == 0o700
 

@@ -13,6 +13,7 @@ SECRETS = Secrets(
     ledger="pw-ledger",
     nats="pw-nats",
     key_pepper="the-pepper",
+    ledger_token="thst_internal",
     simulator="sim-credential",
 )
 PLAN = Plan(
@@ -22,6 +23,7 @@ PLAN = Plan(
     nats_url="nats://tollhouse:pw-nats@127.0.0.1:6",
     secrets=SECRETS,
     master_key="the-master-key",
+    receipt_key="the-receipt-key",
 )
 OPERATOR = {
     "PATH": "/bin",
@@ -55,6 +57,8 @@ def test_each_service_is_one_process_and_each_edge_too(programs: dict[str, Progr
     [
         ("the-master-key", {"router"}),
         ("the-pepper", {"auth", "edge-0", "edge-1"}),
+        ("thst_internal", {"auth", "ledger", "edge-0", "edge-1"}),
+        ("the-receipt-key", {"ledger"}),
         ("pw-auth", {"auth"}),
         ("pw-router", {"router"}),
         ("pw-ledger", {"ledger"}),

@@ -15,6 +15,7 @@ from services.embedded.state import (
     Secrets,
     StateFolder,
     master_key,
+    receipt_key,
     write_private,
 )
 
@@ -23,6 +24,7 @@ RUN = RunState(
     api_key="sk-x",
     simulator_url="http://127.0.0.1:4",
     usage_grpc="127.0.0.1:3",
+    usage_token="thst_x",
     pids={"edge": [1, 2], "postgres": []},
     supervisor=9,
     ready=True,
@@ -60,11 +62,12 @@ def test_a_folder_that_holds_something_else_keeps_its_mode(tmp_path: Path) -> No
 
 
 def test_secrets_are_made_once_and_private(folder: StateFolder) -> None:
-    first, key = Secrets.load(folder), master_key(folder)
+    first, key, signing_key = Secrets.load(folder), master_key(folder), receipt_key(folder)
     assert Secrets.load(folder) == first
     assert master_key(folder) == key
-    assert len(base64.b64decode(key, validate=True)) == 32
-    assert mode(folder.secrets) == mode(folder.master_key) == 0o600
+    assert receipt_key(folder) == signing_key != key
+    assert len(base64.b64decode(key, validate=True)) == len(base64.b64decode(signing_key, validate=True)) == 32
+    assert mode(folder.secrets) == mode(folder.master_key) == mode(folder.receipt_key) == 0o600
     values = [getattr(first, name) for name in Secrets.__struct_fields__]
     assert len(set(values)) == len(values)
     assert first.simulator.startswith("sim-")
@@ -76,6 +79,7 @@ def test_a_secret_that_a_newer_release_needs_is_added_to_the_others(folder: Stat
     loaded = Secrets.load(folder)
     assert loaded.postgres == "old"
     assert json.loads(folder.secrets.read_bytes())["nats"] == loaded.nats
+    assert json.loads(folder.secrets.read_bytes())["ledger_token"] == loaded.ledger_token
 
 
 def test_a_second_holder_is_told_who_the_first_is(folder: StateFolder) -> None:
@@ -118,5 +122,6 @@ def test_the_ready_line_is_one_line_of_what_was_promised() -> None:
         "api_key": "sk-x",
         "simulator_url": "http://127.0.0.1:4",
         "usage_grpc": "127.0.0.1:3",
+        "usage_token": "thst_x",
         "pids": {"edge": [1, 2], "postgres": []},
     }

@@ -26,27 +26,59 @@ from tollhouse.v1 import events_pb2 as tollhouse_dot_v1_dot_events__pb2
 from tollhouse.v1 import types_pb2 as tollhouse_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tollhouse/v1/usage.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\x1a\x18tollhouse/v1/types.proto\"\xb3\x02\n\x05Usage\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12)\n\x06status\x18\x05 \x01(\x0e\x32\x19.tollhouse.v1.UsageStatus\x12)\n\x06tokens\x18\x06 \x01(\x0b\x32\x19.tollhouse.v1.TokenCounts\x12\x11\n\tcost_nano\x18\x07 \x01(\x03\x12\x15\n\rprice_version\x18\x08 \x01(\x04\x12\x12\n\ncreated_ms\x18\t \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\n \x01(\r\x12\x16\n\x0e\x66irst_token_ms\x18\x0b \x01(\r\x12\x11\n\testimated\x18\x0c \x01(\x08\x12\x10\n\x08\x61ttempts\x18\r \x01(\r\"I\n\x0fGetUsageRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\"6\n\x10GetUsageResponse\x12\"\n\x05usage\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Usage\"L\n\x10ListUsageRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"Q\n\x11ListUsageResponse\x12#\n\x06usages\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Usage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x11GetBalanceRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"@\n\x12GetBalanceResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x14\n\x0cgranted_nano\x18\x02 \x01(\x03\x32\xf8\x01\n\x0cUsageService\x12I\n\x08GetUsage\x12\x1d.tollhouse.v1.GetUsageRequest\x1a\x1e.tollhouse.v1.GetUsageResponse\x12L\n\tListUsage\x12\x1e.tollhouse.v1.ListUsageRequest\x1a\x1f.tollhouse.v1.ListUsageResponse\x12O\n\nGetBalance\x12\x1f.tollhouse.v1.GetBalanceRequest\x1a .tollhouse.v1.GetBalanceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tollhouse/v1/usage.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\x1a\x18tollhouse/v1/types.proto\"\xe3\x03\n\x05Usage\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12)\n\x06status\x18\x05 \x01(\x0e\x32\x19.tollhouse.v1.UsageStatus\x12)\n\x06tokens\x18\x06 \x01(\x0b\x32\x19.tollhouse.v1.TokenCounts\x12\x11\n\tcost_nano\x18\x07 \x01(\x03\x12\x15\n\rprice_version\x18\x08 \x01(\x04\x12\x12\n\ncreated_ms\x18\t \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\n \x01(\r\x12\x16\n\x0e\x66irst_token_ms\x18\x0b \x01(\r\x12\x11\n\testimated\x18\x0c \x01(\x08\x12\x10\n\x08\x61ttempts\x18\r \x01(\r\x12\x16\n\x0emultiplier_ppm\x18\x0e \x01(\r\x12\x17\n\x0fidempotency_key\x18\x0f \x01(\t\x12\x17\n\x0f\x64\x65livered_bytes\x18\x10 \x01(\x04\x12\x33\n\x0f\x61ttempts_detail\x18\x11 \x03(\x0b\x32\x1a.tollhouse.v1.UsageAttempt\x12\x16\n\x0erequest_sha256\x18\x12 \x01(\x0c\x12\x17\n\x0fresponse_sha256\x18\x13 \x01(\x0c\"\xd7\x04\n\x0cUsageAttempt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05\x66inal\x18\x03 \x01(\x08\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x16\n\x0eupstream_model\x18\x07 \x01(\t\x12\x1b\n\x13upstream_account_id\x18\x08 \x01(\t\x12)\n\x06status\x18\t \x01(\x0e\x32\x19.tollhouse.v1.UsageStatus\x12\x13\n\x0bhttp_status\x18\n \x01(\r\x12)\n\x06tokens\x18\x0b \x01(\x0b\x32\x19.tollhouse.v1.TokenCounts\x12\x11\n\testimated\x18\x0c \x01(\x08\x12\x11\n\tcost_nano\x18\r \x01(\x03\x12\x15\n\rprice_version\x18\x0e \x01(\x04\x12\x16\n\x0emultiplier_ppm\x18\x0f \x01(\r\x12\x12\n\ncreated_ms\x18\x10 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x11 \x01(\r\x12\x16\n\x0e\x66irst_token_ms\x18\x12 \x01(\r\x12\x0e\n\x06stream\x18\x13 \x01(\x08\x12\x17\n\x0f\x64\x65livered_bytes\x18\x14 \x01(\x04\x12\x17\n\x0fidempotency_key\x18\x15 \x01(\t\x12\x14\n\x0c\x63lient_retry\x18\x16 \x01(\r\x12\x1b\n\x13upstream_request_id\x18\x17 \x01(\t\x12\x1f\n\x12upstream_cost_nano\x18\x18 \x01(\x03H\x00\x88\x01\x01\x42\x15\n\x13_upstream_cost_nano\"I\n\x0fGetUsageRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\"6\n\x10GetUsageResponse\x12\"\n\x05usage\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Usage\">\n\x14\x42\x61tchGetUsageRequest\x12\x13\n\x0brequest_ids\x18\x01 \x03(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\"Y\n\x15\x42\x61tchGetUsageResponse\x12#\n\x06usages\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Usage\x12\x1b\n\x13missing_request_ids\x18\x02 \x03(\t\"\xcf\x01\n\x10ListUsageRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12)\n\x06status\x18\x06 \x01(\x0e\x32\x19.tollhouse.v1.UsageStatus\x12\x0f\n\x07\x66rom_ms\x18\x07 \x01(\x03\x12\r\n\x05to_ms\x18\x08 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\"Q\n\x11ListUsageResponse\x12#\n\x06usages\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Usage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9f\x01\n\x15SummarizeUsageRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12)\n\x06period\x18\x02 \x01(\x0e\x32\x19.tollhouse.v1.UsagePeriod\x12(\n\x06groups\x18\x03 \x03(\x0e\x32\x18.tollhouse.v1.UsageGroup\x12\x0f\n\x07\x66rom_ms\x18\x04 \x01(\x03\x12\r\n\x05to_ms\x18\x05 \x01(\x03\"\xc5\x02\n\x0bUsageBucket\x12\x10\n\x08start_ms\x18\x01 \x01(\x03\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1b\n\x13upstream_account_id\x18\x05 \x01(\t\x12\x10\n\x08requests\x18\x06 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x03\x12\x11\n\testimated\x18\x08 \x01(\x03\x12)\n\x06tokens\x18\t \x01(\x0b\x32\x19.tollhouse.v1.TokenCounts\x12\x11\n\tcost_nano\x18\n \x01(\x03\x12\x1f\n\x12upstream_cost_nano\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bmargin_nano\x18\x0c \x01(\x03H\x01\x88\x01\x01\x42\x15\n\x13_upstream_cost_nanoB\x0e\n\x0c_margin_nano\"D\n\x16SummarizeUsageResponse\x12*\n\x07\x62uckets\x18\x01 \x03(\x0b\x32\x19.tollhouse.v1.UsageBucket\"e\n\x11WatchUsageRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\'\n\x05start\x18\x03 \x01(\x0e\x32\x18.tollhouse.v1.WatchStart\"X\n\x12WatchUsageResponse\x12,\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32\x1a.tollhouse.v1.UsageAttempt\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"&\n\x11GetBalanceRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"k\n\x12GetBalanceResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x14\n\x0cgranted_nano\x18\x02 \x01(\x03\x12\x11\n\theld_nano\x18\x03 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x04 \x01(\x03\"K\n\x11GetReceiptRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07wait_ms\x18\x03 \x01(\r\"%\n\x12GetReceiptResponse\x12\x0f\n\x07receipt\x18\x01 \x01(\t\"\x17\n\x15GetReceiptKeysRequest\"@\n\x16GetReceiptKeysResponse\x12&\n\x04keys\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.ReceiptKey\"A\n\nReceiptKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x12\n\ncreated_ms\x18\x03 \x01(\x03*X\n\x0bUsagePeriod\x12\x1c\n\x18USAGE_PERIOD_UNSPECIFIED\x10\x00\x12\x15\n\x11USAGE_PERIOD_HOUR\x10\x01\x12\x14\n\x10USAGE_PERIOD_DAY\x10\x02*\x8f\x01\n\nUsageGroup\x12\x1b\n\x17USAGE_GROUP_UNSPECIFIED\x10\x00\x12\x16\n\x12USAGE_GROUP_TENANT\x10\x01\x12\x13\n\x0fUSAGE_GROUP_KEY\x10\x02\x12\x15\n\x11USAGE_GROUP_MODEL\x10\x03\x12 \n\x1cUSAGE_GROUP_UPSTREAM_ACCOUNT\x10\x04*Y\n\nWatchStart\x12\x1b\n\x17WATCH_START_UNSPECIFIED\x10\x00\x12\x13\n\x0fWATCH_START_NOW\x10\x01\x12\x19\n\x15WATCH_START_BEGINNING\x10\x02\x32\xb0\x05\n\x0cUsageService\x12I\n\x08GetUsage\x12\x1d.tollhouse.v1.GetUsageRequest\x1a\x1e.tollhouse.v1.GetUsageResponse\x12X\n\rBatchGetUsage\x12\".tollhouse.v1.BatchGetUsageRequest\x1a#.tollhouse.v1.BatchGetUsageResponse\x12L\n\tListUsage\x12\x1e.tollhouse.v1.ListUsageRequest\x1a\x1f.tollhouse.v1.ListUsageResponse\x12[\n\x0eSummarizeUsage\x12#.tollhouse.v1.SummarizeUsageRequest\x1a$.tollhouse.v1.SummarizeUsageResponse\x12Q\n\nWatchUsage\x12\x1f.tollhouse.v1.WatchUsageRequest\x1a .tollhouse.v1.WatchUsageResponse0\x01\x12O\n\nGetBalance\x12\x1f.tollhouse.v1.GetBalanceRequest\x1a .tollhouse.v1.GetBalanceResponse\x12O\n\nGetReceipt\x12\x1f.tollhouse.v1.GetReceiptRequest\x1a .tollhouse.v1.GetReceiptResponse\x12[\n\x0eGetReceiptKeys\x12#.tollhouse.v1.GetReceiptKeysRequest\x1a$.tollhouse.v1.GetReceiptKeysResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tollhouse.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_USAGEPERIOD']._serialized_start=2938
+  _globals['_USAGEPERIOD']._serialized_end=3026
+  _globals['_USAGEGROUP']._serialized_start=3029
+  _globals['_USAGEGROUP']._serialized_end=3172
+  _globals['_WATCHSTART']._serialized_start=3174
+  _globals['_WATCHSTART']._serialized_end=3263
   _globals['_USAGE']._serialized_start=96
-  _globals['_USAGE']._serialized_end=403
-  _globals['_GETUSAGEREQUEST']._serialized_start=405
-  _globals['_GETUSAGEREQUEST']._serialized_end=478
-  _globals['_GETUSAGERESPONSE']._serialized_start=480
-  _globals['_GETUSAGERESPONSE']._serialized_end=534
-  _globals['_LISTUSAGEREQUEST']._serialized_start=536
-  _globals['_LISTUSAGEREQUEST']._serialized_end=612
-  _globals['_LISTUSAGERESPONSE']._serialized_start=614
-  _globals['_LISTUSAGERESPONSE']._serialized_end=695
-  _globals['_GETBALANCEREQUEST']._serialized_start=697
-  _globals['_GETBALANCEREQUEST']._serialized_end=735
-  _globals['_GETBALANCERESPONSE']._serialized_start=737
-  _globals['_GETBALANCERESPONSE']._serialized_end=801
-  _globals['_USAGESERVICE']._serialized_start=804
-  _globals['_USAGESERVICE']._serialized_end=1052
+  _globals['_USAGE']._serialized_end=579
+  _globals['_USAGEATTEMPT']._serialized_start=582
+  _globals['_USAGEATTEMPT']._serialized_end=1181
+  _globals['_GETUSAGEREQUEST']._serialized_start=1183
+  _globals['_GETUSAGEREQUEST']._serialized_end=1256
+  _globals['_GETUSAGERESPONSE']._serialized_start=1258
+  _globals['_GETUSAGERESPONSE']._serialized_end=1312
+  _globals['_BATCHGETUSAGEREQUEST']._serialized_start=1314
+  _globals['_BATCHGETUSAGEREQUEST']._serialized_end=1376
+  _globals['_BATCHGETUSAGERESPONSE']._serialized_start=1378
+  _globals['_BATCHGETUSAGERESPONSE']._serialized_end=1467
+  _globals['_LISTUSAGEREQUEST']._serialized_start=1470
+  _globals['_LISTUSAGEREQUEST']._serialized_end=1677
+  _globals['_LISTUSAGERESPONSE']._serialized_start=1679
+  _globals['_LISTUSAGERESPONSE']._serialized_end=1760
+  _globals['_SUMMARIZEUSAGEREQUEST']._serialized_start=1763
+  _globals['_SUMMARIZEUSAGEREQUEST']._serialized_end=1922
+  _globals['_USAGEBUCKET']._serialized_start=1925
+  _globals['_USAGEBUCKET']._serialized_end=2250
+  _globals['_SUMMARIZEUSAGERESPONSE']._serialized_start=2252
+  _globals['_SUMMARIZEUSAGERESPONSE']._serialized_end=2320
+  _globals['_WATCHUSAGEREQUEST']._serialized_start=2322
+  _globals['_WATCHUSAGEREQUEST']._serialized_end=2423
+  _globals['_WATCHUSAGERESPONSE']._serialized_start=2425
+  _globals['_WATCHUSAGERESPONSE']._serialized_end=2513
+  _globals['_GETBALANCEREQUEST']._serialized_start=2515
+  _globals['_GETBALANCEREQUEST']._serialized_end=2553
+  _globals['_GETBALANCERESPONSE']._serialized_start=2555
+  _globals['_GETBALANCERESPONSE']._serialized_end=2662
+  _globals['_GETRECEIPTREQUEST']._serialized_start=2664
+  _globals['_GETRECEIPTREQUEST']._serialized_end=2739
+  _globals['_GETRECEIPTRESPONSE']._serialized_start=2741
+  _globals['_GETRECEIPTRESPONSE']._serialized_end=2778
+  _globals['_GETRECEIPTKEYSREQUEST']._serialized_start=2780
+  _globals['_GETRECEIPTKEYSREQUEST']._serialized_end=2803
+  _globals['_GETRECEIPTKEYSRESPONSE']._serialized_start=2805
+  _globals['_GETRECEIPTKEYSRESPONSE']._serialized_end=2869
+  _globals['_RECEIPTKEY']._serialized_start=2871
+  _globals['_RECEIPTKEY']._serialized_end=2936
+  _globals['_USAGESERVICE']._serialized_start=3266
+  _globals['_USAGESERVICE']._serialized_end=3954
 # @@protoc_insertion_point(module_scope)

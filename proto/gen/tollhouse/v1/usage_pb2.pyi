@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tollhouse.v1 import events_pb2 as _events_pb2
 from tollhouse.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -19,6 +20,86 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _UsagePeriod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsagePeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsagePeriod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_PERIOD_UNSPECIFIED: _UsagePeriod.ValueType  # 0
+    """Not said."""
+    USAGE_PERIOD_HOUR: _UsagePeriod.ValueType  # 1
+    """An hour."""
+    USAGE_PERIOD_DAY: _UsagePeriod.ValueType  # 2
+    """A day of UTC."""
+
+class UsagePeriod(_UsagePeriod, metaclass=_UsagePeriodEnumTypeWrapper):
+    """How long one bucket of a summary is."""
+
+USAGE_PERIOD_UNSPECIFIED: UsagePeriod.ValueType  # 0
+"""Not said."""
+USAGE_PERIOD_HOUR: UsagePeriod.ValueType  # 1
+"""An hour."""
+USAGE_PERIOD_DAY: UsagePeriod.ValueType  # 2
+"""A day of UTC."""
+Global___UsagePeriod: _TypeAlias = UsagePeriod  # noqa: Y015
+
+class _UsageGroup:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageGroup.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_GROUP_UNSPECIFIED: _UsageGroup.ValueType  # 0
+    """Not said."""
+    USAGE_GROUP_TENANT: _UsageGroup.ValueType  # 1
+    """Tenants."""
+    USAGE_GROUP_KEY: _UsageGroup.ValueType  # 2
+    """Keys."""
+    USAGE_GROUP_MODEL: _UsageGroup.ValueType  # 3
+    """Public models."""
+    USAGE_GROUP_UPSTREAM_ACCOUNT: _UsageGroup.ValueType  # 4
+    """Upstream accounts; for callers who may read all tenants."""
+
+class UsageGroup(_UsageGroup, metaclass=_UsageGroupEnumTypeWrapper):
+    """What a summary tells apart beside time."""
+
+USAGE_GROUP_UNSPECIFIED: UsageGroup.ValueType  # 0
+"""Not said."""
+USAGE_GROUP_TENANT: UsageGroup.ValueType  # 1
+"""Tenants."""
+USAGE_GROUP_KEY: UsageGroup.ValueType  # 2
+"""Keys."""
+USAGE_GROUP_MODEL: UsageGroup.ValueType  # 3
+"""Public models."""
+USAGE_GROUP_UPSTREAM_ACCOUNT: UsageGroup.ValueType  # 4
+"""Upstream accounts; for callers who may read all tenants."""
+Global___UsageGroup: _TypeAlias = UsageGroup  # noqa: Y015
+
+class _WatchStart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WatchStartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WatchStart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WATCH_START_UNSPECIFIED: _WatchStart.ValueType  # 0
+    """From now."""
+    WATCH_START_NOW: _WatchStart.ValueType  # 1
+    """With what is booked from now on."""
+    WATCH_START_BEGINNING: _WatchStart.ValueType  # 2
+    """With the first attempt that was ever booked."""
+
+class WatchStart(_WatchStart, metaclass=_WatchStartEnumTypeWrapper):
+    """Where a watch begins."""
+
+WATCH_START_UNSPECIFIED: WatchStart.ValueType  # 0
+"""From now."""
+WATCH_START_NOW: WatchStart.ValueType  # 1
+"""With what is booked from now on."""
+WATCH_START_BEGINNING: WatchStart.ValueType  # 2
+"""With the first attempt that was ever booked."""
+Global___WatchStart: _TypeAlias = WatchStart  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
@@ -39,6 +120,12 @@ class Usage(_message.Message):
     FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_PPM_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    DELIVERED_BYTES_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_DETAIL_FIELD_NUMBER: _builtins.int
+    REQUEST_SHA256_FIELD_NUMBER: _builtins.int
+    RESPONSE_SHA256_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The id that the client was told in x-request-id."""
     tenant_id: _builtins.str
@@ -63,9 +150,23 @@ class Usage(_message.Message):
     """True when some count was estimated because the upstream did not get to say it."""
     attempts: _builtins.int
     """How many attempts reached an upstream."""
+    multiplier_ppm: _builtins.int
+    """What the price row's rates were multiplied by, in millionths."""
+    idempotency_key: _builtins.str
+    """The request's own idempotency key; empty without one."""
+    delivered_bytes: _builtins.int
+    """Bytes of the answer's body that were sent to the client."""
+    request_sha256: _builtins.bytes
+    """SHA-256 of the request's body as the client sent it: 32 bytes, or empty when it is not known."""
+    response_sha256: _builtins.bytes
+    """SHA-256 of the answer's body as it was sent to the client: 32 bytes, or empty when nothing was sent."""
     @_builtins.property
     def tokens(self) -> _types_pb2.TokenCounts:
         """Tokens that were charged."""
+
+    @_builtins.property
+    def attempts_detail(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageAttempt]:
+        """The attempts, in their order."""
 
     def __init__(
         self,
@@ -83,14 +184,138 @@ class Usage(_message.Message):
         first_token_ms: _builtins.int = ...,
         estimated: _builtins.bool = ...,
         attempts: _builtins.int = ...,
+        multiplier_ppm: _builtins.int = ...,
+        idempotency_key: _builtins.str = ...,
+        delivered_bytes: _builtins.int = ...,
+        attempts_detail: _abc.Iterable[Global___UsageAttempt] | None = ...,
+        request_sha256: _builtins.bytes = ...,
+        response_sha256: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost_nano", b"cost_nano", "created_ms", b"created_ms", "duration_ms", b"duration_ms", "estimated", b"estimated", "first_token_ms", b"first_token_ms", "key_id", b"key_id", "model", b"model", "price_version", b"price_version", "request_id", b"request_id", "status", b"status", "tenant_id", b"tenant_id", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "attempts_detail", b"attempts_detail", "cost_nano", b"cost_nano", "created_ms", b"created_ms", "delivered_bytes", b"delivered_bytes", "duration_ms", b"duration_ms", "estimated", b"estimated", "first_token_ms", b"first_token_ms", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "model", b"model", "multiplier_ppm", b"multiplier_ppm", "price_version", b"price_version", "request_id", b"request_id", "request_sha256", b"request_sha256", "response_sha256", b"response_sha256", "status", b"status", "tenant_id", b"tenant_id", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
+
+@_typing.final
+class UsageAttempt(_message.Message):
+    """One attempt that reached an upstream, as it is booked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    UPSTREAM_MODEL_FIELD_NUMBER: _builtins.int
+    UPSTREAM_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    COST_NANO_FIELD_NUMBER: _builtins.int
+    PRICE_VERSION_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_PPM_FIELD_NUMBER: _builtins.int
+    CREATED_MS_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_MS_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    DELIVERED_BYTES_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    CLIENT_RETRY_FIELD_NUMBER: _builtins.int
+    UPSTREAM_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    UPSTREAM_COST_NANO_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request that the attempt belongs to."""
+    attempt: _builtins.int
+    """Counts the attempts of a request, from 1."""
+    final: _builtins.bool
+    """True for the last attempt of its request."""
+    tenant_id: _builtins.str
+    """Who paid."""
+    key_id: _builtins.str
+    """The key that asked."""
+    model: _builtins.str
+    """The public model id."""
+    upstream_model: _builtins.str
+    """The model's name at the upstream."""
+    upstream_account_id: _builtins.str
+    """The upstream account that served it; told to callers who may read all tenants."""
+    status: _events_pb2.UsageStatus.ValueType
+    """How it ended."""
+    http_status: _builtins.int
+    """The upstream's HTTP status; 0 when it sent none."""
+    estimated: _builtins.bool
+    """True when some count was estimated."""
+    cost_nano: _builtins.int
+    """What it cost the tenant, in nano-dollars."""
+    price_version: _builtins.int
+    """The price row it was charged by."""
+    multiplier_ppm: _builtins.int
+    """What the price row's rates were multiplied by, in millionths."""
+    created_ms: _builtins.int
+    """When the request came in, Unix milliseconds."""
+    duration_ms: _builtins.int
+    """From the request to the end of the attempt, in milliseconds."""
+    first_token_ms: _builtins.int
+    """From the request to the first byte of the answer, in milliseconds; 0 when there was none."""
+    stream: _builtins.bool
+    """Whether the client asked for a stream."""
+    delivered_bytes: _builtins.int
+    """Bytes of the answer's body that were sent to the client."""
+    idempotency_key: _builtins.str
+    """The request's own idempotency key; empty without one."""
+    client_retry: _builtins.int
+    """How often the client had tried before, as its SDK says."""
+    upstream_request_id: _builtins.str
+    """The upstream's own id for it, for support; may be empty."""
+    upstream_cost_nano: _builtins.int
+    """What it cost us, in nano-dollars; told to callers who may read all tenants."""
+    @_builtins.property
+    def tokens(self) -> _types_pb2.TokenCounts:
+        """Tokens that were charged."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        final: _builtins.bool = ...,
+        tenant_id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        upstream_model: _builtins.str = ...,
+        upstream_account_id: _builtins.str = ...,
+        status: _events_pb2.UsageStatus.ValueType = ...,
+        http_status: _builtins.int = ...,
+        tokens: _types_pb2.TokenCounts | None = ...,
+        estimated: _builtins.bool = ...,
+        cost_nano: _builtins.int = ...,
+        price_version: _builtins.int = ...,
+        multiplier_ppm: _builtins.int = ...,
+        created_ms: _builtins.int = ...,
+        duration_ms: _builtins.int = ...,
+        first_token_ms: _builtins.int = ...,
+        stream: _builtins.bool = ...,
+        delivered_bytes: _builtins.int = ...,
+        idempotency_key: _builtins.str = ...,
+        client_retry: _builtins.int = ...,
+        upstream_request_id: _builtins.str = ...,
+        upstream_cost_nano: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_upstream_cost_nano", b"_upstream_cost_nano", "tokens", b"tokens", "upstream_cost_nano", b"upstream_cost_nano"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_upstream_cost_nano", b"_upstream_cost_nano", "attempt", b"attempt", "client_retry", b"client_retry", "cost_nano", b"cost_nano", "created_ms", b"created_ms", "delivered_bytes", b"delivered_bytes", "duration_ms", b"duration_ms", "estimated", b"estimated", "final", b"final", "first_token_ms", b"first_token_ms", "http_status", b"http_status", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "model", b"model", "multiplier_ppm", b"multiplier_ppm", "price_version", b"price_version", "request_id", b"request_id", "status", b"status", "stream", b"stream", "tenant_id", b"tenant_id", "tokens", b"tokens", "upstream_account_id", b"upstream_account_id", "upstream_cost_nano", b"upstream_cost_nano", "upstream_model", b"upstream_model", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__upstream_cost_nano: _TypeAlias = _typing.Literal["upstream_cost_nano"]  # noqa: Y015
+    _WhichOneofArgType__upstream_cost_nano: _TypeAlias = _typing.Literal["_upstream_cost_nano", b"_upstream_cost_nano"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upstream_cost_nano) -> _WhichOneofReturnType__upstream_cost_nano | None: ...
+
+Global___UsageAttempt: _TypeAlias = UsageAttempt  # noqa: Y015
 
 @_typing.final
 class GetUsageRequest(_message.Message):
@@ -104,9 +329,9 @@ class GetUsageRequest(_message.Message):
     request_id: _builtins.str
     """Which."""
     tenant_id: _builtins.str
-    """Only if it is this tenant's; any tenant's when empty."""
+    """Only if it is this tenant's; any tenant's that the token may read when empty."""
     wait_ms: _builtins.int
-    """How long to wait for a fresh id, in milliseconds; at most 10,000."""
+    """How long to wait for a fresh id, in milliseconds; at most 10,000, and never past the call's deadline."""
     def __init__(
         self,
         *,
@@ -147,6 +372,64 @@ class GetUsageResponse(_message.Message):
 Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
 
 @_typing.final
+class BatchGetUsageRequest(_message.Message):
+    """Asks for several requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Only those of this tenant; of any that the token may read when empty."""
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which; at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_ids", b"request_ids", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetUsageRequest: _TypeAlias = BatchGetUsageRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetUsageResponse(_message.Message):
+    """What is booked of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGES_FIELD_NUMBER: _builtins.int
+    MISSING_REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def usages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Usage]:
+        """Those that were found, in the order of the question."""
+
+    @_builtins.property
+    def missing_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The others: not known, not booked yet, or another tenant's."""
+
+    def __init__(
+        self,
+        *,
+        usages: _abc.Iterable[Global___Usage] | None = ...,
+        missing_request_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_request_ids", b"missing_request_ids", "usages", b"usages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetUsageResponse: _TypeAlias = BatchGetUsageResponse  # noqa: Y015
+
+@_typing.final
 class ListUsageRequest(_message.Message):
     """Asks for a page of requests."""
 
@@ -155,22 +438,46 @@ class ListUsageRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FROM_MS_FIELD_NUMBER: _builtins.int
+    TO_MS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Whose."""
     page_size: _builtins.int
     """At most this many; 1 to 1,000, 100 when 0."""
     page_token: _builtins.str
     """Where the page before ended; empty for the first."""
+    key_id: _builtins.str
+    """Only those of this key; of all when empty."""
+    model: _builtins.str
+    """Only those for this public model id; for all when empty."""
+    status: _events_pb2.UsageStatus.ValueType
+    """Only those whose last attempt ended so; all when unspecified."""
+    from_ms: _builtins.int
+    """Only those that came in at this instant or later, Unix milliseconds; 0 for no limit."""
+    to_ms: _builtins.int
+    """Only those that came in before this instant, Unix milliseconds; 0 for no limit."""
+    idempotency_key: _builtins.str
+    """Only those with this idempotency key; all when empty."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        status: _events_pb2.UsageStatus.ValueType = ...,
+        from_ms: _builtins.int = ...,
+        to_ms: _builtins.int = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "tenant_id", b"tenant_id", "to_ms", b"to_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,6 +512,207 @@ class ListUsageResponse(_message.Message):
 Global___ListUsageResponse: _TypeAlias = ListUsageResponse  # noqa: Y015
 
 @_typing.final
+class SummarizeUsageRequest(_message.Message):
+    """Asks for sums."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    FROM_MS_FIELD_NUMBER: _builtins.int
+    TO_MS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose; of all tenants when empty, for callers who may read all."""
+    period: Global___UsagePeriod.ValueType
+    """How long a bucket is."""
+    from_ms: _builtins.int
+    """From the bucket that holds this instant on, Unix milliseconds; 0 for a day of hours or thirty days before the end."""
+    to_ms: _builtins.int
+    """Up to this instant, and to the end of the bucket that it lies in, Unix milliseconds; now when 0. At most 31 days of
+    hours or 366 days after the beginning.
+    """
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageGroup.ValueType]:
+        """What to tell apart; nothing when empty."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        period: Global___UsagePeriod.ValueType = ...,
+        groups: _abc.Iterable[Global___UsageGroup.ValueType] | None = ...,
+        from_ms: _builtins.int = ...,
+        to_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms", "groups", b"groups", "period", b"period", "tenant_id", b"tenant_id", "to_ms", b"to_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeUsageRequest: _TypeAlias = SummarizeUsageRequest  # noqa: Y015
+
+@_typing.final
+class UsageBucket(_message.Message):
+    """One bucket of a summary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_MS_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    UPSTREAM_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    COST_NANO_FIELD_NUMBER: _builtins.int
+    UPSTREAM_COST_NANO_FIELD_NUMBER: _builtins.int
+    MARGIN_NANO_FIELD_NUMBER: _builtins.int
+    start_ms: _builtins.int
+    """When it begins, Unix milliseconds. A request counts in the hour in which it came in."""
+    tenant_id: _builtins.str
+    """Whose; empty when tenants are not told apart."""
+    key_id: _builtins.str
+    """Of which key; empty when keys are not told apart."""
+    model: _builtins.str
+    """For which public model; empty when models are not told apart."""
+    upstream_account_id: _builtins.str
+    """Served by which upstream account; empty when they are not told apart."""
+    requests: _builtins.int
+    """Requests whose last attempt is booked."""
+    attempts: _builtins.int
+    """Attempts that reached an upstream."""
+    estimated: _builtins.int
+    """Attempts some count of which was estimated."""
+    cost_nano: _builtins.int
+    """What it cost the tenants, in nano-dollars."""
+    upstream_cost_nano: _builtins.int
+    """What it cost us, in nano-dollars; told to callers who may read all tenants."""
+    margin_nano: _builtins.int
+    """cost_nano less upstream_cost_nano; told to callers who may read all tenants."""
+    @_builtins.property
+    def tokens(self) -> _types_pb2.TokenCounts:
+        """Tokens that were charged."""
+
+    def __init__(
+        self,
+        *,
+        start_ms: _builtins.int = ...,
+        tenant_id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        upstream_account_id: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+        estimated: _builtins.int = ...,
+        tokens: _types_pb2.TokenCounts | None = ...,
+        cost_nano: _builtins.int = ...,
+        upstream_cost_nano: _builtins.int | None = ...,
+        margin_nano: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_margin_nano", b"_margin_nano", "_upstream_cost_nano", b"_upstream_cost_nano", "margin_nano", b"margin_nano", "tokens", b"tokens", "upstream_cost_nano", b"upstream_cost_nano"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_margin_nano", b"_margin_nano", "_upstream_cost_nano", b"_upstream_cost_nano", "attempts", b"attempts", "cost_nano", b"cost_nano", "estimated", b"estimated", "key_id", b"key_id", "margin_nano", b"margin_nano", "model", b"model", "requests", b"requests", "start_ms", b"start_ms", "tenant_id", b"tenant_id", "tokens", b"tokens", "upstream_account_id", b"upstream_account_id", "upstream_cost_nano", b"upstream_cost_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__margin_nano: _TypeAlias = _typing.Literal["margin_nano"]  # noqa: Y015
+    _WhichOneofArgType__margin_nano: _TypeAlias = _typing.Literal["_margin_nano", b"_margin_nano"]  # noqa: Y015
+    _WhichOneofReturnType__upstream_cost_nano: _TypeAlias = _typing.Literal["upstream_cost_nano"]  # noqa: Y015
+    _WhichOneofArgType__upstream_cost_nano: _TypeAlias = _typing.Literal["_upstream_cost_nano", b"_upstream_cost_nano"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__margin_nano) -> _WhichOneofReturnType__margin_nano | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upstream_cost_nano) -> _WhichOneofReturnType__upstream_cost_nano | None: ...
+
+Global___UsageBucket: _TypeAlias = UsageBucket  # noqa: Y015
+
+@_typing.final
+class SummarizeUsageResponse(_message.Message):
+    """The sums."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageBucket]:
+        """By time, oldest first; buckets in which nothing was used are left out."""
+
+    def __init__(
+        self,
+        *,
+        buckets: _abc.Iterable[Global___UsageBucket] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeUsageResponse: _TypeAlias = SummarizeUsageResponse  # noqa: Y015
+
+@_typing.final
+class WatchUsageRequest(_message.Message):
+    """Asks for what is booked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose; of all tenants when empty, for callers who may read all."""
+    resume_token: _builtins.str
+    """Goes on behind the message that brought this token; empty to begin at `start`."""
+    start: Global___WatchStart.ValueType
+    """Where to begin without a resume token."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+        start: Global___WatchStart.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resume_token", b"resume_token", "start", b"start", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUsageRequest: _TypeAlias = WatchUsageRequest  # noqa: Y015
+
+@_typing.final
+class WatchUsageResponse(_message.Message):
+    """What was booked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """For the next watch: it goes on behind these attempts."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageAttempt]:
+        """In the order of booking. Empty in the first message, which comes at once, when there is nothing yet, and in the
+        heartbeat that comes every 10 seconds when nothing is booked.
+        """
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[Global___UsageAttempt] | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUsageResponse: _TypeAlias = WatchUsageResponse  # noqa: Y015
+
+@_typing.final
 class GetBalanceRequest(_message.Message):
     """Asks what a tenant has."""
 
@@ -234,20 +742,151 @@ class GetBalanceResponse(_message.Message):
 
     BALANCE_NANO_FIELD_NUMBER: _builtins.int
     GRANTED_NANO_FIELD_NUMBER: _builtins.int
+    HELD_NANO_FIELD_NUMBER: _builtins.int
+    AVAILABLE_NANO_FIELD_NUMBER: _builtins.int
     balance_nano: _builtins.int
     """All of it: credits less what was booked."""
     granted_nano: _builtins.int
     """The part that is out in grants and not spent yet."""
+    held_nano: _builtins.int
+    """The part that is held for requests under way, as auth said when it last renewed its grants."""
+    available_nano: _builtins.int
+    """balance_nano less held_nano, not below 0."""
     def __init__(
         self,
         *,
         balance_nano: _builtins.int = ...,
         granted_nano: _builtins.int = ...,
+        held_nano: _builtins.int = ...,
+        available_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_nano", b"balance_nano", "granted_nano", b"granted_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_nano", b"available_nano", "balance_nano", b"balance_nano", "granted_nano", b"granted_nano", "held_nano", b"held_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBalanceResponse: _TypeAlias = GetBalanceResponse  # noqa: Y015
+
+@_typing.final
+class GetReceiptRequest(_message.Message):
+    """Asks for a receipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Of which request."""
+    tenant_id: _builtins.str
+    """Only if it is this tenant's; any tenant's that the token may read when empty."""
+    wait_ms: _builtins.int
+    """How long to wait for a fresh id, in milliseconds; at most 10,000, and never past the call's deadline."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        wait_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "tenant_id", b"tenant_id", "wait_ms", b"wait_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiptRequest: _TypeAlias = GetReceiptRequest  # noqa: Y015
+
+@_typing.final
+class GetReceiptResponse(_message.Message):
+    """The receipt. A request that is not known, not settled, or another tenant's, is NOT_FOUND."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    receipt: _builtins.str
+    """A JWS in compact form, signed with Ed25519 (RFC 7515, RFC 8037)."""
+    def __init__(
+        self,
+        *,
+        receipt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiptResponse: _TypeAlias = GetReceiptResponse  # noqa: Y015
+
+@_typing.final
+class GetReceiptKeysRequest(_message.Message):
+    """Asks for the public keys of receipts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiptKeysRequest: _TypeAlias = GetReceiptKeysRequest  # noqa: Y015
+
+@_typing.final
+class GetReceiptKeysResponse(_message.Message):
+    """The public keys of receipts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptKey]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___ReceiptKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiptKeysResponse: _TypeAlias = GetReceiptKeysResponse  # noqa: Y015
+
+@_typing.final
+class ReceiptKey(_message.Message):
+    """A key that signs receipts, or did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    CREATED_MS_FIELD_NUMBER: _builtins.int
+    kid: _builtins.str
+    """Its RFC 7638 thumbprint, as the header `kid` of receipts has it."""
+    public_key: _builtins.bytes
+    """The Ed25519 public key: 32 bytes."""
+    created_ms: _builtins.int
+    """Since when it is known, Unix milliseconds."""
+    def __init__(
+        self,
+        *,
+        kid: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+        created_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "kid", b"kid", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptKey: _TypeAlias = ReceiptKey  # noqa: Y015

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class UsageServiceStub:
-    """Read-only. Served by the ledger.
+    """Read-only. Served by the ledger. Every call needs a service token of scope usage or internal in the metadata
+    `authorization: Bearer TOKEN`. With a token of one tenant an empty tenant_id means that tenant, another tenant's
+    requests do not exist, and asking for another tenant is PERMISSION_DENIED. Money is in nano-dollars, instants are
+    Unix milliseconds.
     """
 
     def __init__(self, channel):
@@ -40,24 +43,59 @@ class UsageServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_usage__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.BatchGetUsage = channel.unary_unary(
+                '/tollhouse.v1.UsageService/BatchGetUsage',
+                request_serializer=tollhouse_dot_v1_dot_usage__pb2.BatchGetUsageRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_usage__pb2.BatchGetUsageResponse.FromString,
+                _registered_method=True)
         self.ListUsage = channel.unary_unary(
                 '/tollhouse.v1.UsageService/ListUsage',
                 request_serializer=tollhouse_dot_v1_dot_usage__pb2.ListUsageRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_usage__pb2.ListUsageResponse.FromString,
+                _registered_method=True)
+        self.SummarizeUsage = channel.unary_unary(
+                '/tollhouse.v1.UsageService/SummarizeUsage',
+                request_serializer=tollhouse_dot_v1_dot_usage__pb2.SummarizeUsageRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_usage__pb2.SummarizeUsageResponse.FromString,
+                _registered_method=True)
+        self.WatchUsage = channel.unary_stream(
+                '/tollhouse.v1.UsageService/WatchUsage',
+                request_serializer=tollhouse_dot_v1_dot_usage__pb2.WatchUsageRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_usage__pb2.WatchUsageResponse.FromString,
                 _registered_method=True)
         self.GetBalance = channel.unary_unary(
                 '/tollhouse.v1.UsageService/GetBalance',
                 request_serializer=tollhouse_dot_v1_dot_usage__pb2.GetBalanceRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetBalanceResponse.FromString,
                 _registered_method=True)
+        self.GetReceipt = channel.unary_unary(
+                '/tollhouse.v1.UsageService/GetReceipt',
+                request_serializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptResponse.FromString,
+                _registered_method=True)
+        self.GetReceiptKeys = channel.unary_unary(
+                '/tollhouse.v1.UsageService/GetReceiptKeys',
+                request_serializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptKeysRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptKeysResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
-    """Read-only. Served by the ledger.
+    """Read-only. Served by the ledger. Every call needs a service token of scope usage or internal in the metadata
+    `authorization: Bearer TOKEN`. With a token of one tenant an empty tenant_id means that tenant, another tenant's
+    requests do not exist, and asking for another tenant is PERMISSION_DENIED. Money is in nano-dollars, instants are
+    Unix milliseconds.
     """
 
     def GetUsage(self, request, context):
         """What one request used. Waits for a fresh request id whose event is still on its way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetUsage(self, request, context):
+        """What several requests used. Waits for none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,8 +108,37 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SummarizeUsage(self, request, context):
+        """Sums by hour or day, from rollups.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUsage(self, request, context):
+        """Attempts as they are booked, each once, in the order of booking, without end. A reader that is slow is waited for;
+        one that was cut off goes on with the resume token of the last message that it took.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBalance(self, request, context):
         """What a tenant has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReceipt(self, request, context):
+        """One settled request as a signed receipt. Waits as GetUsage does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReceiptKeys(self, request, context):
+        """The public keys of receipts, those that sign no more included.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,15 +152,40 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     request_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetUsageRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_usage__pb2.GetUsageResponse.SerializeToString,
             ),
+            'BatchGetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetUsage,
+                    request_deserializer=tollhouse_dot_v1_dot_usage__pb2.BatchGetUsageRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_usage__pb2.BatchGetUsageResponse.SerializeToString,
+            ),
             'ListUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUsage,
                     request_deserializer=tollhouse_dot_v1_dot_usage__pb2.ListUsageRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_usage__pb2.ListUsageResponse.SerializeToString,
             ),
+            'SummarizeUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeUsage,
+                    request_deserializer=tollhouse_dot_v1_dot_usage__pb2.SummarizeUsageRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_usage__pb2.SummarizeUsageResponse.SerializeToString,
+            ),
+            'WatchUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUsage,
+                    request_deserializer=tollhouse_dot_v1_dot_usage__pb2.WatchUsageRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_usage__pb2.WatchUsageResponse.SerializeToString,
+            ),
             'GetBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBalance,
                     request_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetBalanceRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_usage__pb2.GetBalanceResponse.SerializeToString,
+            ),
+            'GetReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipt,
+                    request_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptResponse.SerializeToString,
+            ),
+            'GetReceiptKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceiptKeys,
+                    request_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptKeysRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -104,7 +196,10 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService:
-    """Read-only. Served by the ledger.
+    """Read-only. Served by the ledger. Every call needs a service token of scope usage or internal in the metadata
+    `authorization: Bearer TOKEN`. With a token of one tenant an empty tenant_id means that tenant, another tenant's
+    requests do not exist, and asking for another tenant is PERMISSION_DENIED. Money is in nano-dollars, instants are
+    Unix milliseconds.
     """
 
     @staticmethod
@@ -124,6 +219,33 @@ class UsageService:
             '/tollhouse.v1.UsageService/GetUsage',
             tollhouse_dot_v1_dot_usage__pb2.GetUsageRequest.SerializeToString,
             tollhouse_dot_v1_dot_usage__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.UsageService/BatchGetUsage',
+            tollhouse_dot_v1_dot_usage__pb2.BatchGetUsageRequest.SerializeToString,
+            tollhouse_dot_v1_dot_usage__pb2.BatchGetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -162,6 +284,60 @@ class UsageService:
             _registered_method=True)
 
     @staticmethod
+    def SummarizeUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.UsageService/SummarizeUsage',
+            tollhouse_dot_v1_dot_usage__pb2.SummarizeUsageRequest.SerializeToString,
+            tollhouse_dot_v1_dot_usage__pb2.SummarizeUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tollhouse.v1.UsageService/WatchUsage',
+            tollhouse_dot_v1_dot_usage__pb2.WatchUsageRequest.SerializeToString,
+            tollhouse_dot_v1_dot_usage__pb2.WatchUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetBalance(request,
             target,
             options=(),
@@ -178,6 +354,60 @@ class UsageService:
             '/tollhouse.v1.UsageService/GetBalance',
             tollhouse_dot_v1_dot_usage__pb2.GetBalanceRequest.SerializeToString,
             tollhouse_dot_v1_dot_usage__pb2.GetBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.UsageService/GetReceipt',
+            tollhouse_dot_v1_dot_usage__pb2.GetReceiptRequest.SerializeToString,
+            tollhouse_dot_v1_dot_usage__pb2.GetReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceiptKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.UsageService/GetReceiptKeys',
+            tollhouse_dot_v1_dot_usage__pb2.GetReceiptKeysRequest.SerializeToString,
+            tollhouse_dot_v1_dot_usage__pb2.GetReceiptKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UsageServiceStub:
-    """Read-only. Served by the ledger."""
+    """Read-only. Served by the ledger. Every call needs a service token of scope usage or internal in the metadata
+    `authorization: Bearer TOKEN`. With a token of one tenant an empty tenant_id means that tenant, another tenant's
+    requests do not exist, and asking for another tenant is PERMISSION_DENIED. Money is in nano-dollars, instants are
+    Unix milliseconds.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,25 +39,57 @@ class UsageServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     GetUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetUsageRequest, _usage_pb2.GetUsageResponse]
     """What one request used. Waits for a fresh request id whose event is still on its way."""
+    BatchGetUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.BatchGetUsageRequest, _usage_pb2.BatchGetUsageResponse]
+    """What several requests used. Waits for none."""
     ListUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListUsageRequest, _usage_pb2.ListUsageResponse]
     """A tenant's requests, newest first."""
+    SummarizeUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SummarizeUsageRequest, _usage_pb2.SummarizeUsageResponse]
+    """Sums by hour or day, from rollups."""
+    WatchUsage: _grpc.UnaryStreamMultiCallable[_usage_pb2.WatchUsageRequest, _usage_pb2.WatchUsageResponse]
+    """Attempts as they are booked, each once, in the order of booking, without end. A reader that is slow is waited for;
+    one that was cut off goes on with the resume token of the last message that it took.
+    """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetBalanceRequest, _usage_pb2.GetBalanceResponse]
     """What a tenant has."""
+    GetReceipt: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetReceiptRequest, _usage_pb2.GetReceiptResponse]
+    """One settled request as a signed receipt. Waits as GetUsage does."""
+    GetReceiptKeys: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetReceiptKeysRequest, _usage_pb2.GetReceiptKeysResponse]
+    """The public keys of receipts, those that sign no more included."""
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
-    """Read-only. Served by the ledger."""
+    """Read-only. Served by the ledger. Every call needs a service token of scope usage or internal in the metadata
+    `authorization: Bearer TOKEN`. With a token of one tenant an empty tenant_id means that tenant, another tenant's
+    requests do not exist, and asking for another tenant is PERMISSION_DENIED. Money is in nano-dollars, instants are
+    Unix milliseconds.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetUsageRequest, _usage_pb2.GetUsageResponse]  # type: ignore[assignment]
     """What one request used. Waits for a fresh request id whose event is still on its way."""
+    BatchGetUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.BatchGetUsageRequest, _usage_pb2.BatchGetUsageResponse]  # type: ignore[assignment]
+    """What several requests used. Waits for none."""
     ListUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListUsageRequest, _usage_pb2.ListUsageResponse]  # type: ignore[assignment]
     """A tenant's requests, newest first."""
+    SummarizeUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.SummarizeUsageRequest, _usage_pb2.SummarizeUsageResponse]  # type: ignore[assignment]
+    """Sums by hour or day, from rollups."""
+    WatchUsage: _aio.UnaryStreamMultiCallable[_usage_pb2.WatchUsageRequest, _usage_pb2.WatchUsageResponse]  # type: ignore[assignment]
+    """Attempts as they are booked, each once, in the order of booking, without end. A reader that is slow is waited for;
+    one that was cut off goes on with the resume token of the last message that it took.
+    """
     GetBalance: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetBalanceRequest, _usage_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """What a tenant has."""
+    GetReceipt: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetReceiptRequest, _usage_pb2.GetReceiptResponse]  # type: ignore[assignment]
+    """One settled request as a signed receipt. Waits as GetUsage does."""
+    GetReceiptKeys: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetReceiptKeysRequest, _usage_pb2.GetReceiptKeysResponse]  # type: ignore[assignment]
+    """The public keys of receipts, those that sign no more included."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Read-only. Served by the ledger."""
+    """Read-only. Served by the ledger. Every call needs a service token of scope usage or internal in the metadata
+    `authorization: Bearer TOKEN`. With a token of one tenant an empty tenant_id means that tenant, another tenant's
+    requests do not exist, and asking for another tenant is PERMISSION_DENIED. Money is in nano-dollars, instants are
+    Unix milliseconds.
+    """
 
     @_abc_1.abstractmethod
     def GetUsage(
@@ -64,6 +100,14 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         """What one request used. Waits for a fresh request id whose event is still on its way."""
 
     @_abc_1.abstractmethod
+    def BatchGetUsage(
+        self,
+        request: _usage_pb2.BatchGetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.BatchGetUsageResponse, _abc.Awaitable[_usage_pb2.BatchGetUsageResponse]]:
+        """What several requests used. Waits for none."""
+
+    @_abc_1.abstractmethod
     def ListUsage(
         self,
         request: _usage_pb2.ListUsageRequest,
@@ -72,11 +116,45 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         """A tenant's requests, newest first."""
 
     @_abc_1.abstractmethod
+    def SummarizeUsage(
+        self,
+        request: _usage_pb2.SummarizeUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.SummarizeUsageResponse, _abc.Awaitable[_usage_pb2.SummarizeUsageResponse]]:
+        """Sums by hour or day, from rollups."""
+
+    @_abc_1.abstractmethod
+    def WatchUsage(
+        self,
+        request: _usage_pb2.WatchUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_usage_pb2.WatchUsageResponse], _abc.AsyncIterator[_usage_pb2.WatchUsageResponse]]:
+        """Attempts as they are booked, each once, in the order of booking, without end. A reader that is slow is waited for;
+        one that was cut off goes on with the resume token of the last message that it took.
+        """
+
+    @_abc_1.abstractmethod
     def GetBalance(
         self,
         request: _usage_pb2.GetBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.GetBalanceResponse, _abc.Awaitable[_usage_pb2.GetBalanceResponse]]:
         """What a tenant has."""
+
+    @_abc_1.abstractmethod
+    def GetReceipt(
+        self,
+        request: _usage_pb2.GetReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.GetReceiptResponse, _abc.Awaitable[_usage_pb2.GetReceiptResponse]]:
+        """One settled request as a signed receipt. Waits as GetUsage does."""
+
+    @_abc_1.abstractmethod
+    def GetReceiptKeys(
+        self,
+        request: _usage_pb2.GetReceiptKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.GetReceiptKeysResponse, _abc.Awaitable[_usage_pb2.GetReceiptKeysResponse]]:
+        """The public keys of receipts, those that sign no more included."""
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
