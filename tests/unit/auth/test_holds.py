@@ -15,9 +15,9 @@ TOKENS = st.integers(0, 200)
 HOLD_IDS = st.sampled_from([f"req_{number}" for number in range(8)])
 
 
-def hold_of(hold_id: str, input_tokens: int, *credits: Credit, output_tokens: int = 0, expires_s: float = 60.0) -> Hold:
-    key_id = credits[1].key_id if len(credits) > 1 else "key_free"
-    return Hold(hold_id, key_id, "opus", RATES, input_tokens, output_tokens, credits, expires_s)
+def hold_of(hold_id: str, input_tokens: int, *lies_in: Credit, output_tokens: int = 0, expires_s: float = 60.0) -> Hold:
+    key_id = lies_in[1].key_id if len(lies_in) > 1 else "key_free"
+    return Hold(hold_id, key_id, "opus", RATES, input_tokens, output_tokens, lies_in, expires_s)
 
 
 def test_a_hold_that_just_fits_is_placed() -> None:
