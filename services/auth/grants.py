@@ -227,21 +227,19 @@ class Grants:
                 hold.expires_s = max(hold.expires_s, until_s)
 
     async def begin(self) -> None:
-        """Ends the grants of this replica's earlier life. Before that is done nothing is asked of the ledger: it would
-        be abandoned too."""
-        while True:
+        """Ends the grants of this replica's earlier life, once. Before that is done nothing is asked of the ledger: it
+        would be abandoned too."""
+        while not self._conversation.began.is_set():
             try:
                 await self._ledger.AbandonGrants(
                     ledger_pb2.AbandonGrantsRequest(holder=self._settings.replica),
                     timeout=self._settings.ledger_timeout_s,
                     wait_for_ready=True,
                 )
+                self._conversation.began.set()
             except grpc.aio.AioRpcError as error:
                 _log.warning("grants_not_abandoned", error=error.code().name)
                 await asyncio.sleep(_AGAIN_S)
-            else:
-                self._conversation.began.set()
-                return
 
     async def _renew_grants(self) -> None:
         # A grant that is being opened just now may be unknown to the ledger yet, and is not lost for that.

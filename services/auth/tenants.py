@@ -106,7 +106,7 @@ class Tenant:
         """Capped keys that nothing was asked for since, and no hold lies in."""
         if self.waiters or self.conversing is not None:
             return []
-        in_use = {hold.key_id for hold in self.holds.standing.values()}
+        in_use = {credit.key_id for hold in self.holds.standing.values() for credit in hold.credits}
         return [key_id for key_id, account in self.keys.items() if account.used_s <= before_s and key_id not in in_use]
 
 

@@ -181,8 +181,8 @@ class Replicas:
     def __init__(self) -> None:
         self.all: list[Grants] = []
 
-    async def join(self, ledger: Ledger, settings: AuthSettings = SETTINGS) -> Grants:
-        """One more replica, which has looked at the prices and begun."""
+    async def join(self, ledger: Ledger, settings: AuthSettings = SETTINGS, *, begun: bool = True) -> Grants:
+        """One more replica, which has looked at the prices."""
 
         async def recall(tenant_id: str) -> None:
             for other in self.all:
@@ -194,7 +194,8 @@ class Replicas:
         await prices.refresh_now()
         grants = Grants(stub, prices, settings, recall)
         self.all.append(grants)
-        await grants.begin()
+        if begun:
+            await grants.begin()
         return grants
 
 
