@@ -211,7 +211,9 @@ class Grants:
                 await self._give_back_if_idle(tenant, now_s)
             except grpc.aio.AioRpcError as error:
                 _log.warning("tenant_not_kept", tenant_id=tenant.tenant_id, error=error.code().name)
-                if error.code() in _AWAY:  # and away for the others too
+                if error.code() in _AWAY:  # for the others too, most likely; they go first next time
+                    if tenant.tenant_id in self._tenants:
+                        self._tenants[tenant.tenant_id] = self._tenants.pop(tenant.tenant_id)
                     return
 
     def _cover(self, tenant: Tenant) -> None:

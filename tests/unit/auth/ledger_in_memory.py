@@ -60,6 +60,8 @@ class Ledger:
     renewed: list[ledger_pb2.RenewGrantsRequest] = field(default_factory=list)
     orphans: dict[str, events_pb2.UsageEvent] = field(default_factory=dict)
     asked_for_orphans: int = 0
+    stuck_with: tuple[str, grpc.StatusCode] | None = None
+    """A hold id whose orphan it fails to book, and how."""
     open_for_raises: asyncio.Event = field(default_factory=asyncio.Event)
     open_for_renewals: asyncio.Event = field(default_factory=asyncio.Event)
     open_for_lowering: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,6 +93,8 @@ class Ledger:
         self.asked_for_orphans += 1
         await self.open_for_orphans.wait()
         self._be_up()
+        if self.stuck_with and self.stuck_with[0] in {event.request_id for event in request.events}:
+            raise grpc.aio.AioRpcError(self.stuck_with[1], grpc.aio.Metadata(), grpc.aio.Metadata(), "stuck")
         before = len(self.orphans)
         for event in request.events:
             self.orphans.setdefault(event.event_id, event)

@@ -4,6 +4,9 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
+import grpc
+import pytest
+
 from services.auth.holds import Hold
 from services.shared.errors import Refusal
 from tests.unit.auth.ledger_in_memory import (
@@ -213,6 +216,18 @@ async def test_an_orphan_stands_until_the_ledger_is_back_and_has_booked_it() -> 
         await asyncio.sleep(0.15)
     assert grants.held("acme") == (0, 0)
     assert len(ledger.orphans) == 1
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED])
+async def test_an_orphan_that_cannot_be_booked_stands_in_the_way_of_no_other_tenant(code: grpc.StatusCode) -> None:
+    ledger = Ledger({"acme": 100, "other": 100}, stuck_with=("req_1", code))
+    grants = await grants_of(ledger, IMPATIENT)
+    await admit(grants, asks("req_1", 60))
+    await admit(grants, auth_pb2.AdmitItem(hold_id="req_2", tenant_id="other", model="opus", output_tokens=60))
+    async with kept(grants):
+        await asyncio.sleep(0.2)
+    assert grants.held("acme") == (60, 1)
+    assert grants.held("other") == (0, 0)
 
 
 async def test_an_orphan_that_is_heard_of_again_while_it_is_booked_stands() -> None:
