@@ -48,6 +48,8 @@ class Grants:
         self._unpriced: set[str] = set()
         """Hold ids whose model's price is being looked for."""
         self._conversation = Conversation(ledger, settings, recall)
+        self._looked_s = float("inf")
+        """When grants were last looked after; never before the first time."""
 
     # ---- decisions ----
 
@@ -61,6 +63,7 @@ class Grants:
         return self._admit(item, rates)
 
     def _admit(self, item: auth_pb2.AdmitItem, rates: Rates) -> Hold | Awaitable[Hold]:
+        self._doubt_if_stood_still()
         tenant = self._tenant(item.tenant_id)
         hold = self._new_hold(tenant, item, rates)
         placed = None if tenant.waiters else tenant.holds.place(hold)
@@ -89,6 +92,7 @@ class Grants:
         hold = tenant.holds.standing.get(item.hold_id) if tenant else None
         if tenant is None or hold is None:  # the next renewal brings it here
             raise Refusal(Kind.AUTH_UNAVAILABLE, "this replica does not know the hold yet")
+        self._doubt_if_stood_still()
         before_nano = hold.amount_nano
         if not tenant.waiters and tenant.holds.extend(hold, item.output_tokens):
             self._look_ahead(tenant, hold, hold.amount_nano - before_nano)
@@ -189,13 +193,14 @@ class Grants:
         """Renews grants and raises those that do not cover what is held, gives back those of idle tenants, has orphaned
         holds booked; until cancelled. Begins first."""
         await self.begin()
-        looked_s = clock.monotonic_s()
+        self._looked_s = looked_s = clock.monotonic_s()
         while True:
             await asyncio.sleep(self._settings.grant_renew_s)
             now_s = clock.monotonic_s()
             if now_s - looked_s > self._settings.hold_ttl_s / 2:
                 self._forgive(now_s + self._settings.hold_ttl_s)
-            looked_s = now_s
+            self._doubt_if_stood_still()
+            self._looked_s = looked_s = now_s
             try:
                 await self._renew_grants()
             except grpc.aio.AioRpcError as error:
@@ -221,6 +226,16 @@ class Grants:
         for account in tenant.accounts():
             if account.credit.available_nano < 0:
                 self._conversation.soon(tenant, account, 1)
+
+    def _doubt_if_stood_still(self) -> None:
+        """The ledger may have ended grants that a process which stood still did not renew, and given their credit to
+        others: nothing more is placed in them before the ledger has said what they are (I2)."""
+        now_s = clock.monotonic_s()
+        if now_s - self._looked_s > 2 * self._settings.grant_renew_s:
+            self._looked_s = now_s
+            for tenant in self._tenants.values():
+                for account in tenant.accounts():
+                    account.forgo_spare()
 
     def _forgive(self, until_s: float) -> None:
         """It was this process that stood still: renewals wait to be read, and nobody is late."""

@@ -1,6 +1,7 @@
 """Unit tests of how services.auth.grants keeps grants and holds over time, beside a ledger in memory."""
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -267,6 +268,22 @@ async def test_one_that_stood_still_itself_waits_for_renewals_before_it_calls_an
         await asyncio.sleep(0.15)  # every look comes after more than half of a hold's time
         assert grants.held("acme") == (100, 1)
     assert ledger.asked_for_orphans == 0
+
+
+async def test_one_that_stood_still_places_nothing_before_the_ledger_has_said_what_is_left() -> None:
+    ledger = Ledger({"acme": 100})
+    grants = await grants_of(ledger)
+    hold = await admit(grants, asks("req_1", 10))  # sets 80 aside
+    async with kept(grants):
+        await asyncio.sleep(0.03)
+        time.sleep(0.1)  # noqa: ASYNC251  # the whole process stands still
+        ledger.grants[hold.grant_id].amount_nano = 10  # the ledger has taken the rest for
+        ledger.balances["acme"] = 15  # somebody else
+        asked = grants.admit(asks("req_2", 6))
+        assert not isinstance(asked, Hold)
+        with pytest.raises(Refusal):
+            await asked
+        assert isinstance(await outcome(grants, asks("req_3", 5)), Hold)
 
 
 # ---- beginning ----
