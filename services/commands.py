@@ -132,12 +132,18 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
     command.add_argument("tenant")
     command.add_argument("--name", required=True, help="for people, at most 50 characters")
     command.add_argument("--days", type=int, default=0, help="how long it lives (default: for ever)")
+    command.add_argument("--spend-cap", metavar="DOLLARS", help="what it may spend over its life (default: no cap)")
     command = action(key, "list", "list keys", _key_list)
     command.add_argument("tenant", nargs="?", default="")
     for name, enabled in (("enable", True), ("disable", False)):
         command = action(key, name, f"{name} a key", _key_enabled)
         command.add_argument("key_id")
         command.set_defaults(enabled=enabled)
+    command = action(key, "cap", "set or lift what a key may spend over its life", _key_cap)
+    command.add_argument("key_id")
+    cap = command.add_mutually_exclusive_group(required=True)
+    cap.add_argument("--dollars", help="the cap, such as 25 or 0.50")
+    cap.add_argument("--none", action="store_true", help="no cap")
     command = action(key, "delete", "delete a key for good", _key_delete)
     command.add_argument("key_id")
 
@@ -249,16 +255,30 @@ def _key_add(services: Services, arguments: argparse.Namespace) -> None:
     expires_ms = 0
     if arguments.days:
         expires_ms = clock.now_ms() + arguments.days * 86_400 * clock.MS_PER_S
-    request = auth_pb2.CreateKeyRequest(tenant_id=arguments.tenant, name=arguments.name, expires_ms=expires_ms)
+    request = auth_pb2.CreateKeyRequest(
+        tenant_id=arguments.tenant,
+        name=arguments.name,
+        expires_ms=expires_ms,
+        spend_cap_nano=nano_from_dollars(arguments.spend_cap) if arguments.spend_cap else None,
+    )
     print(services.auth.CreateKey(request, timeout=TIMEOUT_S).secret)
 
 
 def _key_list(services: Services, arguments: argparse.Namespace) -> None:
     keys = services.auth.ListKeys(auth_pb2.ListKeysRequest(tenant_id=arguments.tenant), timeout=TIMEOUT_S).keys
     table(
-        ("KEY", "TENANT", "NAME", "LOOKS LIKE", "STATE", "SINCE", "UNTIL"),
+        ("KEY", "TENANT", "NAME", "LOOKS LIKE", "STATE", "SPEND CAP", "SINCE", "UNTIL"),
         [
-            (k.key_id, k.tenant_id, k.name, k.hint, _state(k.enabled), when(k.created_ms), when(k.expires_ms))
+            (
+                k.key_id,
+                k.tenant_id,
+                k.name,
+                k.hint,
+                _state(k.enabled),
+                _cap(k),
+                when(k.created_ms),
+                when(k.expires_ms),
+            )
             for k in keys
         ],
     )
@@ -268,6 +288,17 @@ def _key_enabled(services: Services, arguments: argparse.Namespace) -> None:
     request = auth_pb2.SetKeyEnabledRequest(key_id=arguments.key_id, enabled=arguments.enabled)
     key = services.auth.SetKeyEnabled(request, timeout=TIMEOUT_S).key
     print(f"{key.key_id} is {_state(key.enabled)}")
+
+
+def _key_cap(services: Services, arguments: argparse.Namespace) -> None:
+    cap_nano = None if arguments.none else nano_from_dollars(arguments.dollars)
+    request = auth_pb2.SetKeySpendCapRequest(key_id=arguments.key_id, spend_cap_nano=cap_nano)
+    key = services.auth.SetKeySpendCap(request, timeout=TIMEOUT_S).key
+    print(f"{key.key_id} may spend {_cap(key)}" if key.HasField("spend_cap_nano") else f"{key.key_id} has no spend cap")
+
+
+def _cap(key: auth_pb2.Key) -> str:
+    return dollars(key.spend_cap_nano) if key.HasField("spend_cap_nano") else "-"
 
 
 def _key_delete(services: Services, arguments: argparse.Namespace) -> None:

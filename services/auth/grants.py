@@ -1,20 +1,21 @@
-"""Credit for tenants: grants from the ledger, and holds in them.
+"""Credit for tenants: holds are placed, grow, are renewed and end here, in grants from the ledger.
 
 The ledger is asked ahead of need, so that admission is a decision in memory; only a tenant whose grant runs short
-waits for it. One conversation with the ledger a tenant is under way at a time, on behalf of all who wait.
+waits for it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import grpc
 
+from services.auth.conversation import Conversation
 from services.auth.holds import Credit, Hold
 from services.auth.orphans import orphaned_usage
 from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
-from services.auth.tenants import Account, Tenant, Waiter, exhausted, lacking
-from services.shared import clock, ids, rpc
+from services.auth.tenants import Account, Tenant, Waiter
+from services.shared import clock, ids
 from services.shared.errors import Kind, Refusal
 from services.shared.pricing import Rates, Tokens
 from services.shared.telemetry import logger
@@ -22,11 +23,8 @@ from tollhouse.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc, types_pb2
 
 _log = logger("grants")
 
-_DRY_S = 1.0
-_MOST_NANO = (1 << 63) - 1
-"""What fits into the ledger's messages."""
-_RECALLS = 4
-_RECALL_S = 0.1
+_AGAIN_S = 0.1
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Grants:
@@ -46,11 +44,12 @@ class Grants:
         self._ledger = ledger
         self._prices = prices
         self._settings = settings
-        self._recall = recall
         self._tenants: dict[str, Tenant] = {}
         self._unpriced: set[str] = set()
         """Hold ids whose model's price is being looked for."""
-        self._began = asyncio.Event()
+        self._conversation = Conversation(ledger, settings, recall)
+        self._looked_s = float("inf")
+        """When grants were last looked after; never before the first time."""
 
     # ---- decisions ----
 
@@ -64,6 +63,7 @@ class Grants:
         return self._admit(item, rates)
 
     def _admit(self, item: auth_pb2.AdmitItem, rates: Rates) -> Hold | Awaitable[Hold]:
+        self._doubt_if_stood_still()
         tenant = self._tenant(item.tenant_id)
         hold = self._new_hold(tenant, item, rates)
         placed = None if tenant.waiters else tenant.holds.place(hold)
@@ -92,6 +92,7 @@ class Grants:
         hold = tenant.holds.standing.get(item.hold_id) if tenant else None
         if tenant is None or hold is None:  # the next renewal brings it here
             raise Refusal(Kind.AUTH_UNAVAILABLE, "this replica does not know the hold yet")
+        self._doubt_if_stood_still()
         before_nano = hold.amount_nano
         if not tenant.waiters and tenant.holds.extend(hold, item.output_tokens):
             self._look_ahead(tenant, hold, hold.amount_nano - before_nano)
@@ -110,7 +111,10 @@ class Grants:
             hold = self._new_hold(tenant, item, rates)
             tenant.holds.take_over(hold)
             for account in tenant.accounts_of(hold):
-                self._converse_soon(tenant, account, hold.amount_nano)
+                self._conversation.soon(tenant, account, hold.amount_nano)
+        elif item.output_tokens > hold.output_tokens:  # another replica let it grow
+            hold.output_tokens = item.output_tokens
+            hold.grow(hold.wanted_nano)
         hold.expires_s = self._expiry_s()
         hold.so_far = item.so_far
         return hold
@@ -124,12 +128,7 @@ class Grants:
         if tenant is None:
             return False
         charged = [_tokens(counts) for counts in item.charged]
-        settled = tenant.holds.settle(item.hold_id, charged, clock.monotonic_s()) is not None
-        if not tenant.waiters:
-            return settled
-        # A question that came twice, over a stream that broke and the call after it, waits twice.
-        left = [waiter.future.cancel() for waiter in tenant.waiters if waiter.hold.hold_id == item.hold_id]
-        return settled or any(left)
+        return tenant.settle(item.hold_id, charged, clock.monotonic_s())
 
     def held(self, tenant_id: str) -> tuple[int, int]:
         """What is held for a tenant, in nano-dollars, and for how many requests."""
@@ -148,8 +147,9 @@ class Grants:
         if item.HasField("key_cap_nano"):
             account = tenant.keys.get(item.key_id)
             if account is None:
-                account = tenant.keys[item.key_id] = Account(Credit(_new_grant_id(), item.key_id))
-            account.cap_nano = item.key_cap_nano
+                account = tenant.keys[item.key_id] = Account(Credit(_new_grant_id(), item.key_id), item.key_cap_nano)
+            account.set_cap(item.key_cap_nano)
+            account.used_s = clock.monotonic_s()
             lies_in = (tenant.balance.credit, account.credit)
         return Hold(
             item.hold_id,
@@ -170,151 +170,72 @@ class Grants:
         for account in tenant.accounts_of(hold) if len(hold.credits) > 1 else (tenant.balance,):
             low = account.credit.available_nano < amount_nano * account.reserve.factor // 2
             if low and clock.monotonic_s() >= account.dry_until_s:
-                self._converse_soon(tenant, account, amount_nano)
+                self._conversation.soon(tenant, account, amount_nano)
 
     def _wait(self, tenant: Tenant, hold: Hold, output_tokens: int) -> Awaitable[Hold]:
         waiter = Waiter(hold, output_tokens, asyncio.get_running_loop().create_future())
         tenant.waiters.append(waiter)
         for account in tenant.accounts_of(hold):
             if account.credit.available_nano < waiter.more_nano:
-                self._converse_soon(tenant, account, waiter.more_nano)
-        self._converse_soon(tenant, tenant.balance, 0)
+                self._conversation.soon(tenant, account, waiter.more_nano)
+        self._conversation.soon(tenant, tenant.balance, 0)
         return waiter.future
-
-    # ---- the conversation with the ledger ----
-
-    def _converse_soon(self, tenant: Tenant, account: Account, hold_nano: int) -> None:
-        account.asked_nano = max(account.asked_nano, hold_nano)
-        if tenant.conversing is None:
-            tenant.conversing = asyncio.create_task(self._converse(tenant))
-
-    async def _converse(self, tenant: Tenant) -> None:
-        """Asks the ledger for what is needed and a reserve, until nobody waits."""
-        recalls = 0
-        try:
-            while True:
-                waiting = list(tenant.waiters)
-                fault = await self._raise_those_asked(tenant, waiting)
-                again = fault is None and recalls < _RECALLS and self._short_of_what_others_have(tenant, waiting)
-                self._serve(tenant, waiting, fault, may_wait=again)
-                if again:
-                    recalls += 1
-                    await self._recall(tenant.tenant_id)
-                    await asyncio.sleep(_RECALL_S)
-                elif not tenant.waiters:
-                    return
-                else:
-                    recalls = 0
-        finally:
-            tenant.conversing = None
-
-    async def _raise_those_asked(self, tenant: Tenant, waiting: Sequence[Waiter]) -> Refusal | None:
-        """Raises every grant that somebody asks for. Answers why that was not possible."""
-        asked = [
-            account
-            for account in tenant.accounts()
-            if account.asked_nano or lacking(account, tenant, waiting) > account.credit.available_nano
-        ]
-        try:
-            async with asyncio.timeout(self._settings.ledger_timeout_s):
-                await self._began.wait()
-            await asyncio.gather(*(self._raise(tenant, account, waiting) for account in asked))
-        except TimeoutError:
-            return Refusal(Kind.LEDGER_UNAVAILABLE, Kind.LEDGER_UNAVAILABLE.meaning)
-        except grpc.aio.AioRpcError as error:
-            for account in asked:
-                account.reserve.raised_s = float("-inf")
-            return rpc.refusal_of(error, Kind.LEDGER_UNAVAILABLE)
-        except Exception:
-            _log.exception("raise_failed", tenant_id=tenant.tenant_id)
-            return Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning)
-        return None
-
-    async def _raise(self, tenant: Tenant, account: Account, waiting: Sequence[Waiter]) -> None:
-        needed_nano = lacking(account, tenant, waiting)
-        hold_nano = account.asked_nano or max((waiter.more_nano for waiter in waiting), default=0)
-        account.asked_nano = 0
-        reserve_nano = account.reserve.next_nano(hold_nano, clock.monotonic_s())
-        credit = account.credit
-        response = await self._ledger.RaiseGrant(
-            ledger_pb2.RaiseGrantRequest(
-                grant_id=(grant_id := credit.grant_id),
-                tenant_id=tenant.tenant_id,
-                holder=self._settings.replica,
-                want_nano=min(credit.committed_nano + needed_nano + reserve_nano, _MOST_NANO),
-                key_id=credit.key_id,
-                key_cap_nano=account.cap_nano,
-            ),
-            timeout=self._settings.ledger_timeout_s,
-            wait_for_ready=True,
-        )
-        if credit.grant_id == grant_id:
-            credit.granted_nano = max(credit.granted_nano, response.granted_nano)
-        account.elsewhere_nano, account.abandoned_nano = response.elsewhere_nano, response.abandoned_nano
-        account.dry_until_s = 0.0 if response.available_nano else clock.monotonic_s() + _DRY_S
-
-    def _short_of_what_others_have(self, tenant: Tenant, waiting: Sequence[Waiter]) -> bool:
-        return any(
-            account.elsewhere_nano and account.credit.available_nano < waiter.more_nano
-            for waiter in waiting
-            if not waiter.future.done()
-            for account in tenant.accounts_of(waiter.hold)
-        )
-
-    def _serve(self, tenant: Tenant, waiting: Sequence[Waiter], fault: Refusal | None, *, may_wait: bool) -> None:
-        """Gives those who wait what fits now, in order; the others are refused, or wait on. Whoever left meanwhile
-        takes nothing."""
-        come_since = tenant.waiters[len(waiting) :]
-        waiting_on = []
-        for waiter in waiting:
-            if waiter.future.done() or tenant.seek(waiter):
-                continue
-            if may_wait:
-                waiting_on.append(waiter)
-            else:
-                waiter.future.set_exception(fault or exhausted(tenant, waiter))
-        tenant.waiters = waiting_on + come_since
-
-    def give_back_spare(self, tenant_id: str) -> None:
-        """Another replica is short of this tenant's credit: gives back what is not needed here now."""
-        tenant = self._tenants.get(tenant_id)
-        if tenant is None or tenant.conversing is not None or tenant.waiters:
-            return
-        tenant.conversing = asyncio.create_task(self._lower_for_others(tenant))
-
-    async def _lower_for_others(self, tenant: Tenant) -> None:
-        try:
-            for account in list(tenant.accounts()):
-                if account.credit.available_nano > 0:
-                    account.credit.granted_nano = account.credit.committed_nano  # first: it is not ours any more
-                    await self._lower(account.credit)
-        except grpc.aio.AioRpcError as error:
-            _log.warning("grant_not_given_back", tenant_id=tenant.tenant_id, error=error.code().name)
-        finally:
-            tenant.conversing = None
-            if tenant.waiters:
-                self._converse_soon(tenant, tenant.balance, 0)
 
     # ---- keeping ----
 
+    def give_back_spare(self, tenant_id: str) -> None:
+        """Another replica is short of this tenant's credit: gives back what is not needed here."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is not None:
+            self._conversation.give_back_spare_soon(tenant)
+
     async def keep(self) -> None:
-        """Ends the grants of this replica's earlier life; then renews grants, gives back those of idle tenants, has
-        orphaned holds booked; until cancelled."""
-        await self._abandon_earlier()
-        looked_s = clock.monotonic_s()
+        """Renews grants and raises those that do not cover what is held, gives back those of idle tenants, has orphaned
+        holds booked; until cancelled. Begins first."""
+        await self.begin()
+        self._looked_s = looked_s = clock.monotonic_s()
         while True:
             await asyncio.sleep(self._settings.grant_renew_s)
             now_s = clock.monotonic_s()
             if now_s - looked_s > self._settings.hold_ttl_s / 2:
                 self._forgive(now_s + self._settings.hold_ttl_s)
-            looked_s = now_s
+            self._doubt_if_stood_still()
+            self._looked_s = looked_s = now_s
             try:
                 await self._renew_grants()
-                for tenant in list(self._tenants.values()):
-                    await self._book_orphans(tenant, now_s)
-                    await self._give_back_if_idle(tenant, now_s)
             except grpc.aio.AioRpcError as error:
-                _log.warning("grants_not_kept", error=error.code().name)
+                _log.warning("grants_not_renewed", error=error.code().name)
+                continue
+            await self._keep_tenants(now_s)
+
+    async def _keep_tenants(self, now_s: float) -> None:
+        for tenant in list(self._tenants.values()):
+            try:
+                self._cover(tenant)
+                await self._book_orphans(tenant, now_s)
+                await self._give_back_if_idle(tenant, now_s)
+            except grpc.aio.AioRpcError as error:
+                _log.warning("tenant_not_kept", tenant_id=tenant.tenant_id, error=error.code().name)
+                if error.code() in _AWAY:  # for the others too, most likely; they go first next time
+                    if tenant.tenant_id in self._tenants:
+                        self._tenants[tenant.tenant_id] = self._tenants.pop(tenant.tenant_id)
+                    return
+
+    def _cover(self, tenant: Tenant) -> None:
+        """What was taken over, or held in a grant that was lost, is ours only when the ledger knows of it."""
+        for account in tenant.accounts():
+            if account.credit.available_nano < 0:
+                self._conversation.soon(tenant, account, 1)
+
+    def _doubt_if_stood_still(self) -> None:
+        """The ledger may have ended grants that a process which stood still did not renew, and given their credit to
+        others: nothing more is placed in them before the ledger has said what they are (I2)."""
+        now_s = clock.monotonic_s()
+        if now_s - self._looked_s > 2 * self._settings.grant_renew_s:
+            self._looked_s = now_s
+            for tenant in self._tenants.values():
+                for account in tenant.accounts():
+                    account.forgo_spare()
 
     def _forgive(self, until_s: float) -> None:
         """It was this process that stood still: renewals wait to be read, and nobody is late."""
@@ -322,21 +243,20 @@ class Grants:
             for hold in tenant.holds.standing.values():
                 hold.expires_s = max(hold.expires_s, until_s)
 
-    async def _abandon_earlier(self) -> None:
-        """Before this is done nothing is asked of the ledger: it would be abandoned too."""
-        while True:
+    async def begin(self) -> None:
+        """Ends the grants of this replica's earlier life, once. Before that is done nothing is asked of the ledger: it
+        would be abandoned too."""
+        while not self._conversation.began.is_set():
             try:
                 await self._ledger.AbandonGrants(
                     ledger_pb2.AbandonGrantsRequest(holder=self._settings.replica),
                     timeout=self._settings.ledger_timeout_s,
                     wait_for_ready=True,
                 )
+                self._conversation.began.set()
             except grpc.aio.AioRpcError as error:
                 _log.warning("grants_not_abandoned", error=error.code().name)
-                await asyncio.sleep(_RECALL_S)
-            else:
-                self._began.set()
-                return
+                await asyncio.sleep(_AGAIN_S)
 
     async def _renew_grants(self) -> None:
         # A grant that is being opened just now may be unknown to the ledger yet, and is not lost for that.
@@ -365,30 +285,29 @@ class Grants:
                 await self._ledger.BookOrphans(
                     ledger_pb2.BookOrphansRequest(events=events), timeout=self._settings.ledger_timeout_s
                 )
-            tenant.holds.settle(hold.hold_id, [_tokens(event.tokens) for event in events], now_s)
+            if hold.expires_s <= now_s:  # not renewed or settled meanwhile
+                tenant.settle(hold.hold_id, [_tokens(event.tokens) for event in events], now_s)
 
     async def _give_back_if_idle(self, tenant: Tenant, now_s: float) -> None:
-        idle_s = now_s - tenant.holds.idle_since_s
-        if tenant.holds.standing or tenant.conversing or tenant.waiters or idle_s < self._settings.grant_idle_s:
-            return
-        del self._tenants[tenant.tenant_id]  # first: whoever comes now starts with grants of its own
-        for account in tenant.accounts():
-            await self._lower(account.credit)
+        # What is given back is forgotten first: whoever comes now starts with grants of its own.
+        before_s = now_s - self._settings.grant_idle_s
+        idle = [tenant.keys.pop(key_id) for key_id in tenant.idle_keys(before_s)]
+        busy = tenant.holds.standing or tenant.conversing or tenant.waiters or tenant.holds.idle_since_s > before_s
+        if not busy:
+            del self._tenants[tenant.tenant_id]
+            idle += tenant.accounts()
+        for account in idle:
+            await self._conversation.lower(account.credit)
 
     async def give_back_all(self) -> None:
         """Lowers every grant at shutdown to what must stay: what is held, and what was settled until it is booked."""
-        every = [account.credit for tenant in self._tenants.values() for account in tenant.accounts()]
-        for credit in every:
+        if talks := [tenant.conversing for tenant in self._tenants.values() if tenant.conversing]:
+            await asyncio.wait(talks, timeout=self._settings.ledger_timeout_s)  # or they would raise it again
+        for credit in [account.credit for tenant in self._tenants.values() for account in tenant.accounts()]:
             try:
-                await self._lower(credit)
+                await self._conversation.lower(credit)
             except grpc.aio.AioRpcError as error:
                 _log.warning("grant_not_given_back", grant_id=credit.grant_id, error=error.code().name)
-
-    async def _lower(self, credit: Credit) -> None:
-        await self._ledger.LowerGrant(
-            ledger_pb2.LowerGrantRequest(grant_id=credit.grant_id, committed_nano=credit.committed_nano),
-            timeout=self._settings.ledger_timeout_s,
-        )
 
 
 def _new_grant_id() -> str:

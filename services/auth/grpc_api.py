@@ -55,7 +55,12 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
         """What is known at once, and awaitables of what is not."""
         response = auth_pb2.AuthDecideResponse(sequence=request.sequence)
         later: list[Awaitable[auth_pb2.AuthDecideResponse]] = []
-        # What ends a hold of this very batch waits for it; everything else frees credit for the holds to come.
+        for renew in request.renew:
+            renewed = self._grants.renew(renew)
+            grants = (renewed.grant_id, renewed.key_grant_id) if renewed else ("", "")
+            response.renew.add(id=renew.id, grant_id=grants[0], key_grant_id=grants[1])
+        # After the renewals, which would bring back what has ended. What ends a hold of this very batch waits for it;
+        # everything else frees credit for the holds to come.
         early = [self._grants.settle(settle) for settle in request.settle]
         for admit in request.admit:
             try:
@@ -77,10 +82,6 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
                 response.extend.add(id=extend.id, held_nano=grown.amount_nano)
             else:
                 later.append(self._extend_later(extend.id, grown))
-        for renew in request.renew:
-            renewed = self._grants.renew(renew)
-            grants = (renewed.grant_id, renewed.key_grant_id) if renewed else ("", "")
-            response.renew.add(id=renew.id, grant_id=grants[0], key_grant_id=grants[1])
         for settle, done in zip(request.settle, early, strict=True):
             if not done:
                 self._grants.settle(settle)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from services.auth.holds import Credit, Hold, Holds, Reserve
 from services.shared.errors import Kind, Refusal
 from services.shared.money import dollars
+from services.shared.pricing import Tokens
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +22,25 @@ class Account:
     dry_until_s: float = 0.0
     """The ledger gave all that there is: until then only a hold that does not fit asks again."""
     elsewhere_nano: int = 0
+    """Out in grants of other replicas, unspent, when the ledger last answered."""
     abandoned_nano: int = 0
+    """Out in grants of replicas that were lost, when the ledger last answered."""
+    cap_lowered: bool = False
+    """The cap is lower than what the grant was taken under: the spare goes back before more is asked for."""
+    used_s: float = 0.0
+    """When a hold was last asked for in it, on the monotonic clock."""
+
+    def forgo_spare(self) -> None:
+        """Places nothing more in what is not needed now. First, before the ledger hears of it: it is not ours then."""
+        self.credit.granted_nano = min(self.credit.granted_nano, self.credit.committed_nano)
+        self.reserve = Reserve()
+
+    def set_cap(self, cap_nano: int) -> None:
+        """What the key may spend over its life, as an edge has just heard."""
+        if cap_nano < self.cap_nano:
+            self.cap_lowered = True
+            self.forgo_spare()
+        self.cap_nano = cap_nano
 
 
 @dataclass(slots=True)
@@ -34,11 +53,14 @@ class Waiter:
 
     @property
     def more_nano(self) -> int:
+        """What it needs beside what the hold has."""
         return self.hold.rates.hold_nano(self.hold.input_tokens, self.output_tokens) - self.hold.amount_nano
 
 
 @dataclass(slots=True, eq=False)
 class Tenant:
+    """One tenant's grants and holds."""
+
     tenant_id: str
     balance: Account
     keys: dict[str, Account] = field(default_factory=dict)
@@ -47,12 +69,16 @@ class Tenant:
     waiters: list[Waiter] = field(default_factory=list)
     """Who wait for the ledger; those it is being asked for just now included."""
     conversing: asyncio.Task[None] | None = None
+    spare_wanted: bool = False
+    """Another replica is short of what is not needed here."""
 
     def accounts(self) -> Iterator[Account]:
+        """The balance, then the capped keys."""
         yield self.balance
         yield from self.keys.values()
 
     def accounts_of(self, hold: Hold) -> Iterator[Account]:
+        """Those whose grants a hold lies in."""
         yield self.balance
         if len(hold.credits) > 1:
             yield self.keys[hold.key_id]
@@ -65,6 +91,34 @@ class Tenant:
             return False
         waiter.future.set_result(placed or hold)
         return True
+
+    def settle(self, hold_id: str, charged: Sequence[Tokens], now_s: float) -> bool:
+        """Ends a hold with what was used, and whoever waits for it to be placed or to grow. False when there is
+        neither."""
+        settled = self.holds.settle(hold_id, charged, now_s) is not None
+        if not self.waiters:
+            return settled
+        # A question that came twice, over a stream that broke and the call after it, waits twice.
+        left = [waiter.future.cancel() for waiter in self.waiters if waiter.hold.hold_id == hold_id]
+        return settled or any(left)
+
+    def idle_keys(self, before_s: float) -> list[str]:
+        """Capped keys that nothing was asked for since, and no hold lies in."""
+        if self.waiters or self.conversing is not None:
+            return []
+        in_use = {credit.key_id for hold in self.holds.standing.values() for credit in hold.credits}
+        return [key_id for key_id, account in self.keys.items() if account.used_s <= before_s and key_id not in in_use]
+
+
+def within_reach(tenant: Tenant, waiting: Sequence[Waiter]) -> bool:
+    """Whether somebody is short of no more than what other replicas have."""
+    return any(
+        credit.available_nano < waiter.more_nano <= credit.available_nano + account.elsewhere_nano
+        for waiter in waiting
+        if not waiter.future.done()
+        for account in tenant.accounts_of(waiter.hold)
+        for credit in (account.credit,)
+    )
 
 
 def lacking(account: Account, tenant: Tenant, waiting: Sequence[Waiter]) -> int:
@@ -80,7 +134,7 @@ def exhausted(tenant: Tenant, waiter: Waiter) -> Refusal:
     """Why a hold cannot be placed or grow, and what could be afforded."""
     hold, more_nano = waiter.hold, waiter.more_nano
     account = next(account for account in tenant.accounts_of(hold) if account.credit.available_nano < more_nano)
-    if account.abandoned_nano:
+    if more_nano <= account.credit.available_nano + account.abandoned_nano:
         return Refusal(Kind.CREDIT_RECOVERING, Kind.CREDIT_RECOVERING.meaning, retry_after_s="5")
     of_key = account is not tenant.balance
     kind, whose = (Kind.KEY_CAP_EXHAUSTED, "the key's spend cap") if of_key else (Kind.BALANCE_EXHAUSTED, "the balance")

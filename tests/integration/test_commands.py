@@ -34,7 +34,12 @@ def test_a_tenant_is_made_credited_and_given_a_key_that_works(tollhouse: Deploym
     key_id = listed.splitlines()[1].split()[0]
     assert run(tollhouse, "key", "disable", key_id) == f"{key_id} is disabled"
     assert run(tollhouse, "key", "enable", key_id) == f"{key_id} is enabled"
+    assert run(tollhouse, "key", "cap", key_id, "--dollars", "0.25") == f"{key_id} may spend $0.25"
+    assert "$0.25" in run(tollhouse, "key", "list", "acme")
+    assert run(tollhouse, "key", "cap", key_id, "--none") == f"{key_id} has no spend cap"
     assert run(tollhouse, "key", "delete", key_id) == f"{key_id} is deleted"
+    run(tollhouse, "key", "add", "acme", "--name", "capped", "--spend-cap", "1.50")
+    assert "$1.50" in run(tollhouse, "key", "list", "acme")
     assert run(tollhouse, "tenant", "disable", "acme") == "acme is disabled"
     assert run(tollhouse, "tenant", "enable", "acme") == "acme is enabled"
 

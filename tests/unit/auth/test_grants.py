@@ -1,173 +1,31 @@
 """Unit tests of services.auth.grants, beside a ledger that keeps its promises in memory."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable
+from dataclasses import replace
 
-import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.auth.grants import Grants
 from services.auth.holds import Hold
-from services.auth.prices import PriceBook
-from services.auth.settings import AuthSettings
 from services.shared.errors import Kind, Refusal
-from services.shared.pricing import Rates
-from services.shared.settings import Secret
-from tollhouse.v1 import auth_pb2, ledger_pb2, types_pb2
-
-if TYPE_CHECKING:
-    from tollhouse.v1 import ledger_pb2_grpc
-
-RATES = Rates(7, input=1_000, output=1_000, cache_read=100, cache_write_5m=1_000, cache_write_1h=1_000)
-"""A nano-dollar a token."""
-
-SETTINGS = AuthSettings(
-    database_url=Secret("unused"),
-    nats_url=Secret("unused"),
-    key_pepper=Secret("unused"),
-    ledger_token=Secret("unused"),
-    replica="auth-7",
-    grant_renew_s=0.02,
-    grant_idle_s=3600,
-    hold_ttl_s=3600,
+from tests.unit.auth.ledger_in_memory import (
+    RATES,
+    Ledger,
+    admit,
+    asks,
+    grants_of,
+    grow,
+    grows,
+    lives,
+    outcome,
+    produced,
+    settled_down,
+    unread,
+    used,
 )
-
-
-@dataclass
-class Ledger:
-    """The ledger's port as auth sees it: balances, grants as totals, prices."""
-
-    balances: dict[str, int] = field(default_factory=lambda: {"acme": 0})
-    prices: dict[str, Rates] = field(default_factory=lambda: {"opus": RATES})
-    grants: dict[str, int] = field(default_factory=dict)
-    tenant_of: dict[str, str] = field(default_factory=dict)
-    raises: list[ledger_pb2.RaiseGrantRequest] = field(default_factory=list)
-    closed: list[ledger_pb2.LowerGrantRequest] = field(default_factory=list)
-    renewed: list[ledger_pb2.RenewGrantsRequest] = field(default_factory=list)
-    open_for_raises: asyncio.Event = field(default_factory=asyncio.Event)
-    open_for_renewals: asyncio.Event = field(default_factory=asyncio.Event)
-    down: bool = False
-    broken: bool = False
-    raising: Counter[str] = field(default_factory=Counter)
-    raising_most: int = 0
-
-    def __post_init__(self) -> None:
-        self.open_for_raises.set()
-        self.open_for_renewals.set()
-
-    async def RaiseGrant(  # noqa: N802
-        self, request: ledger_pb2.RaiseGrantRequest, *, timeout: float, wait_for_ready: bool = False
-    ) -> ledger_pb2.RaiseGrantResponse:
-        self.raises.append(request)
-        self.raising[request.tenant_id] += 1
-        self.raising_most = max(self.raising_most, self.raising[request.tenant_id])
-        try:
-            await asyncio.sleep(0)
-            await self.open_for_raises.wait()
-            self._be_up()
-            if self.broken:
-                raise ValueError("nobody foresaw this")
-            outstanding = sum(
-                amount for grant_id, amount in self.grants.items() if self.tenant_of[grant_id] == request.tenant_id
-            )
-            available = max(0, self.balances.get(request.tenant_id, 0) - outstanding)
-            amount = self.grants.get(request.grant_id, 0)
-            growth = max(0, min(request.want_nano - amount, available))
-            self.grants[request.grant_id] = amount + growth
-            self.tenant_of[request.grant_id] = request.tenant_id
-            return ledger_pb2.RaiseGrantResponse(granted_nano=amount + growth, available_nano=available - growth)
-        finally:
-            self.raising[request.tenant_id] -= 1
-
-    async def RenewGrants(  # noqa: N802
-        self, request: ledger_pb2.RenewGrantsRequest, *, timeout: float
-    ) -> ledger_pb2.RenewGrantsResponse:
-        self.renewed.append(request)
-        alive = [grant_id for grant_id in request.grant_ids if grant_id in self.grants]
-        await self.open_for_renewals.wait()
-        self._be_up()
-        return ledger_pb2.RenewGrantsResponse(grant_ids=alive)
-
-    async def LowerGrant(  # noqa: N802
-        self, request: ledger_pb2.LowerGrantRequest, *, timeout: float
-    ) -> ledger_pb2.LowerGrantResponse:
-        self._be_up()
-        self.closed.append(request)
-        self.grants[request.grant_id] = min(self.grants.get(request.grant_id, 0), request.committed_nano)
-        return ledger_pb2.LowerGrantResponse()
-
-    async def ListPrices(  # noqa: N802
-        self, request: ledger_pb2.ListPricesRequest, *, timeout: float, wait_for_ready: bool
-    ) -> ledger_pb2.ListPricesResponse:
-        self._be_up()
-        prices = [
-            ledger_pb2.Price(
-                price_version=rates.price_version,
-                model=model,
-                input_pico=rates.input,
-                output_pico=rates.output,
-                cache_read_pico=rates.cache_read,
-                cache_write_5m_pico=rates.cache_write_5m,
-                cache_write_1h_pico=rates.cache_write_1h,
-            )
-            for model, rates in self.prices.items()
-        ]
-        return ledger_pb2.ListPricesResponse(prices=prices)
-
-    def _be_up(self) -> None:
-        if self.down:
-            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "gone")
-
-
-async def grants_of(ledger: Ledger, settings: AuthSettings = SETTINGS) -> Grants:
-    stub = cast("ledger_pb2_grpc.LedgerServiceAsyncStub", ledger)
-    prices = PriceBook(stub, 1.0)
-    await prices.refresh_now()
-    return Grants(stub, prices, settings)
-
-
-def asks(hold_id: str, output_tokens: int, input_tokens: int = 0, model: str = "opus") -> auth_pb2.AdmitItem:
-    return auth_pb2.AdmitItem(
-        hold_id=hold_id, tenant_id="acme", model=model, input_tokens=input_tokens, output_tokens=output_tokens
-    )
-
-
-def used(hold_id: str, output_tokens: int = 0) -> auth_pb2.SettleItem:
-    charged = [types_pb2.TokenCounts(output=output_tokens)] if output_tokens else []
-    return auth_pb2.SettleItem(hold_id=hold_id, tenant_id="acme", charged=charged)
-
-
-async def admit(grants: Grants, item: auth_pb2.AdmitItem) -> Hold:
-    admitted = grants.admit(item)
-    return admitted if isinstance(admitted, Hold) else await admitted
-
-
-async def outcome(grants: Grants, item: auth_pb2.AdmitItem) -> Hold | Refusal:
-    try:
-        return await admit(grants, item)
-    except Refusal as refusal:
-        return refusal
-
-
-@asynccontextmanager
-async def kept(grants: Grants) -> AsyncIterator[None]:
-    keeping = asyncio.create_task(grants.keep())
-    yield
-    keeping.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await keeping
-
-
-async def settled_down() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
-
+from tollhouse.v1 import auth_pb2
 
 # ---- admission ----
 
@@ -225,7 +83,7 @@ def test_however_many_ask_at_once_never_more_than_the_balance_is_held_and_settle
             else:
                 assert result.kind is Kind.BALANCE_EXHAUSTED
                 assert int(result.details["available_nano"]) < int(result.details["needed_nano"]) == tokens
-        assert committed <= sum(ledger.grants.values()) <= balance
+        assert committed <= sum(ledger.amounts().values()) <= balance
         again = [await outcome(grants, asks(f"again_{tokens}", tokens)) for tokens in (400, 100, 20, 1)]
         committed += sum(result.amount_nano for result in again if isinstance(result, Hold))
         assert committed <= balance
@@ -316,16 +174,14 @@ async def test_a_model_without_a_price_is_refused() -> None:
 
 async def test_a_price_newer_than_what_this_replica_has_heard_of_is_looked_up() -> None:
     ledger = Ledger({"acme": 1_000})
-    stub = cast("ledger_pb2_grpc.LedgerServiceAsyncStub", ledger)
-    grants = Grants(stub, PriceBook(stub, 1.0), SETTINGS)  # has not looked yet
+    grants = await unread(ledger)
     hold = await admit(grants, asks("req_1", 1))
     assert hold.rates == RATES
 
 
 async def test_a_hold_settled_while_its_price_is_looked_up_is_not_placed() -> None:
     ledger = Ledger({"acme": 1_000})
-    stub = cast("ledger_pb2_grpc.LedgerServiceAsyncStub", ledger)
-    grants = Grants(stub, PriceBook(stub, 1.0), SETTINGS)  # has not looked yet
+    grants = await unread(ledger)
     looking = grants.admit(asks("req_1", 900))
     assert not isinstance(looking, Hold)
     assert grants.settle(used("req_1"))
@@ -336,15 +192,12 @@ async def test_a_hold_settled_while_its_price_is_looked_up_is_not_placed() -> No
 
 async def test_a_hold_keeps_the_price_it_was_placed_under() -> None:
     ledger = Ledger({"acme": 1_000})
-    stub = cast("ledger_pb2_grpc.LedgerServiceAsyncStub", ledger)
-    prices = PriceBook(stub, 1.0)
-    await prices.refresh_now()
-    grants = Grants(stub, prices, SETTINGS)
+    grants = await grants_of(ledger)
     await admit(grants, asks("req_1", 100))
     ledger.prices["opus"] = replace(RATES, price_version=8, output=9_000)
     grants.settle(used("req_1", 100))
     await grants.give_back_all()
-    assert [closed.committed_nano for closed in ledger.closed] == [100]
+    assert [closed.committed_nano for closed in ledger.lowered] == [100]
 
 
 # ---- the ledger ----
@@ -486,100 +339,186 @@ async def test_settling_cancels_a_hold_that_was_asked_for_twice_and_waits_twice(
     assert isinstance(await outcome(grants, asks("next", 100)), Hold)
 
 
-# ---- keeping grants ----
+# ---- extension ----
 
 
-async def test_grants_are_renewed_in_the_name_of_this_replica() -> None:
-    ledger = Ledger({"acme": 100})
-    grants = await grants_of(ledger)
+async def test_a_hold_grows_at_once_where_there_is_credit_at_hand() -> None:
+    grants = await grants_of(Ledger({"acme": 1_000}))
     hold = await admit(grants, asks("req_1", 10))
-    async with kept(grants):
-        await asyncio.sleep(0.1)
-    assert len(ledger.renewed) >= 2
-    assert (ledger.renewed[0].holder, list(ledger.renewed[0].grant_ids)) == ("auth-7", [hold.grant_id])
+    assert grants.extend(grows("req_1", 40)) is hold
+    assert (hold.amount_nano, grants.held("acme")) == (40, (40, 1))
 
 
-async def test_after_its_grant_was_lost_a_tenant_goes_on_in_a_new_one() -> None:
+async def test_a_hold_grows_after_the_ledger_gave_more() -> None:
     ledger = Ledger({"acme": 1_000})
     grants = await grants_of(ledger)
-    lost = await admit(grants, asks("req_1", 10))
-    ledger.grants.clear()  # the ledger thought this replica dead
-    async with kept(grants):
-        await asyncio.sleep(0.1)
-    assert grants.settle(used("req_1", 10))
-    assert (await admit(grants, asks("req_2", 10))).grant_id != lost.grant_id
-
-
-async def test_a_grant_that_opens_while_grants_are_renewed_is_not_taken_for_lost() -> None:
-    ledger = Ledger({"acme": 100, "other": 100})
-    grants = await grants_of(ledger)
-    other = auth_pb2.AdmitItem(hold_id="req_0", tenant_id="other", model="opus", output_tokens=1)
-    await admit(grants, other)
+    await admit(grants, asks("req_1", 10))
     ledger.open_for_raises.clear()
-    opening = asyncio.create_task(admit(grants, asks("req_1", 60)))
-    await settled_down()
-    ledger.open_for_renewals.clear()
-    async with kept(grants):
-        while not ledger.renewed:
-            await asyncio.sleep(0.005)
-        ledger.open_for_raises.set()
-        hold = await opening
-        ledger.open_for_renewals.set()
-        await asyncio.sleep(0.05)
-    grants.settle(used("req_1"))
-    assert (await admit(grants, asks("req_2", 100))).grant_id == hold.grant_id
+    growing = grants.extend(grows("req_1", 900))
+    assert not isinstance(growing, Hold)
+    ledger.open_for_raises.set()
+    assert (await growing).amount_nano == 900
 
 
-async def test_an_idle_tenants_grant_is_given_back_and_a_busy_one_kept() -> None:
-    ledger = Ledger({"acme": 100, "busy": 100})
-    grants = await grants_of(ledger, replace(SETTINGS, grant_idle_s=0.01))
-    idle = await admit(grants, asks("req_1", 10))
-    grants.settle(used("req_1", 4))
-    busy = await admit(grants, auth_pb2.AdmitItem(hold_id="b", tenant_id="busy", model="opus", output_tokens=10))
-    async with kept(grants):
-        await asyncio.sleep(0.15)
-    assert [(closed.grant_id, closed.committed_nano) for closed in ledger.closed] == [(idle.grant_id, 4)]
-    assert ledger.grants[idle.grant_id] == 4
-    assert ledger.grants[busy.grant_id] > 10
+async def test_a_hold_that_cannot_grow_stands_as_it_was_and_the_refusal_says_what_it_could_have() -> None:
+    grants = await grants_of(Ledger({"acme": 100}))
+    hold = await admit(grants, asks("req_1", 40, input_tokens=10))
+    refusal = await grow(grants, grows("req_1", 91))
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is Kind.BALANCE_EXHAUSTED
+    assert refusal.details == {"affordable_output_tokens": "90", "available_nano": "100", "needed_nano": "101"}
+    assert hold.amount_nano == 50
+    assert await grow(grants, grows("req_1", 90)) is hold
 
 
-async def test_a_hold_that_nobody_settles_is_released_when_its_time_is_over() -> None:
-    grants = await grants_of(Ledger({"acme": 100}), replace(SETTINGS, hold_ttl_s=0.05))
-    await admit(grants, asks("req_1", 100))
-    async with kept(grants):
-        await asyncio.sleep(0.02)
-        assert isinstance(await outcome(grants, asks("req_2", 100)), Refusal)
-        await asyncio.sleep(0.15)
-        assert isinstance(await outcome(grants, asks("req_2", 100)), Hold)
+async def test_a_hold_that_this_replica_does_not_know_cannot_grow() -> None:
+    grants = await grants_of(Ledger({"acme": 100}))
+    refusal = await grow(grants, grows("req_1", 10))
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is Kind.AUTH_UNAVAILABLE
 
 
-async def test_keeping_goes_on_after_the_ledger_was_away() -> None:
+async def test_settling_a_hold_that_waits_to_grow_ends_both() -> None:
     ledger = Ledger({"acme": 100})
     grants = await grants_of(ledger)
     await admit(grants, asks("req_1", 10))
-    ledger.down = True
-    async with kept(grants):
-        await asyncio.sleep(0.06)
-        failed = len(ledger.renewed)
-        ledger.down = False
-        await asyncio.sleep(0.06)
-    assert len(ledger.renewed) > failed >= 1
+    ledger.open_for_raises.clear()
+    growing = grants.extend(grows("req_1", 200))
+    assert grants.settle(used("req_1", 10))
+    ledger.open_for_raises.set()
+    assert not isinstance(growing, Hold)
+    with pytest.raises(asyncio.CancelledError):
+        await growing
+    await settled_down()
+    assert grants.held("acme") == (0, 0)
+    assert isinstance(await outcome(grants, asks("req_2", 90)), Hold)
 
 
-async def test_at_shutdown_grants_keep_only_what_was_settled_and_is_held() -> None:
+# ---- renewal and take-over ----
+
+
+async def test_renewing_a_known_hold_puts_off_its_expiry_and_keeps_what_was_said() -> None:
+    grants = await grants_of(Ledger({"acme": 100}))
+    hold = await admit(grants, asks("req_1", 10))
+    before_s = hold.expires_s
+    await asyncio.sleep(0.002)
+    assert grants.renew(lives("req_1", 10, produced("req_1", 3))) is hold
+    assert hold.expires_s > before_s
+    assert hold.so_far is not None
+    assert [event.tokens.output for event in hold.so_far] == [3]
+    assert grants.held("acme") == (10, 1)
+
+
+async def test_a_hold_that_another_replica_let_grow_is_held_for_as_much_here() -> None:
+    grants = await grants_of(Ledger({"acme": 100}))
+    await admit(grants, asks("req_1", 10))
+    grants.renew(lives("req_1", 30))
+    assert grants.held("acme") == (30, 1)
+
+
+async def test_an_unknown_hold_is_taken_over_and_the_grant_raised_to_cover_it() -> None:
+    ledger = Ledger({"acme": 100})
+    grants = await grants_of(ledger)
+    hold = grants.renew(lives("req_1", 60))
+    assert hold is not None
+    await settled_down()
+    assert ledger.amounts()[hold.grant_id] >= 60
+    assert isinstance(await outcome(grants, asks("req_2", 41)), Refusal)
+    assert isinstance(await outcome(grants, asks("req_3", 40)), Hold)
+
+
+async def test_a_hold_is_taken_over_even_where_it_does_not_fit_and_then_nothing_else_does() -> None:
+    ledger = Ledger({"acme": 50})
+    grants = await grants_of(ledger)
+    assert grants.renew(lives("req_1", 60)) is not None
+    assert isinstance(await outcome(grants, asks("req_2", 1)), Refusal)
+    assert grants.settle(used("req_1", 20))
+    assert isinstance(await outcome(grants, asks("req_2", 30)), Hold)
+    assert isinstance(await outcome(grants, asks("req_3", 1)), Refusal)
+
+
+async def test_a_hold_of_a_model_without_a_price_is_not_taken_over() -> None:
+    grants = await grants_of(Ledger({"acme": 100}))
+    assert grants.renew(lives("req_1", 60, model="nameless")) is None
+
+
+async def test_a_take_over_while_the_spare_is_given_back_is_covered_all_the_same() -> None:
     ledger = Ledger({"acme": 1_000})
     grants = await grants_of(ledger)
-    hold = await admit(grants, asks("req_1", 100))
-    await admit(grants, asks("req_2", 50))
-    grants.settle(used("req_1", 30))
-    await grants.give_back_all()
-    assert ledger.grants == {hold.grant_id: 80}
+    await admit(grants, asks("req_1", 10))
+    ledger.open_for_lowering.clear()
+    grants.give_back_spare("acme")
+    await settled_down()
+    taken = grants.renew(lives("req_2", 600))
+    ledger.open_for_lowering.set()
+    await settled_down()
+    assert taken is not None
+    assert ledger.amounts()[taken.grant_id] >= 610
 
 
-async def test_shutdown_survives_a_ledger_that_is_away() -> None:
+# ---- spend caps of keys ----
+
+
+async def test_a_key_spends_no_more_than_its_cap() -> None:
     ledger = Ledger({"acme": 1_000})
     grants = await grants_of(ledger)
-    await admit(grants, asks("req_1", 100))
-    ledger.down = True
-    await grants.give_back_all()
-    assert ledger.closed == []
+    hold = await admit(grants, asks("req_1", 60, cap_nano=100))
+    assert ledger.grants[hold.key_grant_id].key_id == "key_1"
+    refusal = await outcome(grants, asks("req_2", 41, cap_nano=100))
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is Kind.KEY_CAP_EXHAUSTED
+    assert "the key's spend cap cannot cover this request" in refusal.message
+    assert refusal.details["affordable_output_tokens"] == "40"
+    assert isinstance(await outcome(grants, asks("req_3", 40, cap_nano=100)), Hold)
+    assert isinstance(await outcome(grants, asks("req_4", 500)), Hold)  # a key without a cap
+
+
+async def test_a_capped_key_of_a_tenant_without_credit_hears_of_the_balance() -> None:
+    grants = await grants_of(Ledger({"acme": 10}))
+    refusal = await outcome(grants, asks("req_1", 60, cap_nano=100))
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is Kind.BALANCE_EXHAUSTED
+
+
+async def test_a_raised_cap_is_found_by_the_next_hold() -> None:
+    grants = await grants_of(Ledger({"acme": 1_000}))
+    assert isinstance(await outcome(grants, asks("req_1", 60, cap_nano=50)), Refusal)
+    assert isinstance(await outcome(grants, asks("req_1", 60, cap_nano=60)), Hold)
+
+
+async def test_a_lowered_cap_holds_from_the_next_hold_on() -> None:
+    grants = await grants_of(Ledger({"acme": 1_000}))
+    await admit(grants, asks("req_1", 10, cap_nano=500))  # takes a reserve of 80
+    refusal = await outcome(grants, asks("req_2", 11, cap_nano=20))
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is Kind.KEY_CAP_EXHAUSTED
+    assert isinstance(await outcome(grants, asks("req_3", 10, cap_nano=20)), Hold)
+
+
+async def test_a_cap_lowered_while_the_grant_is_being_raised_holds_too() -> None:
+    ledger = Ledger({"acme": 1_000})
+    grants = await grants_of(ledger)
+    ledger.open_for_raises.clear()
+    first = asyncio.create_task(outcome(grants, asks("req_1", 10, cap_nano=500)))
+    await settled_down()
+    second = asyncio.create_task(outcome(grants, asks("req_2", 11, cap_nano=20)))
+    await settled_down()
+    ledger.open_for_raises.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(first, second), 1)
+    assert sum(result.amount_nano for result in outcomes if isinstance(result, Hold)) <= 20
+
+
+# ---- credit elsewhere ----
+
+
+async def test_credit_that_a_lost_replica_had_is_said_to_come_back() -> None:
+    ledger = Ledger({"acme": 100})
+    lost = await grants_of(ledger)
+    await admit(lost, asks("req_1", 10))  # takes 90
+    grants = await grants_of(ledger)  # its next life
+    refusal = await outcome(grants, asks("req_2", 50))
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is Kind.CREDIT_RECOVERING
+    hopeless = await outcome(grants, asks("req_3", 101))
+    assert isinstance(hopeless, Refusal)
+    assert hopeless.kind is Kind.BALANCE_EXHAUSTED

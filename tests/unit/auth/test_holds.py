@@ -4,163 +4,230 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from services.auth.holds import Credit, Hold, Reserve
+from services.auth.holds import Credit, Hold, Holds, Reserve
 from services.shared.pricing import Rates, Tokens
 
-RATES = Rates(3, input=1_000, output=5_000, cache_read=100, cache_write_5m=1_250, cache_write_1h=2_000)
+RATES = Rates(3, input=1_000, output=5_000, cache_read=100, cache_write_5m=1_000, cache_write_1h=1_000)
+"""A nano-dollar for an input token, five for one of output."""
+
 NANO = st.integers(0, 1_000)
+TOKENS = st.integers(0, 200)
 HOLD_IDS = st.sampled_from([f"req_{number}" for number in range(8)])
 
 
-def credit(granted_nano: int) -> Credit:
-    return Credit("acme", "grant_1", granted_nano=granted_nano)
+def hold_of(hold_id: str, input_tokens: int, *lies_in: Credit, output_tokens: int = 0, expires_s: float = 60.0) -> Hold:
+    key_id = lies_in[1].key_id if len(lies_in) > 1 else "key_free"
+    return Hold(hold_id, key_id, "opus", RATES, input_tokens, output_tokens, lies_in, expires_s)
 
 
-def test_a_hold_that_fits_exactly_is_placed() -> None:
-    acme = credit(100)
-    hold = acme.place("req_1", 100, RATES, 60.0)
-    assert hold == Hold("req_1", "grant_1", 100, RATES, 60.0)
-    assert acme.available_nano == 0
+def test_a_hold_that_just_fits_is_placed() -> None:
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    hold = hold_of("req_1", 50, credit, output_tokens=10)
+    assert holds.place(hold) is hold
+    assert (hold.amount_nano, hold.grant_id, hold.key_grant_id) == (100, "grant_1", "")
+    assert credit.available_nano == 0
 
 
 def test_a_hold_that_does_not_fit_is_not_placed() -> None:
-    acme = credit(100)
-    assert acme.place("req_1", 101, RATES, 60.0) is None
-    assert acme.holds == {}
-    assert acme.available_nano == 100
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    assert holds.place(hold_of("req_1", 101, credit)) is None
+    assert holds.standing == {}
+    assert credit.available_nano == 100
+
+
+@pytest.mark.parametrize(("of_balance", "of_key"), [(100, 99), (99, 100)])
+def test_a_hold_must_fit_into_the_balance_and_into_the_cap_of_its_key(of_balance: int, of_key: int) -> None:
+    balance, cap = Credit("grant_1", granted_nano=of_balance), Credit("grant_2", "key_1", granted_nano=of_key)
+    holds = Holds()
+    assert holds.place(hold_of("req_1", 100, balance, cap)) is None
+    assert (balance.held_nano, cap.held_nano) == (0, 0)
+    hold = holds.place(hold_of("req_1", 99, balance, cap))
+    assert hold is not None
+    assert (balance.held_nano, cap.held_nano, hold.key_grant_id) == (99, 99, "grant_2")
 
 
 def test_a_hold_asked_for_twice_is_held_once() -> None:
-    acme = credit(100)
-    first = acme.place("req_1", 60, RATES, 60.0)
-    assert acme.place("req_1", 60, RATES, 99.0) is first
-    assert acme.held_nano == 60
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    first = holds.place(hold_of("req_1", 60, credit))
+    assert holds.place(hold_of("req_1", 60, credit, expires_s=99.0)) is first
+    assert credit.held_nano == 60
+
+
+def test_a_hold_grows_while_there_is_room_and_stands_as_it_was_when_there_is_not() -> None:
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    hold = hold_of("req_1", 10, credit, output_tokens=2)
+    holds.place(hold)
+    assert holds.extend(hold, 18)
+    assert (hold.amount_nano, hold.output_tokens, credit.available_nano) == (100, 18, 0)
+    assert not holds.extend(hold, 19)
+    assert (hold.amount_nano, hold.output_tokens, credit.available_nano) == (100, 18, 0)
+
+
+def test_a_hold_never_shrinks() -> None:
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    hold = hold_of("req_1", 10, credit, output_tokens=10)
+    holds.place(hold)
+    assert holds.extend(hold, 5)
+    assert (hold.amount_nano, hold.output_tokens) == (60, 10)
+
+
+def test_a_hold_that_is_taken_over_stands_even_where_it_does_not_fit_and_keeps_others_out() -> None:
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    holds.take_over(hold_of("req_1", 150, credit))
+    assert credit.available_nano == -50
+    assert holds.place(hold_of("req_2", 1, credit)) is None
+    credit.granted_nano = 151
+    assert holds.place(hold_of("req_2", 1, credit)) is not None
 
 
 def test_settling_charges_each_attempt_and_frees_the_rest() -> None:
-    acme = credit(100)
-    acme.place("req_1", 60, RATES, 60.0)
-    assert acme.settle("req_1", [Tokens(input=7), Tokens(output=2)], 5.0) == 17
-    assert (acme.settled_nano, acme.held_nano, acme.available_nano) == (17, 0, 83)
-    assert acme.idle_since_s == 5.0
+    balance, cap = Credit("grant_1", granted_nano=100), Credit("grant_2", "key_1", granted_nano=80)
+    holds = Holds()
+    holds.place(hold_of("req_1", 60, balance, cap))
+    assert holds.settle("req_1", [Tokens(input=7), Tokens(output=2)], 5.0) == 17
+    assert (balance.settled_nano, balance.held_nano, balance.available_nano) == (17, 0, 83)
+    assert (cap.settled_nano, cap.held_nano, cap.available_nano) == (17, 0, 63)
+    assert holds.idle_since_s == 5.0
 
 
 def test_releasing_a_hold_costs_nothing() -> None:
-    acme = credit(100)
-    acme.place("req_1", 60, RATES, 60.0)
-    assert acme.settle("req_1", [], 5.0) == 0
-    assert acme.available_nano == 100
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    holds.place(hold_of("req_1", 60, credit))
+    assert holds.settle("req_1", [], 5.0) == 0
+    assert credit.available_nano == 100
 
 
 def test_a_hold_is_settled_only_once() -> None:
-    acme = credit(100)
-    acme.place("req_1", 60, RATES, 60.0)
-    acme.settle("req_1", [Tokens(input=7)], 5.0)
-    assert acme.settle("req_1", [Tokens(input=7)], 6.0) is None
-    assert acme.settled_nano == 7
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    holds.place(hold_of("req_1", 60, credit))
+    holds.settle("req_1", [Tokens(input=7)], 5.0)
+    assert holds.settle("req_1", [Tokens(input=7)], 6.0) is None
+    assert credit.settled_nano == 7
 
 
 def test_what_exceeds_the_hold_is_charged_and_stops_further_holds() -> None:
-    acme = credit(100)
-    acme.place("req_1", 100, RATES, 60.0)
-    assert acme.settle("req_1", [Tokens(input=150)], 5.0) == 150
-    assert acme.available_nano == -50
-    assert acme.place("req_2", 1, RATES, 60.0) is None
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    holds.place(hold_of("req_1", 100, credit))
+    assert holds.settle("req_1", [Tokens(input=150)], 5.0) == 150
+    assert credit.available_nano == -50
+    assert holds.place(hold_of("req_2", 1, credit)) is None
 
 
-def test_a_settled_hold_may_be_placed_anew() -> None:
-    acme = credit(100)
-    acme.place("req_1", 60, RATES, 60.0)
-    acme.settle("req_1", [], 5.0)
-    assert acme.place("req_1", 100, RATES, 60.0) is not None
+def test_only_holds_that_nobody_renewed_in_time_are_overdue() -> None:
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    holds.place(hold_of("req_1", 10, credit, expires_s=60.0))
+    holds.place(hold_of("req_2", 20, credit, expires_s=61.0))
+    assert holds.overdue(59.9) == []
+    assert [hold.hold_id for hold in holds.overdue(60.0)] == ["req_1"]
+    assert credit.held_nano == 30
 
 
-def test_only_holds_whose_time_is_over_expire() -> None:
-    acme = credit(100)
-    acme.place("req_1", 10, RATES, 60.0)
-    acme.place("req_2", 20, RATES, 61.0)
-    assert acme.expire(59.9) == []
-    assert [hold.hold_id for hold in acme.expire(60.0)] == ["req_1"]
-    assert (acme.held_nano, acme.settled_nano) == (20, 0)
+def test_a_hold_of_a_lost_grant_is_charged_to_the_one_that_follows_it() -> None:
+    credit, holds = Credit("grant_1", granted_nano=100), Holds()
+    hold = hold_of("req_1", 60, credit)
+    holds.place(hold)
+    credit.start_over("grant_2")
+    assert (credit.available_nano, hold.grant_id) == (-60, "grant_2")  # it stands, and nothing is granted yet
+    assert holds.settle("req_1", [Tokens(input=50)], 5.0) == 50
+    assert (credit.settled_nano, credit.held_nano, credit.available_nano) == (50, 0, -50)
 
 
-def test_a_hold_of_a_lost_grant_is_not_charged_to_the_new_one() -> None:
-    acme = credit(100)
-    acme.place("req_1", 60, RATES, 60.0)
-    acme.settle("req_other", [], 1.0)
-    acme.start_over("grant_2")
-    assert acme.available_nano == -60  # the hold stands, and nothing is granted yet
-    assert acme.settle("req_1", [Tokens(input=50)], 5.0) == 50
-    assert (acme.settled_nano, acme.held_nano, acme.available_nano) == (0, 0, 0)
+class HoldsMachine(RuleBasedStateMachine):
+    """Holds placed, grown, taken over and settled, grants raised, lowered and lost, in any order, beside the plainest
+    bookkeeping: a balance and two keys with caps."""
 
+    @initialize(granted=NANO, first_cap=NANO, second_cap=NANO)
+    def begin(self, granted: int, first_cap: int, second_cap: int) -> None:
+        self.credits = {
+            "": Credit("grant_0", granted_nano=granted),
+            "key_1": Credit("grant_1", "key_1", granted_nano=first_cap),
+            "key_2": Credit("grant_2", "key_2", granted_nano=second_cap),
+        }
+        self.holds = Holds()
+        self.granted = {key_id: credit.granted_nano for key_id, credit in self.credits.items()}
+        self.settled = dict.fromkeys(self.credits, 0)
+        self.amounts: dict[str, tuple[str, int]] = {}
 
-class CreditMachine(RuleBasedStateMachine):
-    """Holds placed, settled and expired, and grants raised and lost, in any order, beside the plainest bookkeeping."""
+    def lies_in(self, key_id: str) -> list[str]:
+        return ["", key_id] if key_id else [""]
 
-    @initialize(granted=NANO)
-    def begin(self, granted: int) -> None:
-        self.credit = credit(granted)
-        self.standing: dict[str, Hold] = {}
-        self.granted, self.settled, self.now_s, self.grants = granted, 0, 0.0, 1
+    def held(self, key_id: str) -> int:
+        return sum(amount for of_key, amount in self.amounts.values() if key_id in self.lies_in(of_key))
 
-    def available(self) -> int:
-        return self.granted - self.settled - sum(hold.amount_nano for hold in self.standing.values())
+    def available(self, key_id: str) -> int:
+        return self.granted[key_id] - self.settled[key_id] - self.held(key_id)
 
-    @rule(hold_id=HOLD_IDS, amount=NANO, lives_s=st.integers(1, 5))
-    def place(self, hold_id: str, amount: int, lives_s: int) -> None:
-        before = self.available()
-        hold = self.credit.place(hold_id, amount, RATES, self.now_s + lives_s)
-        if hold_id in self.standing:
-            assert hold is self.standing[hold_id]
-        elif amount > before:
-            assert hold is None
-        else:
-            assert hold == Hold(hold_id, f"grant_{self.grants}", amount, RATES, self.now_s + lives_s)
-            self.standing[hold_id] = hold
+    def new_hold(self, hold_id: str, key_id: str, input_tokens: int, output_tokens: int) -> Hold:
+        lies_in = [self.credits[of_key] for of_key in self.lies_in(key_id)]
+        return hold_of(hold_id, input_tokens, *lies_in, output_tokens=output_tokens)
 
-    @rule(hold_id=HOLD_IDS, used=st.lists(st.builds(Tokens, input=NANO, output=st.integers(0, 100)), max_size=3))
-    def settle(self, hold_id: str, used: list[Tokens]) -> None:
-        cost = self.credit.settle(hold_id, used, self.now_s)
-        hold = self.standing.pop(hold_id, None)
+    @rule(hold_id=HOLD_IDS, key_id=st.sampled_from(["", "key_1", "key_2"]), given=TOKENS, output=TOKENS)
+    def place(self, hold_id: str, key_id: str, given: int, output: int) -> None:
+        amount = given + 5 * output
+        fits = all(amount <= self.available(of_key) for of_key in self.lies_in(key_id))
+        placed = self.holds.place(self.new_hold(hold_id, key_id, given, output))
+        if hold_id in self.amounts:
+            assert placed is self.holds.standing[hold_id]
+            return
+        assert (placed is not None) == fits
+        if fits:
+            self.amounts[hold_id] = (key_id, amount)
+
+    @rule(hold_id=HOLD_IDS, key_id=st.sampled_from(["", "key_1", "key_2"]), given=TOKENS)
+    def take_over(self, hold_id: str, key_id: str, given: int) -> None:
+        if hold_id not in self.amounts:
+            self.holds.take_over(self.new_hold(hold_id, key_id, given, 0))
+            self.amounts[hold_id] = (key_id, given)
+
+    @rule(hold_id=HOLD_IDS, output=TOKENS)
+    def extend(self, hold_id: str, output: int) -> None:
+        hold = self.holds.standing.get(hold_id)
         if hold is None:
+            return
+        key_id, before = self.amounts[hold_id]
+        amount = max(before, hold.input_tokens + 5 * output)
+        fits = all(amount - before <= self.available(of_key) for of_key in self.lies_in(key_id))
+        grew = self.holds.extend(hold, output)
+        assert grew == (amount == before or fits)
+        self.amounts[hold_id] = (key_id, amount if grew else before)
+
+    @rule(hold_id=HOLD_IDS, used=st.lists(st.builds(Tokens, input=TOKENS, output=TOKENS), max_size=3))
+    def settle(self, hold_id: str, used: list[Tokens]) -> None:
+        cost = self.holds.settle(hold_id, used, 0.0)
+        if hold_id not in self.amounts:
             assert cost is None
             return
         assert cost == sum(RATES.cost_nano(tokens) for tokens in used)
-        if hold.grant_id == self.credit.grant_id:
-            self.settled += cost
+        key_id, _ = self.amounts.pop(hold_id)
+        for of_key in self.lies_in(key_id):
+            self.settled[of_key] += cost
 
-    @rule(seconds=st.integers(0, 3))
-    def expire(self, seconds: int) -> None:
-        self.now_s += seconds
-        over = {hold_id for hold_id, hold in self.standing.items() if hold.expires_s <= self.now_s}
-        assert {hold.hold_id for hold in self.credit.expire(self.now_s)} == over
-        for hold_id in over:
-            del self.standing[hold_id]
+    @rule(key_id=st.sampled_from(["", "key_1", "key_2"]), amount=NANO)
+    def raise_grant(self, key_id: str, amount: int) -> None:
+        self.granted[key_id] += amount
+        self.credits[key_id].granted_nano += amount
 
-    @rule(amount=NANO)
-    def raise_grant(self, amount: int) -> None:
-        self.granted += amount
-        self.credit.granted_nano += amount
-
-    @rule()
-    def lose_grant(self) -> None:
-        self.grants += 1
-        self.credit.start_over(f"grant_{self.grants}")
-        self.granted = self.settled = 0
+    @rule(key_id=st.sampled_from(["", "key_1", "key_2"]))
+    def lose_grant(self, key_id: str) -> None:
+        self.credits[key_id].start_over("grant_new")
+        self.granted[key_id] = self.settled[key_id] = 0
 
     @invariant()
     def what_is_held_is_the_sum_of_the_holds_that_stand(self) -> None:
-        assert self.credit.holds == self.standing
-        assert self.credit.held_nano == sum(hold.amount_nano for hold in self.standing.values())
+        assert {hold_id: hold.amount_nano for hold_id, hold in self.holds.standing.items()} == {
+            hold_id: amount for hold_id, (_, amount) in self.amounts.items()
+        }
+        for key_id, credit in self.credits.items():
+            assert credit.held_nano == self.held(key_id)
 
     @invariant()
     def what_is_available_is_granted_less_settled_and_held(self) -> None:
-        assert self.credit.available_nano == self.available()
-        assert self.credit.settled_nano == self.settled
-        assert self.credit.committed_nano == self.settled + self.credit.held_nano
+        for key_id, credit in self.credits.items():
+            assert credit.available_nano == self.available(key_id)
+            assert credit.committed_nano == self.settled[key_id] + self.held(key_id)
 
 
-TestCredit = CreditMachine.TestCase
+TestHolds = HoldsMachine.TestCase
 
 
 def test_the_reserve_starts_small() -> None:

@@ -1,0 +1,163 @@
+"""The conversation with the ledger about a tenant's grants: one a tenant at a time, on behalf of all who wait."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc
+
+from services.auth.holds import Credit
+from services.auth.settings import AuthSettings
+from services.auth.tenants import Account, Tenant, Waiter, exhausted, lacking, within_reach
+from services.shared import clock, rpc
+from services.shared.errors import Kind, Refusal
+from services.shared.telemetry import logger
+from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc
+
+_log = logger("conversation")
+
+_DRY_S = 1.0
+_MOST_NANO = (1 << 63) - 1
+"""What fits into the ledger's messages."""
+_RECALLS = 4
+_RECALL_S = 0.1
+
+
+class Conversation:
+    """Raises and lowers grants, and answers those who wait for that.
+
+    A raise and a lowering of one grant never cross, for they come from one task a tenant: an answer to a raise that was
+    overtaken by a lowering would let holds be placed in what was given back.
+    """
+
+    def __init__(
+        self,
+        ledger: "ledger_pb2_grpc.LedgerServiceAsyncStub",
+        settings: AuthSettings,
+        recall: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._recall = recall
+        self.began = asyncio.Event()
+        """Set when this replica's grants of an earlier life are abandoned."""
+
+    def soon(self, tenant: Tenant, account: Account, hold_nano: int) -> None:
+        """Has a grant raised on behalf of a hold of `hold_nano`; 0 to have those who wait answered."""
+        account.asked_nano = max(account.asked_nano, hold_nano)
+        if tenant.conversing is None:
+            tenant.conversing = asyncio.create_task(self._converse(tenant))
+
+    def give_back_spare_soon(self, tenant: Tenant) -> None:
+        """Lowers a tenant's grants to what is committed, when nobody waits here any more."""
+        tenant.spare_wanted = True
+        if tenant.conversing is None:
+            tenant.conversing = asyncio.create_task(self._converse(tenant))
+
+    async def lower(self, credit: Credit) -> None:
+        """Gives back what a grant has beyond what is committed. Raises AioRpcError."""
+        await self._ledger.LowerGrant(
+            ledger_pb2.LowerGrantRequest(grant_id=credit.grant_id, committed_nano=credit.committed_nano),
+            timeout=self._settings.ledger_timeout_s,
+        )
+
+    async def _converse(self, tenant: Tenant) -> None:
+        """Asks the ledger for what is needed and a reserve, until nobody waits nor asks."""
+        recalls = 0
+        try:
+            while True:
+                waiting = list(tenant.waiters)
+                fault = await self._raise_those_asked(tenant, waiting)
+                again = fault is None and recalls < _RECALLS and within_reach(tenant, waiting)
+                self._serve(tenant, waiting, fault, may_wait=again)
+                if again:
+                    recalls += 1
+                    await self._recall(tenant.tenant_id)
+                    await asyncio.sleep(_RECALL_S)
+                    continue
+                recalls = 0
+                if not tenant.waiters and tenant.spare_wanted:
+                    await self._give_back_spare(tenant)
+                if not tenant.waiters and not any(account.asked_nano for account in tenant.accounts()):
+                    return
+        finally:
+            tenant.conversing = None
+
+    async def _raise_those_asked(self, tenant: Tenant, waiting: Sequence[Waiter]) -> Refusal | None:
+        """Raises every grant that somebody asks for. Answers why that was not possible."""
+        asked = [
+            account
+            for account in tenant.accounts()
+            if account.asked_nano or lacking(account, tenant, waiting) > account.credit.available_nano
+        ]
+        hold_nanos = [account.asked_nano for account in asked]
+        for account in asked:
+            account.asked_nano = 0
+        try:
+            async with asyncio.timeout(self._settings.ledger_timeout_s):
+                await self.began.wait()
+        except TimeoutError:
+            return Refusal(Kind.LEDGER_UNAVAILABLE, Kind.LEDGER_UNAVAILABLE.meaning)
+        raises = map(self._raise, [tenant] * len(asked), asked, hold_nanos, [waiting] * len(asked))
+        # All of them to their end: none may be under way still when the next conversation begins.
+        faults = [fault for fault in await asyncio.gather(*raises, return_exceptions=True) if fault is not None]
+        if not faults:
+            return None
+        for account in asked:
+            account.reserve.raised_s = float("-inf")
+        fault = faults[0]
+        if isinstance(fault, grpc.aio.AioRpcError):
+            return rpc.refusal_of(fault, Kind.LEDGER_UNAVAILABLE)
+        _log.error("raise_failed", tenant_id=tenant.tenant_id, exc_info=fault)
+        return Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning)
+
+    async def _raise(self, tenant: Tenant, account: Account, hold_nano: int, waiting: Sequence[Waiter]) -> None:
+        credit, grant_id = account.credit, account.credit.grant_id
+        if account.cap_lowered:
+            await self.lower(credit)
+            account.cap_lowered = False
+        needed_nano = lacking(account, tenant, waiting)
+        hold_nano = hold_nano or max((waiter.more_nano for waiter in waiting), default=0)
+        now_s = clock.monotonic_s()
+        # Of the last that there is nothing is put aside: others may need it now.
+        reserve_nano = account.reserve.next_nano(hold_nano, now_s) if now_s >= account.dry_until_s else 0
+        response = await self._ledger.RaiseGrant(
+            ledger_pb2.RaiseGrantRequest(
+                grant_id=grant_id,
+                tenant_id=tenant.tenant_id,
+                holder=self._settings.replica,
+                want_nano=min(credit.committed_nano + needed_nano + reserve_nano, _MOST_NANO),
+                key_id=credit.key_id,
+                key_cap_nano=account.cap_nano,
+            ),
+            timeout=self._settings.ledger_timeout_s,
+            wait_for_ready=True,
+        )
+        if credit.grant_id == grant_id and not account.cap_lowered:
+            credit.granted_nano = max(credit.granted_nano, response.granted_nano)
+        account.elsewhere_nano, account.abandoned_nano = response.elsewhere_nano, response.abandoned_nano
+        account.dry_until_s = 0.0 if response.available_nano else clock.monotonic_s() + _DRY_S
+
+    def _serve(self, tenant: Tenant, waiting: Sequence[Waiter], fault: Refusal | None, *, may_wait: bool) -> None:
+        """Gives those who wait what fits now, in order; the others are refused, or wait on. Whoever left meanwhile
+        takes nothing."""
+        come_since = tenant.waiters[len(waiting) :]
+        waiting_on = []
+        for waiter in waiting:
+            if waiter.future.done() or tenant.seek(waiter):
+                continue
+            if may_wait:
+                waiting_on.append(waiter)
+            else:
+                waiter.future.set_exception(fault or exhausted(tenant, waiter))
+        tenant.waiters = waiting_on + come_since
+
+    async def _give_back_spare(self, tenant: Tenant) -> None:
+        tenant.spare_wanted = False
+        for account in list(tenant.accounts()):
+            if account.credit.available_nano <= 0:
+                continue
+            account.forgo_spare()
+            try:
+                await self.lower(account.credit)
+            except grpc.aio.AioRpcError as error:
+                _log.warning("grant_not_given_back", tenant_id=tenant.tenant_id, error=error.code().name)
