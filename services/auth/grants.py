@@ -53,26 +53,26 @@ class Grants:
 
     # ---- decisions ----
 
-    def admit(self, item: auth_pb2.AdmitItem) -> Hold | Awaitable[Hold]:
+    def admit(self, item: auth_pb2.AdmitItem, edge: str = "") -> Hold | Awaitable[Hold]:
         """Places the hold that `item` asks for: at once, or when the ledger has answered. Raises Refusal, as the
-        awaitable does."""
+        awaitable does. `edge` is who asks: its name, a slash, its life."""
         rates = self._prices.in_force(item.model)
         if rates is None:
             self._unpriced.add(item.hold_id)
-            return self._admit_unpriced(item)
-        return self._admit(item, rates)
+            return self._admit_unpriced(item, edge)
+        return self._admit(item, rates, edge)
 
-    def _admit(self, item: auth_pb2.AdmitItem, rates: Rates) -> Hold | Awaitable[Hold]:
+    def _admit(self, item: auth_pb2.AdmitItem, rates: Rates, edge: str) -> Hold | Awaitable[Hold]:
         self._doubt_if_stood_still()
         tenant = self._tenant(item.tenant_id)
-        hold = self._new_hold(tenant, item, rates)
+        hold = self._new_hold(tenant, item, rates, edge)
         placed = None if tenant.waiters else tenant.holds.place(hold)
         if placed is None:
             return self._wait(tenant, hold, item.output_tokens)
         self._look_ahead(tenant, placed, placed.amount_nano)
         return placed
 
-    async def _admit_unpriced(self, item: auth_pb2.AdmitItem) -> Hold:
+    async def _admit_unpriced(self, item: auth_pb2.AdmitItem, edge: str) -> Hold:
         """The price may be newer than what this replica has heard of."""
         try:
             await self._prices.refresh_now()
@@ -83,7 +83,7 @@ class Grants:
         rates = self._prices.in_force(item.model)
         if rates is None:
             raise Refusal(Kind.MODEL_UNPRICED, f"the model {item.model!r} has no price")
-        admitted = self._admit(item, rates)
+        admitted = self._admit(item, rates, edge)
         return admitted if isinstance(admitted, Hold) else await admitted
 
     def extend(self, item: auth_pb2.ExtendItem) -> Hold | Awaitable[Hold]:
@@ -99,7 +99,7 @@ class Grants:
             return hold
         return self._wait(tenant, hold, item.output_tokens)
 
-    def renew(self, item: auth_pb2.RenewItem) -> Hold | None:
+    def renew(self, item: auth_pb2.RenewItem, edge: str = "") -> Hold | None:
         """Puts off a hold's expiry, or takes it over from another replica or an earlier life of this one. None when its
         model has no price here, so that it cannot be taken over."""
         tenant = self._tenant(item.tenant_id)
@@ -108,7 +108,7 @@ class Grants:
             rates = self._prices.in_force(item.model)
             if rates is None:
                 return None
-            hold = self._new_hold(tenant, item, rates)
+            hold = self._new_hold(tenant, item, rates, edge)
             tenant.holds.take_over(hold)
             for account in tenant.accounts_of(hold):
                 self._conversation.soon(tenant, account, hold.amount_nano)
@@ -130,6 +130,18 @@ class Grants:
         charged = [_tokens(counts) for counts in item.charged]
         return tenant.settle(item.hold_id, charged, clock.monotonic_s())
 
+    def recover_edge(self, edge: str) -> int:
+        """An edge is back and has settled all that the journal of its earlier lives knows of: what else is held for
+        those never reached an upstream, and is released. Answers how many."""
+        name, slash, _ = edge.partition("/")
+        released = 0
+        for tenant in self._tenants.values():
+            for hold in list(tenant.holds.standing.values()):
+                if hold.edge.startswith(name + slash) and hold.edge != edge and not hold.so_far:
+                    tenant.settle(hold.hold_id, [], clock.monotonic_s())
+                    released += 1
+        return released
+
     def held(self, tenant_id: str) -> tuple[int, int]:
         """What is held for a tenant, in nano-dollars, and for how many requests."""
         tenant = self._tenants.get(tenant_id)
@@ -142,7 +154,7 @@ class Grants:
             tenant.holds.idle_since_s = clock.monotonic_s()
         return tenant
 
-    def _new_hold(self, tenant: Tenant, item: auth_pb2.AdmitItem | auth_pb2.RenewItem, rates: Rates) -> Hold:
+    def _new_hold(self, tenant: Tenant, item: auth_pb2.AdmitItem | auth_pb2.RenewItem, rates: Rates, edge: str) -> Hold:
         lies_in: tuple[Credit, ...] = (tenant.balance.credit,)
         if item.HasField("key_cap_nano"):
             account = tenant.keys.get(item.key_id)
@@ -160,6 +172,7 @@ class Grants:
             item.output_tokens,
             lies_in,
             self._expiry_s(),
+            edge,
         )
 
     def _expiry_s(self) -> float:

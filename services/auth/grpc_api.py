@@ -56,7 +56,7 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
         response = auth_pb2.AuthDecideResponse(sequence=request.sequence)
         later: list[Awaitable[auth_pb2.AuthDecideResponse]] = []
         for renew in request.renew:
-            renewed = self._grants.renew(renew)
+            renewed = self._grants.renew(renew, request.edge)
             grants = (renewed.grant_id, renewed.key_grant_id) if renewed else ("", "")
             response.renew.add(id=renew.id, grant_id=grants[0], key_grant_id=grants[1])
         # After the renewals, which would bring back what has ended. What ends a hold of this very batch waits for it;
@@ -64,7 +64,7 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
         early = [self._grants.settle(settle) for settle in request.settle]
         for admit in request.admit:
             try:
-                hold = self._grants.admit(admit)
+                hold = self._grants.admit(admit, request.edge)
             except Refusal as refusal:
                 response.admit.add(id=admit.id, error=to_detail(refusal))
                 continue
@@ -206,6 +206,13 @@ class AuthApi(auth_pb2_grpc.AuthServiceServicer):
         row = await self._key_row(request.key_id)
         await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
         return auth_pb2.SetKeySpendCapResponse(key=_key(row))
+
+    async def RecoverEdge(self, request: auth_pb2.RecoverEdgeRequest, context: Context) -> auth_pb2.RecoverEdgeResponse:
+        if "/" not in request.edge:
+            raise Refusal(Kind.INVALID_REQUEST, "edge must be a name, a slash, and the id of its life")
+        released = self._grants.recover_edge(request.edge)
+        _log.info("edge_recovered", edge=request.edge, released=released)
+        return auth_pb2.RecoverEdgeResponse(released=released)
 
     async def GetCredit(self, request: auth_pb2.GetCreditRequest, context: Context) -> auth_pb2.GetCreditResponse:
         held_nano, holds = self._grants.held(request.tenant_id)

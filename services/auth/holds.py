@@ -52,6 +52,8 @@ class Hold:
     output_tokens: int
     credits: tuple[Credit, ...]
     expires_s: float
+    edge: str = ""
+    """Who asked for it: an edge's name, a slash, its life."""
     amount_nano: int = 0
     so_far: Sequence[Any] | None = None
     """The usage events to book should nothing more be heard; None while the edge has said nothing since admission."""

@@ -29,6 +29,7 @@ SETTINGS = AuthSettings(
     database_url=Secret("unused"),
     nats_url=Secret("unused"),
     key_pepper=Secret("unused"),
+    ledger_token=Secret("unused"),
     replica="auth-7",
     grant_renew_s=0.02,
     grant_idle_s=3600,

@@ -522,3 +522,17 @@ async def test_credit_that_a_lost_replica_had_is_said_to_come_back() -> None:
     hopeless = await outcome(grants, asks("req_3", 101))
     assert isinstance(hopeless, Refusal)
     assert hopeless.kind is Kind.BALANCE_EXHAUSTED
+
+
+# ---- edges that come back ----
+
+
+async def test_an_edge_that_is_back_frees_what_its_earlier_lives_held_and_nothing_else() -> None:
+    grants = await grants_of(Ledger({"acme": 10_000}))
+    for hold_id, edge in (("req_1", "edge-1/a"), ("req_2", "edge-1/b"), ("req_3", "edge-10/a"), ("req_4", "edge-1/a")):
+        hold = grants.admit(asks(hold_id, 100), edge)
+        assert (hold if isinstance(hold, Hold) else await hold).edge == edge
+    grants.renew(lives("req_4", 100, produced("req_4", 3)), "edge-1/a")
+    assert grants.recover_edge("edge-1/b") == 1
+    assert grants.held("acme") == (300, 3)
+    assert grants.recover_edge("edge-1/b") == 0

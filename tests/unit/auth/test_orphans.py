@@ -11,7 +11,7 @@ RATES = Rates(7, 1_000, 1_000, 100, 1_000, 1_000, multiplier_ppm=900_000)
 
 def hold_of(so_far: list[events_pb2.UsageEvent] | None) -> Hold:
     lies_in = (Credit("grant_1"), Credit("grant_2", "key_1"))
-    return Hold(ids.request_id(), "key_1", "opus", RATES, 11, 50, lies_in, 60.0, 61, so_far)
+    return Hold(ids.request_id(), "key_1", "opus", RATES, 11, 50, lies_in, 60.0, "edge-0/a", 61, so_far)
 
 
 def test_a_request_that_had_reached_no_upstream_is_charged_nothing() -> None:
