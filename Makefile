@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check bench proto docs lock clean
+.PHONY: help install up test chaos check bench proto docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ up: $(INSTALLED)  ## Start everything on this machine; Ctrl-C stops it
 
 test: $(INSTALLED)  ## Run every test but the slow suites
 	$(BIN)/pytest
+
+chaos: $(INSTALLED)  ## Kill and stop every process under load, then audit the books (about four minutes)
+	$(BIN)/pytest tests/chaos
 
 check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and docs tests
 	$(BIN)/ruff format --check .

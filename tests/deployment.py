@@ -94,6 +94,12 @@ class Deployment:
         addresses = json.loads((state_dir / "run.json").read_text())["addresses"]
         internal = json.loads((state_dir / "secrets.json").read_text())["ledger_token"]
         self.auth = auth_pb2_grpc.AuthServiceStub(grpc.insecure_channel(addresses["auth"]))
+        processes = json.loads((state_dir / "run.json").read_text())["processes"]
+        self.auths = [
+            auth_pb2_grpc.AuthServiceStub(grpc.insecure_channel(process["address"]))
+            for process in processes
+            if process["part"] == "auth"
+        ]
         self.router = router_pb2_grpc.RouterServiceStub(grpc.insecure_channel(addresses["router"]))
         self.ledger = ledger_pb2_grpc.LedgerServiceStub(with_token(addresses["ledger"], internal))
         self.tokens = tokens_pb2_grpc.TokenServiceStub(with_token(addresses["ledger"], internal))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,10 +16,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.edge.catalog import Catalog
-from services.edge.clients import Clients
+from services.edge.clients import Auth, Clients
 from services.edge.dialects import anthropic
+from services.edge.journal import Journal, Left
 from services.edge.outbox import Outbox
 from services.edge.principals import Principals
+from services.edge.recovery import recover
 from services.edge.relay import Receive, Relay, Scope
 from services.edge.renewals import Renewals
 from services.edge.reply import Send
@@ -39,9 +42,12 @@ async def serve(settings: EdgeSettings) -> None:
     """Runs the edge until SIGTERM, then lets requests under way end."""
     nc = await bus.connect(settings.nats_url, name=settings.edge_id)
     transport = _transport(settings)
-    outbox = Outbox(nc, settings.edge_id, settings.outbox_events)
+    journal = Journal(Path(settings.journal_dir), settings.journal_segment_bytes, settings.journal_max_bytes)
+    left = await asyncio.to_thread(journal.left)
+    outbox = Outbox(nc, journal, settings.edge_id, settings.outbox_requests)
     renewals = Renewals(outbox, settings.hold_renew_s)
-    clients = Clients(settings, f"{settings.edge_id}/{ids.ulid()}", renewals.soon)
+    edge = f"{settings.edge_id}/{ids.ulid()}"
+    clients = Clients(settings, edge, renewals.soon)
     clients.start()
     principals = Principals(clients.auth.any, settings)
     await principals.listen(nc)
@@ -52,7 +58,8 @@ async def serve(settings: EdgeSettings) -> None:
     server = _server(app, drain_s=settings.drain_s)
     ops = _server(_ops_routes(lambda: server.started and not server.should_exit and not outbox.full), drain_s=0)
     lifecycle.settle_memory()
-    async with lifecycle.background(outbox.run(), renewals.run(clients.auth)):
+    async with lifecycle.background(outbox.run(), journal.keep(), renewals.run(clients.auth)):
+        recovering = asyncio.create_task(_recover(edge, journal, left, outbox, clients.auth))
         serving = asyncio.gather(
             server.serve([_listen(settings.host, settings.port, shared=True)]),
             ops.serve([_listen(settings.ops_host, settings.ops_port, shared=False)]),
@@ -65,10 +72,17 @@ async def serve(settings: EdgeSettings) -> None:
         await serving
         requests.flush()
         await outbox.flush(_FLUSH_S)
+        recovering.cancel()
     await clients.close()
     await transport.close()
+    journal.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
+
+
+async def _recover(edge: str, journal: Journal, left: list[Left], outbox: Outbox, auth: Auth) -> None:
+    if journal.had_earlier_life:
+        await recover(edge, left, outbox, auth)
 
 
 class Dispatch:

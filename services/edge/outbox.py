@@ -1,14 +1,15 @@
-"""The outbox: usage events on their way to JetStream. In memory and bounded.
+"""The outbox: usage events on their way to JetStream, each in the journal until it is confirmed.
 
 Events are sent a batch a message, up to a window of unconfirmed messages, and repeated until JetStream has confirmed
 them; repeats do no harm, for the ledger books an event id once. While NATS is away they wait here, and when the
-outbox is full the edge takes no more work (I8).
+outbox or the journal is full the edge takes no more work (I8).
 """
 
 import asyncio
 import itertools
 import json
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,66 +17,78 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from services.edge.journal import Journal, Left, Segment
 from services.shared import bus, clock, ids
 from services.shared.telemetry import logger
 from tollhouse.v1 import events_pb2
 
 _log = logger("outbox")
 
-_BATCH_EVENTS: Final = 64
+_BATCH_REQUESTS: Final = 64
 _GATHER_S: Final = 0.01
 _WINDOW_MESSAGES: Final = 256
 _CONFIRM_WITHIN_S: Final = 2.0
+_REFUSED_PAUSE_S: Final = 0.5
 
 
 @dataclass(slots=True)
 class _Message:
+    """A published batch: its payload, and the journal's segments that keep its requests."""
+
     id: str
     payload: bytes
-    events: int
+    segments: list[Segment | None]
     sent_s: float
 
 
 class Outbox:
-    """Usage events that JetStream has not confirmed yet."""
+    """Requests under way and usage events that JetStream has not confirmed yet."""
 
-    def __init__(self, nc: Client, edge_id: str, limit_events: int) -> None:
+    def __init__(self, nc: Client, journal: Journal, edge_id: str, limit_requests: int) -> None:
         self._nc = nc
+        self._journal = journal
         self._prefix = f"{edge_id}-{ids.ulid()}"
-        self._limit_events = limit_events
-        self._events: deque[events_pb2.UsageEvent] = deque()
+        self._limit_requests = limit_requests
+        self._waiting: deque[tuple[bytes, Segment | None]] = deque()
         self._unconfirmed: dict[str, _Message] = {}
-        self._unconfirmed_events = 0
+        self._unconfirmed_requests = 0
         self._numbers = itertools.count(1)
         self._inbox = nc.new_inbox()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
+        self._refused_s = float("-inf")
 
     @property
     def depth(self) -> int:
-        """Events that are not confirmed."""
-        return len(self._events) + self._unconfirmed_events
+        """Ended requests that are not confirmed."""
+        return len(self._waiting) + self._unconfirmed_requests
 
     @property
     def full(self) -> bool:
         """Whether to take no more work."""
-        return self.depth >= self._limit_events
+        return self.depth >= self._limit_requests or self._journal.full
 
-    def begin(self, request_id: str, so_far: list[events_pb2.UsageEvent]) -> None:
-        """A request is about to reach an upstream."""
+    def progress(self, request_id: str, so_far: Sequence[events_pb2.UsageEvent]) -> None:
+        """A request is about to reach an upstream, or goes on: what to book should this process be lost."""
+        self._journal.progress(request_id, _serialised(so_far))
 
-    def progress(self, request_id: str, so_far: list[events_pb2.UsageEvent]) -> None:
-        """A request goes on."""
+    def end(self, request_id: str, events: Sequence[events_pb2.UsageEvent]) -> None:
+        """A request has ended. Never waits and never refuses: the work is done, and must be paid."""
+        payload = _serialised(events)
+        segment = self._journal.end(request_id, payload)
+        if payload:
+            self._add(payload, segment)
 
-    def end(self, request_id: str, events: list[events_pb2.UsageEvent]) -> None:
-        """A request has ended."""
-        if events:
-            self.add(events)
-
-    def add(self, events: list[events_pb2.UsageEvent]) -> None:
-        """Takes events. Never waits and never refuses: the work is done, and must be paid."""
-        self._events.extend(events)
+    def _add(self, payload: bytes, segment: Segment | None) -> None:
+        self._waiting.append((payload, segment))
         self._wake.set()
+
+    async def replay(self, left: Sequence[Left]) -> None:
+        """Sends what an earlier process left behind, a part at a time, beside the events of now."""
+        for item in left:
+            while self.depth > self._limit_requests // 2:
+                await asyncio.sleep(_GATHER_S)
+            self._add(item.payload, item.segment)
 
     async def run(self) -> None:
         """Sends until cancelled."""
@@ -85,29 +98,30 @@ class Outbox:
             group.create_task(self._repeat())
 
     async def flush(self, within_s: float) -> None:
-        """Waits until everything is confirmed, or says what is not."""
+        """Waits until everything is confirmed, or says what is not: the next process on this journal sends it."""
         deadline = clock.monotonic_s() + within_s
         while self.depth and clock.monotonic_s() < deadline:
             await asyncio.sleep(0.01)
         if self.depth:
-            _log.error("usage_unconfirmed", events=self.depth)
+            _log.error("usage_unconfirmed", requests=self.depth)
 
     async def _send(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if len(self._events) < _BATCH_EVENTS:
+            if len(self._waiting) < _BATCH_REQUESTS:
                 await asyncio.sleep(_GATHER_S)
-            while self._events:
+            while self._waiting:
                 while len(self._unconfirmed) >= _WINDOW_MESSAGES:
                     self._room.clear()
                     await self._room.wait()
-                count = min(_BATCH_EVENTS, len(self._events))
-                batch = events_pb2.UsageEventBatch(events=[self._events.popleft() for _ in range(count)])
+                taken = [self._waiting.popleft() for _ in range(min(_BATCH_REQUESTS, len(self._waiting)))]
                 number = str(next(self._numbers))
-                message = _Message(f"{self._prefix}-{number}", batch.SerializeToString(), count, 0.0)
+                # Serialised batches, one after the other, are one batch: a repeated field goes on.
+                payload = b"".join([payload for payload, _ in taken])
+                message = _Message(f"{self._prefix}-{number}", payload, [segment for _, segment in taken], 0.0)
                 self._unconfirmed[number] = message
-                self._unconfirmed_events += count
+                self._unconfirmed_requests += len(taken)
                 await self._publish(number, message)
 
     async def _publish(self, number: str, message: _Message) -> None:
@@ -125,12 +139,22 @@ class Outbox:
         if reply.headers and reply.headers.get("Status"):
             return  # 503: nobody keeps the stream yet; it is repeated
         if "error" in json.loads(reply.data):
-            _log.error("usage_refused_by_jetstream", reply=reply.data.decode(errors="replace"))
+            self._refused(reply.data)
             return
         message = self._unconfirmed.pop(reply.subject.rpartition(".")[2], None)
         if message is not None:
-            self._unconfirmed_events -= message.events
+            self._unconfirmed_requests -= len(message.segments)
             self._room.set()
+            for segment in message.segments:
+                if segment is not None:
+                    self._journal.confirm(segment)
+
+    def _refused(self, reply: bytes) -> None:
+        """JetStream has no room: what it refused is repeated. Said now and then, not for each message."""
+        now_s = clock.monotonic_s()
+        if now_s - self._refused_s > _REFUSED_PAUSE_S:
+            _log.error("usage_refused_by_jetstream", reply=reply.decode(errors="replace"), waiting=self.depth)
+            self._refused_s = now_s
 
     async def _repeat(self) -> None:
         while True:
@@ -139,3 +163,7 @@ class Outbox:
             for number, message in list(self._unconfirmed.items()):
                 if message.sent_s < before:
                     await self._publish(number, message)
+
+
+def _serialised(events: Sequence[events_pb2.UsageEvent]) -> bytes:
+    return events_pb2.UsageEventBatch(events=events).SerializeToString()

@@ -236,7 +236,7 @@ class Relay:
             attempt.picked, exchange.request.model, exchange.body, exchange.query, exchange.head.onward
         )
         attempt.begin()
-        self._outbox.begin(exchange.request_id, exchange.so_far())
+        self._outbox.progress(exchange.request_id, exchange.so_far())
         try:
             answer = await self._transport.send(url, headers, body)
         except UpstreamFailed as failed:

@@ -62,7 +62,7 @@ class Renewals:
     def _renew_one(self, auth: Auth, exchange: Exchange) -> None:
         hold, item = exchange.hold, exchange.renewal()
         if exchange.meter is not None:
-            self._outbox.progress(exchange.request_id, list(item.so_far))
+            self._outbox.progress(exchange.request_id, item.so_far)
         if not hold.auth.up:
             hold.auth = auth.owner(exchange.principal.tenant_id)
 

@@ -12,6 +12,7 @@ class EdgeSettings:
     nats_url: Secret = setting("URL of NATS, credentials included")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
     ledger_token: Secret = setting("the ledger's internal service token")
+    journal_dir: str = setting("folder of this edge alone, on local disk, for usage that is not booked yet")
     auth_address: str = setting(
         "host:port of auth's gRPC; of several replicas with commas between", default="127.0.0.1:7001"
     )
@@ -42,8 +43,14 @@ class EdgeSettings:
     attempts_budget_s: float = setting("seconds after which no further attempt is begun", default=120, at_least=0)
     principal_ttl_s: float = setting("seconds that a resolved key is remembered", default=5, at_least=0)
     principals: int = setting("resolved keys that are remembered, at most", default=100_000, at_least=1)
-    outbox_events: int = setting(
-        "usage events that may wait for JetStream; with more, no work is taken", default=100_000, at_least=1
+    journal_segment_bytes: int = setting(
+        "bytes of one file of the journal", default=8 * 1024 * 1024, at_least=64 * 1024, at_most=1 << 30
+    )
+    journal_max_bytes: int = setting(
+        "bytes that the journal may take; with more, no work is taken", default=256 * 1024 * 1024, at_least=1 << 18
+    )
+    outbox_requests: int = setting(
+        "ended requests that may wait for JetStream; with more, no work is taken", default=200_000, at_least=1
     )
     hold_stretch_tokens: int = setting(
         "output tokens that a stream holds for at first, and ahead of what it produced", default=1024, at_least=64

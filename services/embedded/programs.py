@@ -47,6 +47,8 @@ class Plan:
     secrets: Secrets
     master_key: str = field(repr=False)
     receipt_key: str = field(repr=False)
+    journals: Path
+    """Where each edge has its journal, in a folder of its name."""
 
     def address(self, service: str) -> str:
         """host:port of a service's gRPC."""
@@ -150,6 +152,7 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "nats_url": plan.nats_url,
         "key_pepper": plan.secrets.key_pepper,
         "edge_id": f"edge-{number}",
+        "journal_dir": plan.journals / f"edge-{number}",
     }
     drain_name = variable("edge", "drain_s")
     environment = {drain_name: str(_EDGE_DRAIN_S), **environment}

@@ -39,6 +39,7 @@ class StateFolder:
         self.secrets = self.path / "secrets.json"
         self.master_key = self.path / "master.key"
         self.receipt_key = self.path / "receipt.key"
+        self.journals = self.path / "journal"
         self.usage_token = self.path / "usage.token"
         self.demo_key = self.path / "demo.key"
         self.seeded = self.path / "seeded"

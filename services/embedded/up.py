@@ -138,6 +138,7 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         secrets=secrets,
         master_key=master_key(folder),
         receipt_key=receipt_key(folder),
+        journals=folder.journals,
     )
     return plan, frozenset(name for name, url in (("postgres", database_url), ("nats", nats_url)) if url)
 

@@ -32,7 +32,7 @@ class Provider:
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
-        self._book = Book()
+        self._book = Book(settings.remember)
         self._seen: dict[str, int] = {}
         # Ids of different runs differ: a database may remember those of an earlier one.
         self._ids = (f"{os.urandom(6).hex()}{number:012d}" for number in itertools.count(1))

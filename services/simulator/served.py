@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from services.simulator.messages import Counts
 
-_REMEMBERED: Final = 1000
 _CREDENTIALS: Final = ("x-api-key", "authorization")
 
 
@@ -59,7 +58,8 @@ class Served:
 class Book:
     """Totals, and the last requests one by one. All but `requests` and `open` count when an answer has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, remember: int) -> None:
+        self._remember = remember
         self._open = 0
         self._epoch = 0
         self.reset()
@@ -70,7 +70,7 @@ class Book:
         self._requests = self._streams = self._aborted = 0
         self._by_status: Counter[int] = Counter()
         self._tokens: Counter[str] = Counter()
-        self._last: deque[Served] = deque(maxlen=_REMEMBERED)
+        self._last: deque[Served] = deque(maxlen=self._remember)
 
     def begin(self, served: Served) -> None:
         """A request came in."""

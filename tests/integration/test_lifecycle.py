@@ -14,7 +14,7 @@ def booked(tollhouse: Deployment, tenant: Tenant) -> int:
 
 
 def test_an_edge_that_cannot_record_usage_takes_no_work_until_it_can(tmp_path: Path) -> None:
-    with deployed(tmp_path / "state", TOLLHOUSE_EDGE_OUTBOX_EVENTS="5") as tollhouse:
+    with deployed(tmp_path / "state", TOLLHOUSE_EDGE_OUTBOX_REQUESTS="5") as tollhouse:
         tenant = tollhouse.tenant()
         assert tollhouse.messages(tenant.key).status == 200
         eventually(lambda: booked(tollhouse, tenant) == 1)

@@ -70,7 +70,13 @@ class Nats:
 async def principals_of(auth: Auth, nats: Nats | None = None, **settings: Any) -> Principals:
     made = Principals(
         lambda: cast(Decisions, auth),
-        EdgeSettings(nats_url=Secret("x"), key_pepper=Secret(PEPPER.decode()), ledger_token=Secret("x"), **settings),
+        EdgeSettings(
+            nats_url=Secret("x"),
+            key_pepper=Secret(PEPPER.decode()),
+            ledger_token=Secret("x"),
+            journal_dir="unused",
+            **settings,
+        ),
     )
     await made.listen(cast(Client, nats or Nats()))
     return made

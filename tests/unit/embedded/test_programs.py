@@ -1,5 +1,7 @@
 """Unit tests of services.embedded.programs."""
 
+from pathlib import Path
+
 import pytest
 
 from services.embedded.process import Program
@@ -24,6 +26,7 @@ PLAN = Plan(
     secrets=SECRETS,
     master_key="the-master-key",
     receipt_key="the-receipt-key",
+    journals=Path("/state/journal"),
 )
 OPERATOR = {
     "PATH": "/bin",

@@ -9,7 +9,7 @@ def served(number: int = 0) -> Served:
 
 
 def test_an_answer_counts_when_it_has_ended() -> None:
-    book, one = Book(), served()
+    book, one = Book(1000), served()
     book.begin(one)
     one.status, one.tokens = 200, Counts(input=3, output=2)
     assert (book.totals()["requests"], book.totals()["open"], book.totals()["by_status"]) == (1, 1, {})
@@ -21,7 +21,7 @@ def test_an_answer_counts_when_it_has_ended() -> None:
 
 
 def test_a_request_that_got_no_answer_has_no_status_to_count() -> None:
-    book, one = Book(), served()
+    book, one = Book(1000), served()
     book.begin(one)
     one.aborted = True
     book.end(one)
@@ -29,7 +29,7 @@ def test_a_request_that_got_no_answer_has_no_status_to_count() -> None:
 
 
 def test_what_was_under_way_at_a_reset_is_not_counted_after_it() -> None:
-    book, before, after = Book(), served(1), served(2)
+    book, before, after = Book(1000), served(1), served(2)
     book.begin(before)
     book.reset()
     book.begin(after)
@@ -43,7 +43,7 @@ def test_what_was_under_way_at_a_reset_is_not_counted_after_it() -> None:
 
 
 def test_the_last_thousand_are_remembered() -> None:
-    book = Book()
+    book = Book(1000)
     for number in range(1002):
         book.begin(served(number))
     assert book.totals()["requests"] == 1002
