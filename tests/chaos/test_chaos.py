@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 
 from services.shared import bus
 from tests.chaos.load import Load
-from tests.deployment import Deployment, Tenant, deployed, eventually, request
+from tests.deployment import MODEL, Deployment, Tenant, deployed, eventually, request
 from tollhouse.v1 import auth_pb2, ledger_pb2
 
 SERVICES = ("edge", "auth", "router", "ledger", "nats", "postgres")
@@ -143,6 +143,8 @@ async def test_after_everything_was_killed_the_books_are_right(
     with deployed(tmp_path / "state", "--edges", "2", "--auths", "2", **SETTINGS) as tollhouse:
         rich, poor = [tollhouse.tenant(DOLLARS) for _ in range(3)], tollhouse.tenant(SMALL_DOLLARS)
         tenants = [*rich, poor]
+        for name in ("first", "second"):  # so that there is another account to try
+            tollhouse.account(name, tollhouse.simulator_url, {MODEL: MODEL})
         load = Load(tollhouse.base_url, tenants, RATE)
         running = asyncio.create_task(load.run())
         await asyncio.sleep(APART_S)
