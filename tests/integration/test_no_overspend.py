@@ -1,4 +1,4 @@
-"""However many clients ask at once, over several replicas: a balance is not overspent, and nearly all of it can be spent."""
+"""However many clients ask at once, over several replicas: no balance is overspent, and nearly all of it is spent."""
 
 import asyncio
 import json
