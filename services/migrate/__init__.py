@@ -62,7 +62,7 @@ def _newest(service: str) -> str:
     return names[-1].partition("_")[0]
 
 
-def _upgrade(database_url: str, service: str) -> None:
+def _upgrade(database_url: str, service: str, revision: str = "head") -> None:
     from alembic import command  # half a second of imports that a start with nothing to migrate does not need
     from alembic.config import Config
     from sqlalchemy import create_engine, text
@@ -77,5 +77,5 @@ def _upgrade(database_url: str, service: str) -> None:
         connection.execute(text(f"SET ROLE {role(service)}"))
         connection.execute(text(f"SET search_path = {service}"))
         config.attributes.update(connection=connection, schema=service)
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     engine.dispose()

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], set[str]]:
     """Every command by its words, with its options but --help."""
-    subparsers = list(_subparsers(parser))
-    if not subparsers:
-        return {words: {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}}
     found: dict[tuple[str, ...], set[str]] = {}
-    for name, sub in subparsers:
+    if not _needs_action(parser):
+        found[words] = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    for name, sub in _subparsers(parser):
         found |= commands(sub, (*words, name))
     return found
+
+
+def _needs_action(parser: argparse.ArgumentParser) -> bool:
+    return any(isinstance(action, argparse._SubParsersAction) and action.required for action in parser._actions)
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:

@@ -102,10 +102,11 @@ _SHORTFALL_ROLLUP: Final = """
 
 
 class Booked(NamedTuple):
-    """What a booking did. `transaction_id` is 0 when all of it had been booked before."""
+    """What a booking did: its last transaction, 0 when all of it had been booked before; new and corrected records."""
 
     transaction_id: int
     events: int
+    corrected: int
 
 
 class BookingStore:
@@ -139,13 +140,13 @@ class BookingStore:
             await connection.execute(_IN_ORDER)
             sums = await (await connection.execute(_BOOK)).fetchall()
             events = sum(int(row[6]) for row in sums)
-            corrected = await correct_orphans(connection) if events < len(rows) else 0
+            corrected, correction_id = await correct_orphans(connection) if events < len(rows) else (0, 0)
             if not sums and not corrected:
                 raise Rollback  # all of it was booked before: leave no empty transaction behind
             if sums:
                 await self._charge(connection, sums)
-            return Booked(int(sums[0][0]) if sums else corrected, events)
-        return Booked(0, 0)
+            return Booked(correction_id or int(sums[0][0]), events, corrected)
+        return Booked(0, 0, 0)
 
     async def _charge(self, connection: Connection, sums: Sequence[TupleRow]) -> None:
         """Posts what was booked. Locks accounts first, then grants, as everybody does."""

@@ -48,19 +48,20 @@ _OPEN: Final = (
 )
 
 
-async def correct_orphans(connection: Connection) -> int:
-    """Corrects what `incoming` knows better. Answers the last transaction that it took, 0 when there was nothing."""
+async def correct_orphans(connection: Connection) -> tuple[int, int]:
+    """Corrects what `incoming` knows better. Answers how many records, and the last transaction that it took."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_FOUND)
         orphans = await cursor.fetchall()
-    transaction_id = 0
+    transaction_id = corrected = 0
     for orphan in orphans:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_REAL, (orphan["request_id"], orphan["attempt"], orphan["created_at"]))
             real = await cursor.fetchone()
         if real is not None:
             transaction_id = await _correct(connection, orphan, real)
-    return transaction_id
+            corrected += 1
+    return corrected, transaction_id
 
 
 async def _correct(connection: Connection, orphan: dict[str, Any], real: dict[str, Any]) -> int:

@@ -20,8 +20,7 @@ _OUTSTANDING: Final = """
 _RAISE: Final = """
     INSERT INTO grants (grant_id, tenant_id, key_id, holder, amount_nano, expires_at)
     VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
-    ON CONFLICT (grant_id) DO UPDATE SET amount_nano = excluded.amount_nano, expires_at = excluded.expires_at,
-        abandoned = false
+    ON CONFLICT (grant_id) DO UPDATE SET amount_nano = excluded.amount_nano, expires_at = excluded.expires_at
 """
 _RENEW: Final = """
     UPDATE grants g SET expires_at = now() + make_interval(secs => %s), held_nano = r.held_nano
@@ -58,8 +57,12 @@ class GrantStore:
             whole_nano = key_cap_nano - await _spent(connection, key_id) if key_id else balance_nano
             outstanding, elsewhere, abandoned = await _outstanding(connection, tenant_id, key_id, holder)
             available_nano = max(0, whole_nano - outstanding)
-            grant = await row_or_none(connection, "SELECT amount_nano FROM grants WHERE grant_id = %s", (grant_id,))
+            grant = await row_or_none(
+                connection, "SELECT amount_nano, abandoned FROM grants WHERE grant_id = %s", (grant_id,)
+            )
             amount_nano = int(grant[0]) if grant else 0
+            if grant and grant[1]:  # asked for by a holder that is gone
+                return Raised(amount_nano, available_nano, elsewhere, abandoned)
             growth_nano = max(0, min(want_nano - amount_nano, available_nano))
             granted_nano = amount_nano + growth_nano
             await connection.execute(_RAISE, (grant_id, tenant_id, key_id, holder, granted_nano, ttl_s))

@@ -74,6 +74,17 @@ def test_an_event_becomes_the_row_that_books_it() -> None:
         "grant_id": "grant_1",
         "duration_ms": 1234,
         "first_token_ms": 56,
+        "requests": 0,
+        "multiplier_ppm": 1_000_000,
+        "key_grant_id": "",
+        "held_nano": 0,
+        "request_sha256": b"",
+        "response_sha256": b"",
+        "delivered_bytes": 0,
+        "idempotency_key": "",
+        "client_retry": 0,
+        "upstream_cost_nano": 0,
+        "cost_version": 0,
     }
 
 
