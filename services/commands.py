@@ -1,4 +1,4 @@
-"""Operator commands: `tollhouse tenant|key|account|topup|price`, all through the gRPC services.
+"""Operator commands: `tollhouse tenant|key|account`, all through the gRPC services.
 
 Addresses are those of the running `up` in the state folder, or TOLLHOUSE_CLI_AUTH_ADDRESS and so on.
 """
@@ -13,18 +13,17 @@ from typing import Any
 
 import grpc
 
-from services.shared import clock, ids, rpc, settings
+from services.shared import clock, rpc, settings
 from services.shared.errors import TRAILER
 from services.shared.money import (
-    PICO_A_TOKEN_PER_DOLLAR_A_MILLION,
     dollars,
     nano_from_dollars,
-    pico_from_dollars_a_million,
 )
 from tollhouse.v1 import (
     auth_pb2,
     auth_pb2_grpc,
-    ledger_pb2,
+    billing_pb2,
+    billing_pb2_grpc,
     ledger_pb2_grpc,
     router_pb2,
     router_pb2_grpc,
@@ -77,6 +76,10 @@ class Services:
     @property
     def ledger(self) -> ledger_pb2_grpc.LedgerServiceStub:
         return ledger_pb2_grpc.LedgerServiceStub(self._ledger_channel())
+
+    @property
+    def billing(self) -> billing_pb2_grpc.BillingServiceStub:
+        return billing_pb2_grpc.BillingServiceStub(self._ledger_channel())
 
     @property
     def usage(self) -> usage_pb2_grpc.UsageServiceStub:
@@ -162,22 +165,6 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
         command.set_defaults(enabled=enabled)
     command = action(account, "delete", "delete an upstream account and its credential", _account_delete)
     command.add_argument("name")
-
-    command = action(sub, "topup", "credit a tenant's balance", _topup)
-    command.add_argument("tenant")
-    command.add_argument("amount", help="in dollars, such as 25 or 0.50")
-    command.add_argument("--reason", default="top-up by an operator")
-    command.add_argument("--idempotency-key", help="the same key credits once (default: a new one)")
-
-    price = group("price", "set and list prices")
-    command = action(price, "set", "set a model's price from now on, in dollars per million tokens", _price_set)
-    command.add_argument("model")
-    command.add_argument("--input", required=True)
-    command.add_argument("--output", required=True)
-    command.add_argument("--cache-read", help="default: a tenth of input")
-    command.add_argument("--cache-write-5m", help="default: 1.25 times input")
-    command.add_argument("--cache-write-1h", help="default: twice input")
-    action(price, "list", "list the prices in force", _price_list)
 
 
 def add_action(
@@ -324,7 +311,7 @@ def _account_add(services: Services, arguments: argparse.Namespace) -> None:
     stored = services.router.PutUpstreamAccount(request, timeout=TIMEOUT_S).account
     print(f"{stored.name} ({stored.upstream_account_id}) serves {', '.join(sorted(stored.models))}")
     priced = {
-        price.model for price in services.ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=TIMEOUT_S).prices
+        price.model for price in services.billing.ListPrices(billing_pb2.ListPricesRequest(), timeout=TIMEOUT_S).prices
     }
     for model in sorted(stored.models.keys() - priced):
         print(
@@ -370,55 +357,3 @@ def _account_delete(services: Services, arguments: argparse.Namespace) -> None:
         router_pb2.DeleteUpstreamAccountRequest(name=arguments.name), timeout=TIMEOUT_S
     )
     print(f"{arguments.name} is deleted")
-
-
-def _topup(services: Services, arguments: argparse.Namespace) -> None:
-    request = ledger_pb2.TopUpRequest(
-        tenant_id=arguments.tenant,
-        amount_nano=nano_from_dollars(arguments.amount),
-        idempotency_key=arguments.idempotency_key or ids.ulid(),
-        reason=arguments.reason,
-    )
-    response = services.ledger.TopUp(request, timeout=TIMEOUT_S)
-    print(f"{'credited before' if response.repeated else 'credited'}; the balance is {dollars(response.balance_nano)}")
-
-
-def _price_set(services: Services, arguments: argparse.Namespace) -> None:
-    input_pico = pico_from_dollars_a_million(arguments.input)
-
-    def rate(text: str | None, default_pico: int) -> int:
-        return default_pico if text is None else pico_from_dollars_a_million(text)
-
-    price = ledger_pb2.Price(
-        model=arguments.model,
-        input_pico=input_pico,
-        output_pico=pico_from_dollars_a_million(arguments.output),
-        cache_read_pico=rate(arguments.cache_read, input_pico // 10),
-        cache_write_5m_pico=rate(arguments.cache_write_5m, input_pico * 5 // 4),
-        cache_write_1h_pico=rate(arguments.cache_write_1h, input_pico * 2),
-    )
-    stored = services.ledger.SetPrice(ledger_pb2.SetPriceRequest(price=price), timeout=TIMEOUT_S).price
-    print(f"{stored.model}: price version {stored.price_version}")
-
-
-def _price_list(services: Services, arguments: argparse.Namespace) -> None:
-    def per_million(pico: int) -> str:
-        return dollars(pico * 1_000_000_000 // PICO_A_TOKEN_PER_DOLLAR_A_MILLION)
-
-    prices = services.ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=TIMEOUT_S).prices
-    print("Dollars per million tokens")
-    table(
-        ("MODEL", "VERSION", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE 5M", "CACHE WRITE 1H", "SINCE"),
-        [
-            (
-                p.model,
-                p.price_version,
-                *map(
-                    per_million,
-                    (p.input_pico, p.output_pico, p.cache_read_pico, p.cache_write_5m_pico, p.cache_write_1h_pico),
-                ),
-                when(p.effective_ms),
-            )
-            for p in prices
-        ],
-    )

@@ -21,7 +21,8 @@ import grpc
 from tollhouse.v1 import (
     auth_pb2,
     auth_pb2_grpc,
-    ledger_pb2,
+    billing_pb2,
+    billing_pb2_grpc,
     ledger_pb2_grpc,
     router_pb2,
     router_pb2_grpc,
@@ -102,6 +103,7 @@ class Deployment:
         ]
         self.router = router_pb2_grpc.RouterServiceStub(grpc.insecure_channel(addresses["router"]))
         self.ledger = ledger_pb2_grpc.LedgerServiceStub(with_token(addresses["ledger"], internal))
+        self.billing = billing_pb2_grpc.BillingServiceStub(with_token(addresses["ledger"], internal))
         self.tokens = tokens_pb2_grpc.TokenServiceStub(with_token(addresses["ledger"], internal))
         self.usage = self.usage_with(ready["usage_token"])
         self._tenants = 0
@@ -125,8 +127,10 @@ class Deployment:
     def top_up(self, tenant_id: str, dollars: float) -> None:
         key = f"{tenant_id}-{time.monotonic_ns()}"
         amount = round(dollars * 1_000_000_000)
-        self.ledger.TopUp(
-            ledger_pb2.TopUpRequest(tenant_id=tenant_id, amount_nano=amount, idempotency_key=key, reason="test")
+        self.billing.TopUp(
+            billing_pb2.TopUpRequest(
+                tenant_id=tenant_id, amount_nano=amount, idempotency_key=key, reason="test", actor="test"
+            )
         )
 
     def balance_nano(self, tenant_id: str) -> int:
@@ -158,9 +162,10 @@ class Deployment:
         request = router_pb2.PutUpstreamAccountRequest(account=account, credential=f"credential-of-{name}")
         self.router.PutUpstreamAccount(request)
         for model in models:
-            self.ledger.SetPrice(
-                ledger_pb2.SetPriceRequest(
-                    price=ledger_pb2.Price(model=model, input_pico=3_000_000, output_pico=15_000_000)
+            self.billing.SetPrice(
+                billing_pb2.SetPriceRequest(
+                    price=billing_pb2.Price(model=model, input_pico=3_000_000, output_pico=15_000_000),
+                    actor="test",
                 )
             )
 

@@ -11,7 +11,7 @@ from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
 from services.auth.store import Store
 from services.shared import bus, database, lifecycle, rpc
-from tollhouse.v1 import auth_pb2, auth_pb2_grpc, ledger_pb2_grpc
+from tollhouse.v1 import auth_pb2, auth_pb2_grpc, billing_pb2_grpc, ledger_pb2_grpc
 
 
 async def serve(settings: AuthSettings) -> None:
@@ -22,7 +22,8 @@ async def serve(settings: AuthSettings) -> None:
     )
     channel = rpc.channel(settings.ledger_address, settings.ledger_token)
     ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(channel)
-    prices = PriceBook(ledger, settings.ledger_timeout_s)
+    billing: billing_pb2_grpc.BillingServiceAsyncStub = billing_pb2_grpc.BillingServiceStub(channel)
+    prices = PriceBook(billing, settings.ledger_timeout_s)
 
     async def recall(tenant_id: str) -> None:
         await bus.announce(nc, bus.CREDIT_WANTED, f"{settings.replica} {tenant_id}".encode())

@@ -25,6 +25,7 @@ from services.shared.telemetry import logger
 _log = logger("journal")
 
 _SUFFIX: Final = ".journal"
+_DAMAGED: Final = ".damaged"
 _PREPARE_EVERY_S: Final = 0.05
 _MOVED_AT_ONCE: Final = 64
 _RESERVED_PART: Final = 4
@@ -43,6 +44,8 @@ class Segment:
     memory: mmap.mmap | None = None
     at: int = len(MAGIC)
     needed: int = 0
+    damaged: bool = False
+    """Something in it could not be read: it is put aside instead of deleted."""
     under_way: dict[str, bytes] = field(default_factory=dict)
     """Requests whose last PROGRESS is here, and its payload."""
 
@@ -75,7 +78,7 @@ class Journal:
             raise JournalTaken(f"another edge has the journal {folder}") from None
         self._segment_bytes = segment_bytes
         self._segments_most = max(3, max_bytes // segment_bytes)
-        earlier = sorted(folder.glob(f"*{_SUFFIX}"))
+        earlier = _files(folder)
         self._segments = deque(Segment(path) for path in earlier)
         self.had_earlier_life = bool(earlier)
         """Whether an earlier process worked on this folder: if so, what it left is all that it did."""
@@ -83,6 +86,7 @@ class Journal:
         self._where: dict[str, Segment] = {}
         """The segment of each request under way."""
         self._next: Segment | None = None
+        self._freeing = True
         self._segments.append(self._make())
 
     # ---- writing ----
@@ -101,20 +105,30 @@ class Journal:
     def progress(self, request_id: str, payload: bytes) -> None:
         """A request is under way: what to book should this process be lost. Replaces what was written before."""
         segment = self._append(PROGRESS, request_id, payload)
+        if segment is None:
+            return  # what was written before stays
         self._leave(request_id)
-        if segment is not None:
-            segment.needed += 1
-            segment.under_way[request_id] = payload
-            self._where[request_id] = segment
+        segment.needed += 1
+        segment.under_way[request_id] = payload
+        self._where[request_id] = segment
 
     def end(self, request_id: str, payload: bytes) -> Segment | None:
         """A request has ended: what to book, perhaps nothing. Answers the segment to `confirm` when it is booked for
         sure; None when there is nothing to wait for, or the disk did not take it."""
         segment = self._append(ENDED, request_id, payload)
+        if segment is None:
+            return self._keep_progress(request_id)
         self._leave(request_id)
-        if segment is None or not payload:
+        if not payload:
             return None
         segment.needed += 1
+        return segment
+
+    def _keep_progress(self, request_id: str) -> Segment | None:
+        """The end could not be written: until it is confirmed, what was written of the request before is needed."""
+        segment = self._where.pop(request_id, None)
+        if segment is not None:
+            del segment.under_way[request_id]
         return segment
 
     def confirm(self, segment: Segment) -> None:
@@ -193,7 +207,7 @@ class Journal:
             self.progress(request_id, payload)
 
     def _free(self) -> None:
-        while len(self._segments) > 1 and not self._segments[0].needed:
+        while self._freeing and len(self._segments) > 1 and not self._segments[0].needed:
             _delete(self._segments.popleft())
 
     # ---- what an earlier process left ----
@@ -203,6 +217,7 @@ class Journal:
         of them last; call it once, before anything is written."""
         ended: list[Left] = []
         under_way: dict[str, bytes] = {}
+        self._freeing = False  # a segment may still be the only one that has a request which is not written anew yet
         for segment in list(self._segments)[:-1]:
             for record in _read(segment):
                 if record.type == PROGRESS:
@@ -214,6 +229,7 @@ class Journal:
                     ended.append(Left(record.request_id, record.payload, segment))
         for request_id, payload in under_way.items():
             ended.append(Left(request_id, payload, self.end(request_id, payload)))
+        self._freeing = True
         self._free()
         return ended
 
@@ -231,16 +247,21 @@ class Journal:
 
 def read(folder: Path) -> Iterator[tuple[Path, list[Record]]]:
     """The records of every segment in a folder, oldest first; changes nothing."""
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+    for path in _files(folder):
         yield path, _read(Segment(path))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
 
 
 def _read(segment: Segment) -> list[Record]:
     content = segment.path.read_bytes()
     records = list(decode(content))
     used = len(MAGIC) + sum(HEAD_BYTES + len(record.request_id) + len(record.payload) for record in records)
-    if any(content[used : used + HEAD_BYTES]):
-        _log.warning("journal_torn", segment=segment.path.name, at=used)
+    if any(content[used : used + HEAD_BYTES]) or not content.startswith(MAGIC):
+        _log.error("journal_damaged", segment=segment.path.name, at=used)
+        segment.damaged = True
     return records
 
 
@@ -248,4 +269,7 @@ def _delete(segment: Segment) -> None:
     if segment.memory is not None:
         segment.memory.close()
     with contextlib.suppress(FileNotFoundError):
-        segment.path.unlink()
+        if segment.damaged:
+            segment.path.rename(segment.path.with_suffix(_DAMAGED))
+        else:
+            segment.path.unlink()

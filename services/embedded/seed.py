@@ -14,8 +14,8 @@ from services.shared.settings import Secret
 from tollhouse.v1 import (
     auth_pb2,
     auth_pb2_grpc,
-    ledger_pb2,
-    ledger_pb2_grpc,
+    billing_pb2,
+    billing_pb2_grpc,
     router_pb2,
     router_pb2_grpc,
     tokens_pb2,
@@ -55,12 +55,12 @@ async def seed(folder: StateFolder, plan: Plan) -> tuple[str, str]:
     ):
         auth = auth_pb2_grpc.AuthServiceStub(auth_channel)
         router = router_pb2_grpc.RouterServiceStub(router_channel)
-        ledger = ledger_pb2_grpc.LedgerServiceStub(ledger_channel)
+        billing = billing_pb2_grpc.BillingServiceStub(ledger_channel)
         await _forget_another_database(folder, auth)
         first = not folder.seeded.exists()
         if first:
-            await _credit(auth, ledger)
-            await _prices(ledger)
+            await _credit(auth, billing)
+            await _prices(billing)
         await _account(router, plan, first)
         key = await _key(folder, auth)
         token = await _usage_token(folder, plan, ledger_channel)
@@ -82,27 +82,28 @@ async def _forget_another_database(folder: StateFolder, auth: auth_pb2_grpc.Auth
         folder.demo_key.unlink(missing_ok=True)
 
 
-async def _credit(auth: auth_pb2_grpc.AuthServiceAsyncStub, ledger: ledger_pb2_grpc.LedgerServiceAsyncStub) -> None:
+async def _credit(auth: auth_pb2_grpc.AuthServiceAsyncStub, billing: billing_pb2_grpc.BillingServiceAsyncStub) -> None:
     await auth.CreateTenant(auth_pb2.CreateTenantRequest(tenant_id=TENANT, name="Demo"), timeout=_CALL_TIMEOUT_S)
-    await ledger.TopUp(
-        ledger_pb2.TopUpRequest(
+    await billing.TopUp(
+        billing_pb2.TopUpRequest(
             tenant_id=TENANT,
             amount_nano=_CREDIT_NANO,
             idempotency_key=_CREDIT_KEY,
             reason="credit to try Tollhouse with",
+            actor="tollhouse up",
         ),
         timeout=_CALL_TIMEOUT_S,
     )
 
 
-async def _prices(ledger: ledger_pb2_grpc.LedgerServiceAsyncStub) -> None:
-    listed = await ledger.ListPrices(ledger_pb2.ListPricesRequest(), timeout=_CALL_TIMEOUT_S)
+async def _prices(billing: billing_pb2_grpc.BillingServiceAsyncStub) -> None:
+    listed = await billing.ListPrices(billing_pb2.ListPricesRequest(), timeout=_CALL_TIMEOUT_S)
     priced = {price.model for price in listed.prices}
     for model, (input_pico, output_pico) in _LIST_PRICES.items():
         if model in priced:
             continue
         read, write_5m, write_1h = cache_rates(input_pico)
-        price = ledger_pb2.Price(
+        price = billing_pb2.Price(
             model=model,
             input_pico=input_pico,
             output_pico=output_pico,
@@ -110,7 +111,7 @@ async def _prices(ledger: ledger_pb2_grpc.LedgerServiceAsyncStub) -> None:
             cache_write_5m_pico=write_5m,
             cache_write_1h_pico=write_1h,
         )
-        await ledger.SetPrice(ledger_pb2.SetPriceRequest(price=price), timeout=_CALL_TIMEOUT_S)
+        await billing.SetPrice(billing_pb2.SetPriceRequest(price=price, actor="tollhouse up"), timeout=_CALL_TIMEOUT_S)
 
 
 async def _account(router: router_pb2_grpc.RouterServiceAsyncStub, plan: Plan, first: bool) -> None:

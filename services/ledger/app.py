@@ -10,6 +10,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from psycopg_pool import PoolTimeout
 
+from services.ledger.billing_api import BillingApi
 from services.ledger.consumer import Consumer, ensure_streams, progress
 from services.ledger.dead_letters import DeadLetters
 from services.ledger.expiry import Expiry
@@ -18,6 +19,7 @@ from services.ledger.grpc_api import LedgerApi
 from services.ledger.price_rows import PriceRows
 from services.ledger.receipts import Signer
 from services.ledger.settings import LedgerSettings
+from services.ledger.store.audit import AuditStore
 from services.ledger.store.balances import BalanceStore
 from services.ledger.store.booking import PREPARE, BookingStore
 from services.ledger.store.grants import GrantStore
@@ -25,13 +27,23 @@ from services.ledger.store.prices import PriceStore
 from services.ledger.store.tokens import ReceiptKeyStore, TokenStore
 from services.ledger.store.usage import UsageStore
 from services.ledger.store.verification import Verification
+from services.ledger.store.vouchers import VoucherStore
 from services.ledger.token_api import TokenApi, caller_of
 from services.ledger.tokens import Caller, Callers
 from services.ledger.usage_api import UsageApi
 from services.ledger.waiters import Waiters, booked_payload, booked_requests
 from services.shared import bus, clock, database, lifecycle, rpc
 from services.shared.telemetry import logger
-from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc, tokens_pb2, tokens_pb2_grpc, usage_pb2, usage_pb2_grpc
+from tollhouse.v1 import (
+    billing_pb2,
+    billing_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    tokens_pb2,
+    tokens_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
+)
 
 _log = logger("ledger")
 
@@ -55,12 +67,14 @@ async def serve(settings: LedgerSettings) -> None:
             await bus.announce(nc, bus.USAGE_BOOKED, booked_payload(transaction_id, request_ids))
 
     await asyncio.gather(bookings.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
+    await price_rows.load_costs()
     consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, settings.stream_max_bytes, announce)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
         for pb2, name in (
             (ledger_pb2, "LedgerService"),
             (usage_pb2, "UsageService"),
+            (billing_pb2, "BillingService"),
             (tokens_pb2, "TokenService"),
         )
     ]
@@ -68,7 +82,9 @@ async def serve(settings: LedgerSettings) -> None:
     callers = _callers(tokens, settings)
     feed = Feed(usage, settings.usage_watchers)
     signer = Signer(settings.signing_key(), settings.receipt_issuer)
-    await asyncio.gather(receipt_keys.add(signer.kid, signer.public_key), _listen(nc, callers, feed, waiters))
+    await asyncio.gather(
+        receipt_keys.add(signer.kid, signer.public_key), _listen(nc, callers, feed, waiters, price_rows)
+    )
     server = rpc.Server(f"{settings.host}:{settings.port}", names, callers.guard)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerApi(
@@ -78,9 +94,6 @@ async def serve(settings: LedgerSettings) -> None:
             DeadLetters(nc),
             price_rows,
             announce,
-            balances,
-            prices,
-            nc,
             settings,
         ),
         server.grpc,
@@ -88,12 +101,16 @@ async def serve(settings: LedgerSettings) -> None:
     usage_pb2_grpc.add_UsageServiceServicer_to_server(
         UsageApi(usage, balances, receipt_keys, signer, waiters, feed, settings), server.grpc
     )
+    billing_pb2_grpc.add_BillingServiceServicer_to_server(
+        BillingApi(balances, prices, VoucherStore(pool), AuditStore(pool), nc), server.grpc
+    )
     tokens_pb2_grpc.add_TokenServiceServicer_to_server(TokenApi(tokens, nc), server.grpc)
     await server.start()
     lifecycle.settle_memory()
     async with lifecycle.background(
         consumer.run(),
         feed.run(),
+        price_rows.keep(),
         _expire_grants(grants, nc.jetstream(), settings.grant_ttl_s),
         _keep_partitions(bookings),
     ):
@@ -112,8 +129,8 @@ def _callers(tokens: TokenStore, settings: LedgerSettings) -> Callers:
     return Callers(settings.internal_token, find, settings.token_ttl_s, settings.tokens)
 
 
-async def _listen(nc: Client, callers: Callers, feed: Feed, waiters: Waiters) -> None:
-    """Hears of revoked tokens and of bookings from now on."""
+async def _listen(nc: Client, callers: Callers, feed: Feed, waiters: Waiters, price_rows: PriceRows) -> None:
+    """Hears of revoked tokens, of bookings and of new prices from now on."""
 
     async def token_changed(message: Msg) -> None:
         callers.forget(message.data)
@@ -122,6 +139,10 @@ async def _listen(nc: Client, callers: Callers, feed: Feed, waiters: Waiters) ->
         feed.ring()
         waiters.announce(booked_requests(message.data))
 
+    async def prices_changed(_: Msg) -> None:
+        price_rows.changed()
+
+    await nc.subscribe(bus.PRICES_CHANGED, cb=prices_changed)
     await nc.subscribe(bus.TOKENS_CHANGED, cb=token_changed)
     await nc.subscribe(bus.USAGE_BOOKED, cb=booked)
 

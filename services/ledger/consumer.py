@@ -200,7 +200,7 @@ class Consumer:
         rows = []
         for event in events:
             try:
-                rows.append(settle(event, rates))
+                rows.append(settle(event, rates, self._price_rows.costs))
             except Poison as poison:
                 alone = events_pb2.UsageEventBatch(events=[event])
                 await self._park(alone.SerializeToString(), str(poison), message_id=f"parked-{event.event_id}")

@@ -1,24 +1,19 @@
-"""The ledger's gRPC service for auth and operators: credit, balances, prices."""
+"""The ledger's gRPC service for auth and operators: credit, orphans, whether the books are right."""
 
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from nats.aio.client import Client
-
 from services.ledger.dead_letters import DeadLetters
 from services.ledger.price_rows import PriceRows
 from services.ledger.settings import LedgerSettings
 from services.ledger.settlement import Poison, settle
-from services.ledger.store.balances import BalanceStore
 from services.ledger.store.booking import BookingStore
 from services.ledger.store.grants import GrantStore
-from services.ledger.store.prices import PriceRow, PriceStore
 from services.ledger.store.verification import Verification
-from services.shared import bus, clock
+from services.shared import clock
 from services.shared.errors import Kind, Refusal
 from services.shared.money import NANO_PER_DOLLAR
-from services.shared.pricing import Rates
 from services.shared.telemetry import logger
 from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc
 
@@ -35,7 +30,7 @@ Context = Any
 
 
 class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
-    """Credit, balances and prices."""
+    """Credit, and the books."""
 
     def __init__(
         self,
@@ -45,9 +40,6 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
         dead_letters: DeadLetters,
         price_rows: PriceRows,
         announce: Callable[[int, list[str]], Awaitable[None]],
-        balances: BalanceStore,
-        prices: PriceStore,
-        nc: Client,
         settings: LedgerSettings,
     ) -> None:
         self._grants = grants
@@ -56,9 +48,6 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
         self._dead_letters = dead_letters
         self._price_rows = price_rows
         self._announce = announce
-        self._balances = balances
-        self._prices = prices
-        self._nc = nc
         self._ttl_s = settings.grant_ttl_s
 
     async def RaiseGrant(
@@ -116,7 +105,7 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_pb2.BookOrphansResponse:
         rates = await self._price_rows.rates({event.price_version for event in request.events})
         try:
-            rows = [settle(event, rates) for event in request.events]
+            rows = [settle(event, rates, self._price_rows.costs) for event in request.events]
         except Poison as poison:
             raise Refusal(Kind.INVALID_REQUEST, str(poison)) from None
         booked = await self._bookings.book(rows)
@@ -144,56 +133,5 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_pb2.ReplayDeadLettersResponse:
         return ledger_pb2.ReplayDeadLettersResponse(replayed=await self._dead_letters.replay(request.sequences))
 
-    async def TopUp(self, request: ledger_pb2.TopUpRequest, context: Context) -> ledger_pb2.TopUpResponse:
-        if not _TENANT.fullmatch(request.tenant_id):
-            raise Refusal(Kind.INVALID_REQUEST, f"{request.tenant_id!r} is not a tenant id")
-        if not 0 < request.amount_nano <= _MAX_TOP_UP_NANO:
-            raise Refusal(Kind.INVALID_REQUEST, "amount_nano must be above 0 and at most ten million dollars")
-        if not request.idempotency_key or not request.reason:
-            raise Refusal(Kind.INVALID_REQUEST, "idempotency_key and reason are needed")
-        balance, repeated = await self._balances.top_up(
-            request.tenant_id, request.amount_nano, request.idempotency_key, request.reason
-        )
-        return ledger_pb2.TopUpResponse(balance_nano=balance, repeated=repeated)
-
-    async def SetPrice(self, request: ledger_pb2.SetPriceRequest, context: Context) -> ledger_pb2.SetPriceResponse:
-        price = request.price
-        rates = Rates(
-            0,
-            price.input_pico,
-            price.output_pico,
-            price.cache_read_pico,
-            price.cache_write_5m_pico,
-            price.cache_write_1h_pico,
-        )
-        if not price.model or len(price.model) > 200:
-            raise Refusal(Kind.INVALID_REQUEST, "model is needed, of at most 200 characters")
-        if min(rates.input, rates.output, rates.cache_read, rates.cache_write_5m, rates.cache_write_1h) < 0:
-            raise Refusal(Kind.INVALID_REQUEST, "a rate is below 0")
-        if max(rates.dearest_input, rates.output) > _MAX_PICO:
-            raise Refusal(Kind.INVALID_REQUEST, "a rate is above a dollar a token")
-        row = await self._prices.set_price(price.model, rates)
-        await bus.announce(self._nc, bus.PRICES_CHANGED, price.model.encode())
-        return ledger_pb2.SetPriceResponse(price=_price(row))
-
-    async def ListPrices(
-        self, request: ledger_pb2.ListPricesRequest, context: Context
-    ) -> ledger_pb2.ListPricesResponse:
-        return ledger_pb2.ListPricesResponse(prices=[_price(row) for row in await self._prices.prices_in_force()])
-
     def _expires_ms(self) -> int:
         return clock.now_ms() + int(self._ttl_s * clock.MS_PER_S)
-
-
-def _price(row: PriceRow) -> ledger_pb2.Price:
-    rates = row.rates
-    return ledger_pb2.Price(
-        price_version=rates.price_version,
-        model=row.model,
-        input_pico=rates.input,
-        output_pico=rates.output,
-        cache_read_pico=rates.cache_read,
-        cache_write_5m_pico=rates.cache_write_5m,
-        cache_write_1h_pico=rates.cache_write_1h,
-        effective_ms=row.effective_ms,
-    )

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from services.ledger.costs import NO_COSTS, CostBook
 from services.shared import ids
 from services.shared.money import LIST_PRICE_PPM
 from services.shared.pricing import Rates, Tokens
@@ -128,9 +129,9 @@ def _faults(event: events_pb2.UsageEvent) -> Iterator[str]:
         yield "a text holds a NUL character"
 
 
-def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow:
-    """The row that books `event`. Raises Poison when it is malformed, its price row does not exist or the cost is
-    absurd."""
+def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates], costs: CostBook = NO_COSTS) -> UsageRow:
+    """The row that books `event`, with what it cost us where that is known. Raises Poison when it is malformed, its
+    price row does not exist or the cost is absurd."""
     for fault in _faults(event):
         raise Poison(f"event {event.event_id!r}: {fault}")
     price = rates.get(event.price_version)
@@ -143,6 +144,7 @@ def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow
     cost_nano = price.cost_nano(tokens)
     if cost_nano > _MAX_COST_NANO:
         raise Poison(f"event {event.event_id!r}: the cost is out of range")
+    ours = costs.rates(event.upstream_account_id, event.upstream_model, event.model, event.created_ms)
     return UsageRow(
         created_at=instant(event.created_ms),
         request_id=event.request_id,
@@ -177,6 +179,6 @@ def settle(event: events_pb2.UsageEvent, rates: Mapping[int, Rates]) -> UsageRow
         delivered_bytes=event.delivered_bytes,
         idempotency_key=event.idempotency_key[:_IDEMPOTENCY_KEY_LENGTH],
         client_retry=min(event.client_retry, _MAX_SMALL),
-        upstream_cost_nano=0,
-        cost_version=0,
+        upstream_cost_nano=min(ours.cost_nano(tokens), _MAX_COST_NANO) if ours else 0,
+        cost_version=ours.price_version if ours else 0,
     )

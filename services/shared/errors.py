@@ -51,6 +51,8 @@ class Kind(Enum):
     MODEL_UNKNOWN = ("model_unknown", 404, grpc.StatusCode.NOT_FOUND, Blame.CLIENT, "No upstream account serves a model of this name.")
     USAGE_UNKNOWN = ("usage_unknown", 404, grpc.StatusCode.NOT_FOUND, Blame.CLIENT, "No request of this id was made by the tenant that asks.")
     NOT_FOUND = ("not_found", 404, grpc.StatusCode.NOT_FOUND, Blame.CLIENT, "What a management call names does not exist.")
+    VOUCHER_UNKNOWN = ("voucher_unknown", 404, grpc.StatusCode.NOT_FOUND, Blame.CLIENT, "There is no voucher of this code.")
+    VOUCHER_SPENT = ("voucher_spent", 409, grpc.StatusCode.FAILED_PRECONDITION, Blame.CLIENT, "The voucher was redeemed by somebody else, is void or has expired; the message says which.")
     REQUEST_TIMEOUT = ("request_timeout", 408, grpc.StatusCode.DEADLINE_EXCEEDED, Blame.CLIENT, "The request's body did not arrive in time.")
     REQUEST_TOO_LARGE = ("request_too_large", 413, grpc.StatusCode.OUT_OF_RANGE, Blame.CLIENT, "The body is over the limit.")
     WATCHERS_FULL = ("watchers_full", 429, grpc.StatusCode.RESOURCE_EXHAUSTED, Blame.CLIENT, "As many watches of usage run as the ledger allows.")

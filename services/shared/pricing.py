@@ -18,6 +18,14 @@ class Tokens:
     """Answered requests, for models that are priced by the request."""
 
 
+def combined_ppm(*multipliers_ppm: int) -> int:
+    """Multipliers of several scopes as one, in millionths, rounded half up once; at least one millionth."""
+    product, scale = LIST_PRICE_PPM, 1
+    for ppm in multipliers_ppm:
+        product, scale = product * ppm, scale * LIST_PRICE_PPM
+    return max(1, (product + scale // 2) // scale)
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """One price row: pico-dollars a token for each class, and for each answered request. What it comes to is multiplied

@@ -12,8 +12,10 @@ import pytest
 from services.embedded import ports, postgres
 from services.embedded.process import Child
 from services.embedded.state import StateFolder
+from services.ledger.entries import Account
 from services.ledger.settlement import UsageRow, instant
-from services.ledger.store.balances import BalanceStore
+from services.ledger.store.audit import Deed
+from services.ledger.store.balances import BalanceStore, Movement
 from services.ledger.store.booking import PREPARE, BookingStore
 from services.ledger.store.grants import GrantStore, Raised
 from services.ledger.store.verification import Verification
@@ -70,6 +72,11 @@ def usage(tenant: str, cost_nano: int, **changed: Any) -> UsageRow:
     return UsageRow(*values)._replace(**changed)
 
 
+async def top_up(balances: BalanceStore, tenant: str, amount_nano: int) -> None:
+    movement = Movement("top_up", Account("top_up_clearing"), amount_nano, "1")
+    await balances.move(tenant, movement, Deed("test", "top_up", tenant, "test"))
+
+
 async def query(pool: Pool, text: str) -> list[Any]:
     async with pool.connection() as connection:
         return await (await connection.execute(text.encode())).fetchall()
@@ -86,8 +93,8 @@ def test_books_agree_through_redelivery_shortfalls_and_corrections(with_pool: Ru
     async def scenario(pool: Pool) -> None:
         bookings, balances, grants = BookingStore(pool), BalanceStore(pool), GrantStore(pool)
         await bookings.ensure_partitions()
-        await balances.top_up("a", 1_000, "1", "test")
-        await balances.top_up("b", 100, "1", "test")
+        await top_up(balances, "a", 1_000)
+        await top_up(balances, "b", 100)
         await grants.raise_grant("grant-a", "a", "auth-1", 800, 60, "", 0)
         await grants.raise_grant("cap-a", "a", "auth-1", 800, 60, "key-a", 700)
         rows = [usage("a", 300), usage("a", 200), usage("b", 80), usage("b", 50), usage("c", 0)]
@@ -122,7 +129,7 @@ def test_books_agree_through_redelivery_shortfalls_and_corrections(with_pool: Ru
 def test_usage_becomes_visible_in_the_order_of_its_transactions(with_pool: Run) -> None:
     async def scenario(pool: Pool) -> None:
         bookings = BookingStore(pool)
-        await BalanceStore(pool).top_up("a", 10_000, "1", "test")
+        await top_up(BalanceStore(pool), "a", 10_000)
         seen: list[set[int]] = []
 
         async def watch() -> None:
@@ -144,7 +151,7 @@ def test_usage_becomes_visible_in_the_order_of_its_transactions(with_pool: Run) 
 def test_grants_are_shared_lowered_abandoned_and_expired(with_pool: Run) -> None:
     async def scenario(pool: Pool) -> None:
         grants = GrantStore(pool)
-        await BalanceStore(pool).top_up("a", 1_000, "1", "test")
+        await top_up(BalanceStore(pool), "a", 1_000)
         assert await grants.raise_grant("g1", "a", "auth-1", 700, 60, "", 0) == Raised(700, 300, 0, 0)
         assert await grants.raise_grant("g2", "a", "auth-2", 700, 60, "", 0) == Raised(300, 0, 700, 0)
         assert await grants.raise_grant("k1", "a", "auth-1", 90, 60, "key-a", 50) == Raised(50, 0, 0, 0)
@@ -170,7 +177,7 @@ def test_grants_are_shared_lowered_abandoned_and_expired(with_pool: Run) -> None
 
 def test_books_that_were_tampered_with_are_found_out(with_pool: Run) -> None:
     async def scenario(pool: Pool) -> None:
-        await BalanceStore(pool).top_up("a", 1_000, "1", "test")
+        await top_up(BalanceStore(pool), "a", 1_000)
         await BookingStore(pool).book([usage("a", 40), usage("b", 5)])
         await assert_books_agree(pool)
         for table, column, where, broken in (

@@ -14,13 +14,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from psycopg import sql
 
 from tests.deployment import MODEL, Deployment, deployed, eventually, message
-from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, types_pb2, usage_pb2
+from tollhouse.v1 import auth_pb2, billing_pb2, router_pb2, types_pb2, usage_pb2
 
 CANARY = "canary-7d1f0c"
 SERVICES = {
     "auth": ["AuthService"],
     "router": ["RouterService"],
-    "ledger": ["LedgerService", "UsageService", "TokenService"],
+    "ledger": ["LedgerService", "UsageService", "BillingService", "TokenService"],
 }
 
 
@@ -74,7 +74,7 @@ def test_an_error_crosses_grpc_with_its_kind_and_a_status_of_its_own(tollhouse: 
             "usage_unknown",
         ),
         (
-            lambda: tollhouse.ledger.TopUp(ledger_pb2.TopUpRequest(tenant_id="demo", amount_nano=-1)),
+            lambda: tollhouse.billing.TopUp(billing_pb2.TopUpRequest(tenant_id="demo", amount_nano=-1)),
             grpc.StatusCode.INVALID_ARGUMENT,
             "invalid_request",
         ),
@@ -105,8 +105,10 @@ def test_an_error_crosses_grpc_with_its_kind_and_a_status_of_its_own(tollhouse: 
 
 def test_a_top_up_credits_once_for_each_idempotency_key(tollhouse: Deployment) -> None:
     tenant = tollhouse.tenant(dollars=0)
-    request = ledger_pb2.TopUpRequest(tenant_id=tenant.tenant_id, amount_nano=5, idempotency_key="once", reason="test")
-    answers = [tollhouse.ledger.TopUp(request) for _ in range(3)]
+    request = billing_pb2.TopUpRequest(
+        tenant_id=tenant.tenant_id, amount_nano=5, idempotency_key="once", reason="test", actor="test"
+    )
+    answers = [tollhouse.billing.TopUp(request) for _ in range(3)]
     assert [(answer.balance_nano, answer.repeated) for answer in answers] == [(5, False), (5, True), (5, True)]
 
 
@@ -121,8 +123,8 @@ def test_a_price_holds_from_its_setting_on_and_not_before(tollhouse: Deployment)
 
     first_version, first_cost = cost()
     assert first_cost == 10 * 15_000
-    price = ledger_pb2.Price(model="model-repriced", input_pico=3_000_000, output_pico=30_000_000)
-    version = tollhouse.ledger.SetPrice(ledger_pb2.SetPriceRequest(price=price)).price.price_version
+    price = billing_pb2.Price(model="model-repriced", input_pico=3_000_000, output_pico=30_000_000)
+    version = tollhouse.billing.SetPrice(billing_pb2.SetPriceRequest(price=price, actor="test")).price.price_version
     assert version > first_version
     eventually(lambda: cost() == (version, 10 * 30_000), within_s=3, what="the new price is in force")
 
@@ -190,7 +192,9 @@ def test_prompts_answers_and_secrets_are_written_nowhere(own: Deployment, tmp_pa
         enabled=True,
     )
     own.router.PutUpstreamAccount(router_pb2.PutUpstreamAccountRequest(account=account, credential=credential))
-    own.ledger.SetPrice(ledger_pb2.SetPriceRequest(price=ledger_pb2.Price(model="m", input_pico=1, output_pico=1)))
+    own.billing.SetPrice(
+        billing_pb2.SetPriceRequest(price=billing_pb2.Price(model="m", input_pico=1, output_pico=1), actor="test")
+    )
     prompt = [{"role": "user", "content": f"{CANARY}-prompt"}]
     for script in ("", f"status=400;message={CANARY}-answer", f"status=500;message={CANARY}-answer", "cut_after=3"):
         for stream in (False, True):

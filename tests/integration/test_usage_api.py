@@ -17,8 +17,8 @@ import pytest
 from services.shared import ids
 from tests.deployment import MODEL, Answer, Deployment, Tenant, deployed, eventually
 from tollhouse.v1 import (
-    ledger_pb2,
-    ledger_pb2_grpc,
+    billing_pb2,
+    billing_pb2_grpc,
     tokens_pb2,
     types_pb2,
     usage_pb2,
@@ -229,15 +229,15 @@ def test_margins_are_for_those_who_read_all_tenants(tollhouse: Deployment) -> No
 def test_every_call_needs_a_token_and_health_needs_none(tollhouse: Deployment) -> None:
     with grpc.insecure_channel(tollhouse.ready["usage_grpc"]) as channel:
         usage = usage_pb2_grpc.UsageServiceStub(channel)
-        ledger = ledger_pb2_grpc.LedgerServiceStub(channel)
+        billing = billing_pb2_grpc.BillingServiceStub(channel)
         missing = (grpc.StatusCode.UNAUTHENTICATED, "token_missing")
         assert refused(lambda: usage.GetBalance(usage_pb2.GetBalanceRequest(tenant_id="demo"))) == missing
         assert refused(lambda: next(usage.WatchUsage(usage_pb2.WatchUsageRequest()))) == missing
-        assert refused(lambda: ledger.ListPrices(ledger_pb2.ListPricesRequest())) == missing
+        assert refused(lambda: billing.ListPrices(billing_pb2.ListPricesRequest())) == missing
         unknown = (grpc.StatusCode.UNAUTHENTICATED, "token_unknown")
         for shown in ("Bearer thst_nobody", "Bearer " + "x" * 300):
             metadata = (("authorization", shown),)
-            call = functools.partial(ledger.ListPrices, ledger_pb2.ListPricesRequest(), metadata=metadata)
+            call = functools.partial(billing.ListPrices, billing_pb2.ListPricesRequest(), metadata=metadata)
             assert refused(call) == unknown
 
 
@@ -245,10 +245,10 @@ def test_a_token_that_reads_usage_does_nothing_else(tollhouse: Deployment) -> No
     channel = grpc.insecure_channel(tollhouse.ready["usage_grpc"])
     metadata = (("authorization", f"Bearer {tollhouse.ready['usage_token']}"),)
     denied = (grpc.StatusCode.PERMISSION_DENIED, "token_scope")
-    ledger = ledger_pb2_grpc.LedgerServiceStub(channel)
-    top_up = ledger_pb2.TopUpRequest(tenant_id="demo", amount_nano=1, idempotency_key="no", reason="no")
-    assert refused(lambda: ledger.TopUp(top_up, metadata=metadata)) == denied
-    assert refused(lambda: ledger.ListPrices(ledger_pb2.ListPricesRequest(), metadata=metadata)) == denied
+    billing = billing_pb2_grpc.BillingServiceStub(channel)
+    top_up = billing_pb2.TopUpRequest(tenant_id="demo", amount_nano=1, idempotency_key="no", reason="no")
+    assert refused(lambda: billing.TopUp(top_up, metadata=metadata)) == denied
+    assert refused(lambda: billing.ListPrices(billing_pb2.ListPricesRequest(), metadata=metadata)) == denied
     channel.close()
 
 

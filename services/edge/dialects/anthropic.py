@@ -36,6 +36,8 @@ _ERROR_TYPES: Final[Mapping[Kind, str]] = {
     Kind.MODEL_UNKNOWN: "not_found_error",
     Kind.USAGE_UNKNOWN: "not_found_error",
     Kind.NOT_FOUND: "not_found_error",
+    Kind.VOUCHER_UNKNOWN: "not_found_error",
+    Kind.VOUCHER_SPENT: "invalid_request_error",
     Kind.REQUEST_TIMEOUT: "timeout_error",
     Kind.REQUEST_TOO_LARGE: "request_too_large",
     Kind.WATCHERS_FULL: "rate_limit_error",

@@ -1,7 +1,88 @@
 """Balances, and what changes them beside usage."""
 
-from services.ledger.store.queries import BALANCE, OUTSTANDING, lock_accounts, row, row_or_none
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from psycopg.rows import class_row
+
+from services.ledger.entries import Account, Posting, prepaid
+from services.ledger.store.audit import Deed, log
+from services.ledger.store.postings import post
+from services.ledger.store.queries import BALANCE, OUTSTANDING, Connection, lock_accounts, row, row_or_none
 from services.shared.database import Pool
+
+_OPEN: Final = """
+    INSERT INTO transactions (kind, idempotency_key, reason, actor, tenant_id, corrects_transaction_id)
+    VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (idempotency_key) DO NOTHING RETURNING transaction_id
+"""
+_MADE: Final = """
+    SELECT t.transaction_id, t.kind, e.amount_nano FROM transactions t JOIN entries e USING (transaction_id)
+    WHERE t.idempotency_key = %s
+"""
+_TRANSACTIONS: Final = """
+    SELECT t.transaction_id, t.kind, m.amount_nano, t.reason, t.actor, t.created_at,
+        coalesce(t.corrects_transaction_id, 0) AS corrects_transaction_id
+    FROM (
+        SELECT transaction_id, sum(amount_nano)::bigint AS amount_nano FROM (
+            SELECT e.transaction_id, e.amount_nano FROM entries e JOIN ledger_accounts a
+                ON a.ledger_account_id = e.credit_account_id WHERE a.kind = 'prepaid' AND a.tenant_id = %(tenant)s
+            UNION ALL
+            SELECT e.transaction_id, -e.amount_nano FROM entries e JOIN ledger_accounts a
+                ON a.ledger_account_id = e.debit_account_id WHERE a.kind = 'prepaid' AND a.tenant_id = %(tenant)s
+        ) AS sides
+        WHERE %(before)s::bigint IS NULL OR transaction_id < %(before)s
+        GROUP BY transaction_id ORDER BY transaction_id DESC LIMIT %(limit)s
+    ) AS m JOIN transactions t USING (transaction_id) ORDER BY t.transaction_id DESC
+"""
+
+
+class NotFree(Exception):
+    """The balance has less that is not set aside for requests; `free_nano` is what it has."""
+
+    def __init__(self, free_nano: int) -> None:
+        super().__init__(str(free_nano))
+        self.free_nano = free_nano
+
+
+class KeyReused(Exception):
+    """The idempotency key stands for something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Money that moves by hand: a transaction's kind, and the account at the other side of the tenant's balance.
+
+    `amount_nano` is what the balance gains, below 0 for what it loses.
+    """
+
+    kind: str
+    other: Account
+    amount_nano: int
+    idempotency_key: str
+    corrects_transaction_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a movement led to."""
+
+    transaction_id: int
+    balance_nano: int
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRow:
+    """A transaction as one tenant sees it."""
+
+    transaction_id: int
+    kind: str
+    amount_nano: int
+    reason: str
+    actor: str
+    created_at: datetime
+    corrects_transaction_id: int
 
 
 class BalanceStore:
@@ -10,34 +91,10 @@ class BalanceStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def top_up(self, tenant_id: str, amount_nano: int, idempotency_key: str, reason: str) -> tuple[int, bool]:
-        """Credits a balance once for each idempotency key. Answers the balance and whether the key was used before."""
+    async def move(self, tenant_id: str, movement: Movement, deed: Deed) -> Moved:
+        """Moves money once for each tenant and idempotency key. Raises NotFree, KeyReused."""
         async with self._pool.connection() as connection, connection.transaction():
-            await lock_accounts(connection, [tenant_id])
-            posted = await row_or_none(
-                connection,
-                "INSERT INTO transactions (kind, idempotency_key, reason) VALUES ('top_up', %s, %s)"
-                " ON CONFLICT (idempotency_key) DO NOTHING RETURNING transaction_id",
-                (f"{tenant_id}/{idempotency_key}", reason),
-            )
-            if posted is not None:
-                await connection.execute(
-                    """
-                    WITH posted AS (
-                        INSERT INTO entries (transaction_id, debit_account_id, credit_account_id, amount_nano)
-                        SELECT %(transaction)s, clearing.ledger_account_id, prepaid.ledger_account_id, %(amount)s
-                        FROM ledger_accounts clearing, ledger_accounts prepaid
-                        WHERE clearing.kind = 'top_up_clearing' AND clearing.tenant_id = ''
-                            AND prepaid.kind = 'prepaid' AND prepaid.tenant_id = %(tenant)s
-                    )
-                    UPDATE ledger_accounts
-                    SET balance_nano = balance_nano + CASE kind WHEN 'prepaid' THEN %(amount)s ELSE -%(amount)s END
-                    WHERE (kind = 'prepaid' AND tenant_id = %(tenant)s) OR (kind = 'top_up_clearing' AND tenant_id = '')
-                    """,
-                    {"transaction": posted[0], "amount": amount_nano, "tenant": tenant_id},
-                )
-            balance = await row(connection, BALANCE, (tenant_id,))
-            return int(balance[0]), posted is None
+            return await move(connection, tenant_id, movement, deed)
 
     async def balance(self, tenant_id: str) -> tuple[int, int]:
         """A tenant's balance and the part of it that is out in grants, unspent."""
@@ -45,3 +102,36 @@ class BalanceStore:
             found = await row_or_none(connection, BALANCE, (tenant_id,))
             outstanding = await row(connection, OUTSTANDING, (tenant_id,))
             return (int(found[0]) if found else 0), int(outstanding[0])
+
+    async def transactions(self, tenant_id: str, limit: int, before_id: int | None) -> list[TransactionRow]:
+        """What moved a balance, newest first, from behind `before_id`."""
+        async with (
+            self._pool.connection() as connection,
+            connection.cursor(row_factory=class_row(TransactionRow)) as cursor,
+        ):
+            await cursor.execute(_TRANSACTIONS, {"tenant": tenant_id, "before": before_id, "limit": limit})
+            return await cursor.fetchall()
+
+
+async def move(connection: Connection, tenant_id: str, movement: Movement, deed: Deed) -> Moved:
+    """Moves money inside a transaction of the caller."""
+    balance_nano = (await lock_accounts(connection, [tenant_id]))[tenant_id]
+    key = f"{tenant_id}/{movement.idempotency_key}"
+    corrects = movement.corrects_transaction_id
+    opened = await row_or_none(connection, _OPEN, (movement.kind, key, deed.reason, deed.actor, tenant_id, corrects))
+    if opened is None:
+        transaction_id, kind, amount_nano = await row(connection, _MADE, (key,))
+        if (kind, amount_nano) != (movement.kind, abs(movement.amount_nano)):
+            raise KeyReused
+        return Moved(int(transaction_id), balance_nano, True)
+    transaction_id = int(opened[0])
+    own, other, amount_nano = prepaid(tenant_id), movement.other, movement.amount_nano
+    if amount_nano < 0:
+        free_nano = balance_nano - int((await row(connection, OUTSTANDING, (tenant_id,)))[0])
+        if -amount_nano > free_nano:
+            raise NotFree(max(0, free_nano))
+        await post(connection, transaction_id, [Posting(own, other, -amount_nano)])
+    else:
+        await post(connection, transaction_id, [Posting(other, own, amount_nano)])
+    await log(connection, deed, {"transaction_id": transaction_id, "amount_nano": amount_nano})
+    return Moved(transaction_id, balance_nano + amount_nano, False)

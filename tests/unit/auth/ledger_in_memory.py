@@ -17,10 +17,10 @@ from services.auth.settings import AuthSettings
 from services.shared.errors import Refusal
 from services.shared.pricing import Rates
 from services.shared.settings import Secret
-from tollhouse.v1 import auth_pb2, events_pb2, ledger_pb2, types_pb2
+from tollhouse.v1 import auth_pb2, billing_pb2, events_pb2, ledger_pb2, types_pb2
 
 if TYPE_CHECKING:
-    from tollhouse.v1 import ledger_pb2_grpc
+    from tollhouse.v1 import billing_pb2_grpc, ledger_pb2_grpc
 
 RATES = Rates(7, input=1_000, output=1_000, cache_read=100, cache_write_5m=1_000, cache_write_1h=1_000)
 """A nano-dollar a token."""
@@ -158,11 +158,11 @@ class Ledger:
         return ledger_pb2.LowerGrantResponse()
 
     async def ListPrices(  # noqa: N802
-        self, request: ledger_pb2.ListPricesRequest, *, timeout: float, wait_for_ready: bool
-    ) -> ledger_pb2.ListPricesResponse:
+        self, request: billing_pb2.ListPricesRequest, *, timeout: float, wait_for_ready: bool
+    ) -> billing_pb2.ListPricesResponse:
         self._be_up()
         prices = [
-            ledger_pb2.Price(
+            billing_pb2.Price(
                 price_version=rates.price_version,
                 model=model,
                 input_pico=rates.input,
@@ -173,7 +173,7 @@ class Ledger:
             )
             for model, rates in self.prices.items()
         ]
-        return ledger_pb2.ListPricesResponse(prices=prices)
+        return billing_pb2.ListPricesResponse(prices=prices)
 
     def _be_up(self) -> None:
         if self.down:
@@ -195,7 +195,7 @@ class Replicas:
                     other.give_back_spare(tenant_id)
 
         stub = cast("ledger_pb2_grpc.LedgerServiceAsyncStub", ledger)
-        prices = PriceBook(stub, 1.0)
+        prices = PriceBook(cast("billing_pb2_grpc.BillingServiceAsyncStub", ledger), 1.0)
         await prices.refresh_now()
         grants = Grants(stub, prices, settings, recall)
         self.all.append(grants)
@@ -215,7 +215,7 @@ async def unread(ledger: Ledger) -> Grants:
         """There is no other replica."""
 
     stub = cast("ledger_pb2_grpc.LedgerServiceAsyncStub", ledger)
-    grants = Grants(stub, PriceBook(stub, 1.0), SETTINGS, nobody)
+    grants = Grants(stub, PriceBook(cast("billing_pb2_grpc.BillingServiceAsyncStub", ledger), 1.0), SETTINGS, nobody)
     await grants.begin()
     return grants
 

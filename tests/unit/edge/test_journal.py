@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import os
+import resource
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -111,7 +113,60 @@ def test_a_torn_record_is_passed_over(tmp_path: Path) -> None:
     assert [record.type for record in records] == [ENDED, ENDED]
     content = path.read_bytes()
     path.write_bytes(content.replace(b"req_2", b"req_X"))
-    assert left_in(tmp_path) == {"req_1": b"used"}
+    again = journal_in(tmp_path)
+    (left,) = again.left()
+    assert (left.request_id, left.payload) == ("req_1", b"used")
+    assert left.segment is not None
+    again.confirm(left.segment)
+    again.close()
+    assert [damaged.suffix for damaged in tmp_path.iterdir() if damaged.name != "lock"] == [".damaged"]
+
+
+def test_a_file_of_another_version_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "000000000007.journal").write_bytes(b"TOLLHJ99 what a newer version wrote")
+    (tmp_path / "notes.journal").write_bytes(b"somebody's")
+    journal = journal_in(tmp_path)
+    assert journal.left() == []
+    journal.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000000007.damaged", "lock", "notes.journal"]
+
+
+def test_while_what_is_left_is_written_anew_nothing_of_it_is_deleted(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    for number in range(12):
+        journal.progress(f"req_{number}", bytes([number]) * 900)
+    crash(journal)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.journal")}
+    again = journal_in(tmp_path)
+    deleted: list[int] = []
+    written = again.end
+
+    def end(request_id: str, payload: bytes) -> Segment | None:
+        deleted.append(sum(not (tmp_path / name).exists() for name in before))
+        return written(request_id, payload)
+
+    again.end = end  # type: ignore[method-assign]
+    assert len(again.left()) == 12
+    assert deleted == [0] * 12
+    crash(again)
+    assert len(left_in(tmp_path)) == 12
+
+
+def test_what_the_disk_does_not_take_leaves_what_was_written_before(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    journal.progress("req_open", b"begun")
+    journal.progress("req_ended", b"begun")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        journal.progress("req_open", b"x" * 4080)
+        kept_until_confirmed = journal.end("req_ended", b"x" * 4080)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert kept_until_confirmed is not None
+    crash(journal)
+    assert left_in(tmp_path) == {"req_open": b"begun", "req_ended": b"begun"}
 
 
 async def test_segments_are_made_ahead_of_need_up_to_the_limit_and_then_no_work_is_taken(tmp_path: Path) -> None:
@@ -150,19 +205,20 @@ async def test_a_request_that_goes_on_for_long_holds_up_no_segment(tmp_path: Pat
     assert left_in(tmp_path)["req_long"] == b"as it was seen last"
 
 
-def test_a_disk_that_is_full_is_said_when_a_segment_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_space(*_: int) -> None:
-        raise OSError(28, "No space left on device")
-
+def test_a_disk_that_is_full_is_said_when_a_segment_is_made(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
-    monkeypatch.setattr(os, "posix_fallocate", no_space)
-    with pytest.raises(OSError, match="No space left"):
-        journal_in(tmp_path / "other")
-    taken = [journal.end(f"req_{number}", b"x" * 1000) for number in range(6)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            journal_in(tmp_path / "other")
+        taken = [journal.end(f"req_{number}", b"x" * 1000) for number in range(6)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert taken[0] is not None
     assert taken[-1] is None  # it is in memory only, and said so in the log
     assert journal.full
-    monkeypatch.undo()
     crash(journal)
 
 

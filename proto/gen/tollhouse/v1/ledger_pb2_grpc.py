@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class LedgerServiceStub:
-    """Credit for auth, and the management of balances and prices. Money is in nano-dollars (1e-9 US dollar), rates
-    are in pico-dollars (1e-12) a token.
+    """Money is in nano-dollars (1e-9 US dollar).
     """
 
     def __init__(self, channel):
@@ -76,26 +75,10 @@ class LedgerServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersResponse.FromString,
                 _registered_method=True)
-        self.TopUp = channel.unary_unary(
-                '/tollhouse.v1.LedgerService/TopUp',
-                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.TopUpRequest.SerializeToString,
-                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.TopUpResponse.FromString,
-                _registered_method=True)
-        self.SetPrice = channel.unary_unary(
-                '/tollhouse.v1.LedgerService/SetPrice',
-                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.SetPriceRequest.SerializeToString,
-                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.SetPriceResponse.FromString,
-                _registered_method=True)
-        self.ListPrices = channel.unary_unary(
-                '/tollhouse.v1.LedgerService/ListPrices',
-                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.ListPricesRequest.SerializeToString,
-                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ListPricesResponse.FromString,
-                _registered_method=True)
 
 
 class LedgerServiceServicer:
-    """Credit for auth, and the management of balances and prices. Money is in nano-dollars (1e-9 US dollar), rates
-    are in pico-dollars (1e-12) a token.
+    """Money is in nano-dollars (1e-9 US dollar).
     """
 
     def RaiseGrant(self, request, context):
@@ -156,27 +139,6 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def TopUp(self, request, context):
-        """Credits a tenant's balance, once for each idempotency key.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SetPrice(self, request, context):
-        """Adds a price row for a model, in force from now on. Earlier rows stay for the requests that were admitted under them.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListPrices(self, request, context):
-        """Lists the price rows in force, by model.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -220,21 +182,6 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersResponse.SerializeToString,
             ),
-            'TopUp': grpc.unary_unary_rpc_method_handler(
-                    servicer.TopUp,
-                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.TopUpRequest.FromString,
-                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.TopUpResponse.SerializeToString,
-            ),
-            'SetPrice': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetPrice,
-                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.SetPriceRequest.FromString,
-                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.SetPriceResponse.SerializeToString,
-            ),
-            'ListPrices': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListPrices,
-                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ListPricesRequest.FromString,
-                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.ListPricesResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tollhouse.v1.LedgerService', rpc_method_handlers)
@@ -244,8 +191,7 @@ def add_LedgerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LedgerService:
-    """Credit for auth, and the management of balances and prices. Money is in nano-dollars (1e-9 US dollar), rates
-    are in pico-dollars (1e-12) a token.
+    """Money is in nano-dollars (1e-9 US dollar).
     """
 
     @staticmethod
@@ -454,87 +400,6 @@ class LedgerService:
             '/tollhouse.v1.LedgerService/ReplayDeadLetters',
             tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersRequest.SerializeToString,
             tollhouse_dot_v1_dot_ledger__pb2.ReplayDeadLettersResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def TopUp(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/tollhouse.v1.LedgerService/TopUp',
-            tollhouse_dot_v1_dot_ledger__pb2.TopUpRequest.SerializeToString,
-            tollhouse_dot_v1_dot_ledger__pb2.TopUpResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SetPrice(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/tollhouse.v1.LedgerService/SetPrice',
-            tollhouse_dot_v1_dot_ledger__pb2.SetPriceRequest.SerializeToString,
-            tollhouse_dot_v1_dot_ledger__pb2.SetPriceResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListPrices(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/tollhouse.v1.LedgerService/ListPrices',
-            tollhouse_dot_v1_dot_ledger__pb2.ListPricesRequest.SerializeToString,
-            tollhouse_dot_v1_dot_ledger__pb2.ListPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,125 @@
+"""Vouchers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from psycopg.rows import class_row
+
+from services.ledger.entries import Account
+from services.ledger.store.audit import Deed, log
+from services.ledger.store.balances import Moved, Movement, move
+from services.ledger.store.queries import lock_accounts, row_or_none
+from services.shared.database import Pool
+
+_OTHER_SIDE: Final = {"sold": Account("top_up_clearing"), "gift": Account("promotional")}
+_REDEEM: Final = """
+    UPDATE vouchers v SET redeemed_by = %s, redeemed_at = now()
+    FROM voucher_batches b
+    WHERE v.code_hash = %s AND b.batch_id = v.batch_id AND v.redeemed_by IS NULL AND NOT v.void
+        AND (b.expires_at IS NULL OR b.expires_at > now())
+    RETURNING v.voucher_id, b.amount_nano, b.funding
+"""
+_STATE: Final = """
+    CASE WHEN v.redeemed_by IS NOT NULL THEN 'redeemed' WHEN v.void THEN 'void'
+        WHEN b.expires_at <= now() THEN 'expired' ELSE 'open' END
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class VoucherRow:
+    """A voucher without its code; `state` is open, redeemed, void or expired."""
+
+    voucher_id: int
+    batch_id: str
+    amount_nano: int
+    state: str
+    redeemed_by: str
+    redeemed_at: datetime | None
+    expires_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Vouchers that are made together."""
+
+    batch_id: str
+    funding: str
+    amount_nano: int
+    expires_at: datetime | None
+
+
+class VoucherStore:
+    """Made once, redeemed once."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def create(self, batch: Batch, hashes: Sequence[bytes], deed: Deed) -> bool:
+        """Makes a batch; False when there is one of this id already."""
+        async with self._pool.connection() as connection, connection.transaction():
+            made = await row_or_none(
+                connection,
+                "INSERT INTO voucher_batches (batch_id, funding, amount_nano, vouchers, expires_at)"
+                " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+                (batch.batch_id, batch.funding, batch.amount_nano, len(hashes), batch.expires_at),
+            )
+            if made is None:
+                return False
+            await connection.execute(
+                "INSERT INTO vouchers (batch_id, code_hash) SELECT %s, h FROM unnest(%s::bytea[]) AS h",
+                (batch.batch_id, list(hashes)),
+            )
+            await log(connection, deed, {"vouchers": len(hashes), "amount_nano": batch.amount_nano})
+            return True
+
+    async def find(self, code_hash: bytes) -> VoucherRow | None:
+        """The voucher of a code."""
+        rows = await self._rows("v.code_hash = %s", (code_hash,), 1)
+        return rows[0] if rows else None
+
+    async def of_batch(self, batch_id: str, limit: int) -> list[VoucherRow]:
+        """The vouchers of a batch, of all when it is empty; newest first."""
+        return await self._rows("%s = '' OR v.batch_id = %s", (batch_id, batch_id), limit)
+
+    async def _rows(self, where: str, parameters: tuple[object, ...], limit: int) -> list[VoucherRow]:
+        query = (
+            f"SELECT v.voucher_id, v.batch_id, b.amount_nano, {_STATE} AS state,"
+            " coalesce(v.redeemed_by, '') AS redeemed_by, v.redeemed_at, b.expires_at, b.created_at"
+            f" FROM vouchers v JOIN voucher_batches b USING (batch_id) WHERE {where}"
+            " ORDER BY v.voucher_id DESC LIMIT %s"
+        )
+        async with (
+            self._pool.connection() as connection,
+            connection.cursor(row_factory=class_row(VoucherRow)) as cursor,
+        ):
+            await cursor.execute(query.encode(), (*parameters, limit))
+            return await cursor.fetchall()
+
+    async def void(self, batch_id: str, deed: Deed) -> int:
+        """Voids what is open of a batch; answers how many."""
+        async with self._pool.connection() as connection, connection.transaction():
+            voided = await connection.execute(
+                "UPDATE vouchers SET void = true WHERE batch_id = %s AND redeemed_by IS NULL AND NOT void", (batch_id,)
+            )
+            if voided.rowcount:
+                await log(connection, deed, {"vouchers": voided.rowcount})
+            return voided.rowcount
+
+    async def redeem(self, tenant_id: str, code_hash: bytes, deed: Deed) -> tuple[int, Moved] | None:
+        """Credits an open voucher to a tenant: one conditional update decides who gets it. Answers what it was worth;
+        None when it is not open."""
+        async with self._pool.connection() as connection, connection.transaction():
+            await lock_accounts(connection, [tenant_id])
+            won = await row_or_none(connection, _REDEEM, (tenant_id, code_hash))
+            if won is None:
+                return None
+            voucher_id, amount_nano, funding = won
+            movement = Movement("voucher", _OTHER_SIDE[funding], amount_nano, f"voucher-{voucher_id}")
+            moved = await move(connection, tenant_id, movement, deed)
+            await connection.execute(
+                "UPDATE vouchers SET transaction_id = %s WHERE voucher_id = %s", (moved.transaction_id, voucher_id)
+            )
+            return amount_nano, moved
