@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from services import billing_commands, commands, ledger_commands, usage_commands
+    from services import billing_commands, commands, journal_commands, ledger_commands, usage_commands
 
     top = argparse.ArgumentParser(prog="tollhouse", description="A gateway in front of language-model providers.")
     sub = top.add_subparsers(required=True, metavar="COMMAND")
@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parsers(sub, _state_dir)
     billing_commands.add_parsers(sub, _state_dir)
     usage_commands.add_parsers(sub, _state_dir)
+    journal_commands.add_parsers(sub)
     return top
 
 

@@ -8,7 +8,7 @@ def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> di
     """Every command by its words, with its options but --help."""
     found: dict[tuple[str, ...], set[str]] = {}
     if not _needs_action(parser):
-        found[words] = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+        found[words] = _options(parser)
     for name, sub in _subparsers(parser):
         found |= commands(sub, (*words, name))
     return found
@@ -22,3 +22,8 @@ def _subparsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             yield from action.choices.items()
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    options = {option for action in parser._actions for option in action.option_strings}
+    return {option for option in options if option.startswith("--")} - {"--help"}

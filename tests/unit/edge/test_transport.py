@@ -1095,7 +1095,9 @@ async def test_over_tls_too_closing_before_the_end_closes_the_connection(
 
 
 def test_only_transports_that_exist_can_be_chosen() -> None:
-    needed = {f"TOLLHOUSE_EDGE_{name}": "nats://x" for name in ("NATS_URL", "KEY_PEPPER", "LEDGER_TOKEN")}
+    needed = {
+        f"TOLLHOUSE_EDGE_{name}": "nats://x" for name in ("NATS_URL", "KEY_PEPPER", "LEDGER_TOKEN", "JOURNAL_DIR")
+    }
     assert load(EdgeSettings, "edge", needed).transport == "pooled"
     assert load(EdgeSettings, "edge", needed | {"TOLLHOUSE_EDGE_TRANSPORT": "aiohttp"}).transport == "aiohttp"
     with pytest.raises(SettingsError, match="'quic' is neither"):

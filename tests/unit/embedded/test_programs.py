@@ -105,7 +105,7 @@ def test_only_edges_listen_on_the_public_host(programs: dict[str, Program]) -> N
 def test_edges_share_the_public_port_and_nothing_else(programs: dict[str, Program]) -> None:
     first, second = (programs[name].environment for name in ("edge-0", "edge-1"))
     differing = {name for name in first if first[name] != second[name]}
-    assert differing == {"TOLLHOUSE_EDGE_OPS_PORT", "TOLLHOUSE_EDGE_EDGE_ID"}
+    assert differing == {f"TOLLHOUSE_EDGE_{name}" for name in ("OPS_PORT", "EDGE_ID", "JOURNAL_DIR")}
 
 
 def test_an_edge_gets_its_drain_and_then_time_to_publish() -> None:
