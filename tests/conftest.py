@@ -1,10 +1,13 @@
 """One deployment for the tests that only talk to it; tests that break things start their own."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from services.migrate import migrate
+from services.shared import ids
+from tests.books import Books, books_in, database_named, superuser_url
 from tests.deployment import Deployment, deployed
 
 
@@ -13,3 +16,20 @@ def tollhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     state_dir: Path = tmp_path_factory.mktemp("tollhouse") / "state"
     with deployed(state_dir, TOLLHOUSE_EDGE_SILENCE_TIMEOUT_S="1.5", TOLLHOUSE_EDGE_BODY_TIMEOUT_S="1") as deployment:
         yield deployment
+
+
+@pytest.fixture(scope="session")
+def books_template(tollhouse: Deployment) -> Iterator[str]:
+    """The name of a migrated database without anything in it, on the deployment's Postgres."""
+    with database_named(superuser_url(tollhouse), "books_template") as url:
+        migrate(url, {})
+        yield "books_template"
+
+
+@pytest.fixture
+async def books(tollhouse: Deployment, books_template: str) -> AsyncIterator[Books]:
+    """Empty books, of this test alone."""
+    name = f"books_{ids.ulid()}"
+    with database_named(superuser_url(tollhouse), name, books_template) as url:
+        async with books_in(url) as made:
+            yield made

@@ -153,13 +153,12 @@ async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float)
     while True:
         await asyncio.sleep(_EXPIRE_EVERY_S)
         try:
-            last, booked = await progress(js)
-            now_s = clock.monotonic_s()
-            expiry.look(now_s, last, booked)
-            abandoned_since_s = expiry.abandoned_since_s(now_s)
-            if abandoned_since_s is None:
+            now_s, database_s = clock.monotonic_s(), await grants.database_s()
+            expiry.look(now_s, database_s, *await progress(js))
+            abandoned_until_s = expiry.abandoned_until_s()
+            if abandoned_until_s is None:
                 continue
-            lost = await grants.expire_grants(abandoned_since_s, expiry.unrenewed_since_s(now_s))
+            lost = await grants.expire_grants(abandoned_until_s, expiry.unrenewed_until_s())
             if lost:
                 _log.warning("grants_expired", count=lost)
         except (psycopg.Error, PoolTimeout, NatsError, OSError, TimeoutError) as error:

@@ -4,6 +4,7 @@ What cannot be booked whatever one does is parked in the dead-letter stream with
 """
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -183,7 +184,7 @@ class Consumer:
                     for message in messages:
                         await self._book([message])
                     return
-                await self._park(messages[0].data, f"Postgres refused it: {error}")
+                await self._park(messages[0], messages[0].data, f"Postgres refused it: {error}")
                 rows = []
         for message in messages:
             await message.ack()
@@ -194,7 +195,7 @@ class Consumer:
         try:
             events = decode(message.data)
         except Poison as poison:
-            await self._park(message.data, str(poison))
+            await self._park(message, message.data, str(poison))
             return []
         rates = await self._price_rows.rates({event.price_version for event in events})
         rows = []
@@ -203,13 +204,16 @@ class Consumer:
                 rows.append(settle(event, rates, self._price_rows.costs))
             except Poison as poison:
                 alone = events_pb2.UsageEventBatch(events=[event])
-                await self._park(alone.SerializeToString(), str(poison), message_id=f"parked-{event.event_id}")
+                await self._park(message, alone.SerializeToString(), str(poison), event.event_id)
         return rows
 
-    async def _park(self, data: bytes, reason: str, message_id: str = "") -> None:
-        """Keeps what cannot be booked, with the reason; parking it twice, after a redelivery, keeps it once."""
+    async def _park(self, message: Msg, data: bytes, reason: str, event_id: str = "") -> None:
+        """Keeps what cannot be booked, with the reason. After a redelivery of the message it is kept once all the same;
+        replayed, it is another message, and parked anew."""
         _log.error("usage_parked", reason=reason)
-        headers = {"Tollhouse-Reason": reason.replace("\n", " ")[:1000]}
-        if message_id:
-            headers["Nats-Msg-Id"] = message_id
+        digest = hashlib.sha256(event_id.encode()).hexdigest() if event_id else "all"
+        headers = {
+            "Tollhouse-Reason": reason.replace("\n", " ")[:1000],
+            "Nats-Msg-Id": f"parked-{message.metadata.sequence.stream}-{digest}",
+        }
         await self._js.publish(bus.DEAD_SUBJECT, data, headers=headers)

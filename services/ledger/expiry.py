@@ -19,7 +19,8 @@ _MARKS: Final = 600
 class Expiry:
     """Call `look` about once a second while the database and NATS answer, `blind` when one of them did not.
 
-    Times are on the monotonic clock; `ttl_s` is how long a grant lives unless it is renewed.
+    What is answered are instants of the database, Unix seconds, for grants end by its clock: however late somebody acts
+    on such an instant, it stays true. `ttl_s` is how long a grant lives unless it is renewed.
     """
 
     ttl_s: float
@@ -33,23 +34,23 @@ class Expiry:
         self._since_s = self._booked_until_s = None
         self._marks.clear()
 
-    def look(self, now_s: float, last_sequence: int, booked_sequence: int) -> None:
-        """The stream's newest message, and up to which everything is booked."""
+    def look(self, now_s: float, database_s: float, last_sequence: int, booked_sequence: int) -> None:
+        """The stream's newest message, and up to which everything is booked, both read after the monotonic clock and
+        the database's were."""
         if self._since_s is None or now_s - self._looked_s > _PAUSE_S:
             self._since_s = now_s
         self._looked_s = now_s
-        self._marks.append((now_s, last_sequence))
+        self._marks.append((database_s, last_sequence))
         while self._marks and self._marks[0][1] <= booked_sequence:
             self._booked_until_s = self._marks.popleft()[0]
 
-    def abandoned_since_s(self, now_s: float) -> float | None:
-        """How many seconds ago an abandoned grant must have ended to be deleted; None for none of them."""
-        if self._booked_until_s is None:
-            return None
-        return now_s - self._booked_until_s + SETTLE_S
+    def abandoned_until_s(self) -> float | None:
+        """Before which instant an abandoned grant must have ended to be deleted; None for none of them."""
+        return None if self._booked_until_s is None else self._booked_until_s - SETTLE_S
 
-    def unrenewed_since_s(self, now_s: float) -> float | None:
-        """The same for a grant whose holder did not say that it abandons it."""
-        if self._since_s is None or now_s - self._since_s < self.ttl_s:
+    def unrenewed_until_s(self) -> float | None:
+        """The same for a grant whose holder did not say that it abandons it: only where it had all the time that a
+        grant lives to renew it."""
+        if self._since_s is None or self._looked_s - self._since_s < self.ttl_s:
             return None
-        return self.abandoned_since_s(now_s)
+        return self.abandoned_until_s()

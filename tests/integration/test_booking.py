@@ -1,254 +1,185 @@
-"""Booking and grants against a real Postgres."""
+"""Booking in a real Postgres: what usage does to records, sums, balances and grants."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
-import psycopg
-import pytest
+from services.shared import ids
+from tests.books import ORPHANED, Books, books_in, usage
 
-from services.embedded import ports, postgres
-from services.embedded.process import Child
-from services.embedded.state import StateFolder
-from services.ledger.entries import Account
-from services.ledger.settlement import UsageRow, instant
-from services.ledger.store.audit import Deed
-from services.ledger.store.balances import BalanceStore, Movement
-from services.ledger.store.booking import PREPARE, BookingStore
-from services.ledger.store.grants import GrantStore, Raised
-from services.ledger.store.verification import Verification
-from services.migrate import _ensure_role, _upgrade, migrate, role
-from services.shared import clock, database, ids
-from services.shared.database import Pool
-from services.shared.settings import Secret
-
-PASSWORD = "not-a-guess"
-ORPHANED = 7
+CENT = 10_000_000
 
 
-@asynccontextmanager
-async def ledger_pool(tmp_path: Path, before: Callable[[str], None] = lambda url: None) -> AsyncIterator[Pool]:
-    folder = StateFolder(tmp_path / "state")
-    folder.create()
-    port = ports.free(1)[0]
-    child = Child(await postgres.program(folder, port, PASSWORD), folder.log, lambda: None)
-    child.start()
-    try:
-        await child.ready(clock.monotonic_s() + 30)
-        await asyncio.to_thread(postgres.ensure_database, port, PASSWORD)
-        await asyncio.to_thread(before, postgres.database_url(port, PASSWORD))
-        await asyncio.to_thread(migrate, postgres.database_url(port, PASSWORD), {"ledger": PASSWORD})
-        url = Secret(f"postgresql://{role('ledger')}:{PASSWORD}@127.0.0.1:{port}/{postgres.DATABASE}")
-        pool = await database.connect(url, service="ledger", size=4, prepare=PREPARE)
-        try:
-            yield pool
-        finally:
-            await pool.close()
-    finally:
-        await child.stop()
+async def test_usage_is_charged_once_however_often_it_comes(books: Books) -> None:
+    await books.top_up("acme", 10 * CENT)
+    row = usage(cost_nano=CENT)
+    first = await books.bookings.book([row, row])
+    assert first.events == 1
+    assert first.transaction_id > 0
+    again = await books.bookings.book([row, usage("acme", 0, request_id=row.request_id)])
+    assert again == (0, 0)
+    assert await books.balance("acme") == 9 * CENT
+    assert books.one("SELECT count(*) FROM transactions WHERE kind = 'usage'") == 1
+    assert await books.differences() == {}
 
 
-@pytest.fixture(scope="module")
-def with_pool(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Pool], Awaitable[None]]], None]:
-    def run(test: Callable[[Pool], Awaitable[None]]) -> None:
-        async def go() -> None:
-            async with ledger_pool(tmp_path_factory.mktemp("booking")) as pool:
-                await test(pool)
-
-        asyncio.run(go())
-
-    return run
-
-
-def usage(tenant: str, cost_nano: int, **changed: Any) -> UsageRow:
-    created_ms = clock.now_ms()
-    values: tuple[Any, ...] = (
-        *(instant(created_ms), ids.request_id(created_ms), 1, True, tenant, f"key-{tenant}", "m", "um", "acc", ""),
-        *(1, 200, True, False, 1, 2, 3, 4, 5, cost_nano, 1, f"grant-{tenant}", 10, 5, 0, 1_000_000),
-        *(f"cap-{tenant}", 0, b"", b"", 0, "", 0, cost_nano // 2, 1),
-    )
-    return UsageRow(*values)._replace(**changed)
+async def test_an_attempt_that_is_new_is_booked_beside_one_that_is_not(books: Books) -> None:
+    await books.top_up("acme", 10 * CENT)
+    first = usage(cost_nano=CENT, final=False)
+    second = first._replace(attempt=2, final=True)
+    await books.bookings.book([first])
+    assert (await books.bookings.book([first, second])).events == 1
+    assert books.sql("SELECT requests, attempts, cost_nano FROM usage_rollups") == [(1, 2, 2 * CENT)]
+    assert books.sql("SELECT * FROM key_spend") == [("key_of_acme", "acme", 2 * CENT)]
+    assert await books.differences() == {}
 
 
-async def top_up(balances: BalanceStore, tenant: str, amount_nano: int) -> None:
-    movement = Movement("top_up", Account("top_up_clearing"), amount_nano, "1")
-    await balances.move(tenant, movement, Deed("test", "top_up", tenant, "test"))
+async def test_what_a_balance_does_not_pay_is_our_shortfall_and_stands_on_the_records(books: Books) -> None:
+    await books.top_up("acme", 5 * CENT)
+    await books.top_up("other", 5 * CENT)
+    rows = [usage(cost_nano=3 * CENT, request_id=ids.request_id(1_790_000_000_000 + n)) for n in range(3)]
+    await books.bookings.book([*rows, usage("other", CENT)])
+    assert await books.balance("acme") == 0
+    assert await books.balance("other") == 4 * CENT
+    assert books.one("SELECT balance_nano FROM ledger_accounts WHERE kind = 'shortfall'") == -4 * CENT
+    noted = dict(books.sql("SELECT request_id, shortfall_nano FROM usage_records WHERE tenant_id = 'acme'"))
+    assert [noted[row.request_id] for row in rows] == [0, CENT, 3 * CENT]
+    assert books.one("SELECT shortfall_nano FROM usage_rollups WHERE tenant_id = 'acme'") == 4 * CENT
+    assert await books.differences() == {}
+    await books.bookings.book([usage(cost_nano=CENT)])
+    assert await books.balance("acme") == 0
+    assert await books.differences() == {}
 
 
-async def query(pool: Pool, text: str) -> list[Any]:
-    async with pool.connection() as connection:
-        return await (await connection.execute(text.encode())).fetchall()
+async def test_our_own_cost_is_posted_and_summed_up_even_where_the_client_pays_nothing(books: Books) -> None:
+    await books.bookings.book([usage(upstream_cost_nano=7), usage(upstream_cost_nano=5)])
+    balances = dict(books.sql("SELECT kind, balance_nano FROM ledger_accounts WHERE balance_nano <> 0"))
+    assert balances == {"upstream_cost": -12, "upstream_payable": 12}
+    assert books.one("SELECT upstream_cost_nano FROM usage_rollups") == 12
+    assert await books.differences() == {}
 
 
-async def assert_books_agree(pool: Pool) -> None:
-    assert [check for check in await Verification(pool).run() if check.differences] == []
+async def test_usage_is_spent_of_both_grants_that_it_was_held_in(books: Books) -> None:
+    await books.top_up("acme", 10 * CENT)
+    await books.grants.raise_grant("g", "acme", "auth-1", 5 * CENT, 30, "", 0)
+    await books.grants.raise_grant("k", "acme", "auth-1", 4 * CENT, 30, "key_of_acme", 8 * CENT)
+    held = {"grant_id": "g", "key_grant_id": "k"}
+    await books.bookings.book([usage(cost_nano=CENT, **held), usage(cost_nano=CENT, **held)])
+    assert books.sql("SELECT grant_id, spent_nano FROM grants ORDER BY 1") == [("g", 2 * CENT), ("k", 2 * CENT)]
+    assert await books.differences() == {}
 
 
-Run = Callable[[Callable[[Pool], Awaitable[None]]], None]
+async def test_bookings_commit_in_the_order_of_their_transactions_whichever_replica_makes_them(books: Books) -> None:
+    await books.top_up("acme", 1000 * CENT)
+    seen: list[int] = []
+
+    async def watch(done: asyncio.Event) -> None:
+        while not done.is_set():
+            found = await asyncio.to_thread(
+                books.sql, "SELECT DISTINCT transaction_id FROM usage_records ORDER BY transaction_id"
+            )
+            ids_seen = [row[0] for row in found]
+            assert ids_seen[: len(seen)] == seen
+            seen[:] = ids_seen
+
+    async with books_in(books.url) as other:
+        done = asyncio.Event()
+        watching = asyncio.create_task(watch(done))
+        stores = (books.bookings, other.bookings)
+        await asyncio.gather(*(stores[n % 2].book([usage(cost_nano=CENT) for _ in range(5)]) for n in range(40)))
+        done.set()
+        await watching
+    assert await books.balance("acme") == 800 * CENT
+    assert await books.differences() == {}
 
 
-def test_books_agree_through_redelivery_shortfalls_and_corrections(with_pool: Run) -> None:
-    async def scenario(pool: Pool) -> None:
-        bookings, balances, grants = BookingStore(pool), BalanceStore(pool), GrantStore(pool)
-        await bookings.ensure_partitions()
-        await top_up(balances, "a", 1_000)
-        await top_up(balances, "b", 100)
-        await grants.raise_grant("grant-a", "a", "auth-1", 800, 60, "", 0)
-        await grants.raise_grant("cap-a", "a", "auth-1", 800, 60, "key-a", 700)
-        rows = [usage("a", 300), usage("a", 200), usage("b", 80), usage("b", 50), usage("c", 0)]
-        first = await bookings.book([*rows, rows[0]])
-        assert (first.events, first.corrected) == (5, 0)
-        assert (await bookings.book(rows)) == (0, 0, 0)
-        assert await query(pool, "SELECT sum(shortfall_nano) FROM usage_records WHERE tenant_id = 'b'") == [(30,)]
-        spent = await query(pool, "SELECT grant_id, amount_nano, spent_nano FROM grants ORDER BY 1")
-        assert spent == [("cap-a", 700, 500), ("grant-a", 800, 500)]
-        await assert_books_agree(pool)
-
-        lost = [usage("a", 400, status=ORPHANED), usage("b", 70, status=ORPHANED)]
-        assert (await bookings.book(lost)).events == 2
-        await assert_books_agree(pool)
-        found = [
-            lost[0]._replace(status=1, cost_nano=150, model="other"),
-            lost[1]._replace(status=1, cost_nano=90, upstream_cost_nano=1),
-        ]
-        corrected = await bookings.book([*found, usage("a", 10)])
-        assert (corrected.events, corrected.corrected) == (1, 2)
-        await assert_books_agree(pool)
-        assert await bookings.book([*found, *lost]) == (0, 0, 0)
-        assert (await balances.balance("a"))[0] == 1_000 - 500 - 150 - 10
-        kinds = await query(
-            pool, "SELECT kind, count(*), count(corrects_transaction_id) FROM transactions GROUP BY 1 ORDER BY 1"
-        )
-        assert kinds == [("correction", 2, 2), ("top_up", 2, 0), ("usage", 3, 0)]
-
-    with_pool(scenario)
+async def test_an_orphan_is_corrected_once_by_its_real_event(books: Books) -> None:
+    await books.top_up("acme", 10 * CENT)
+    await books.grants.raise_grant("g", "acme", "auth-1", 5 * CENT, 30, "", 0)
+    orphan = usage(cost_nano=3 * CENT, status=ORPHANED, estimated=True, grant_id="g", output_tokens=99)
+    real = orphan._replace(cost_nano=CENT, status=1, estimated=False, output_tokens=20)
+    booked = await books.bookings.book([orphan])
+    corrected = await books.bookings.book([real, real])
+    assert corrected.events == 0
+    assert corrected.transaction_id > booked.transaction_id
+    assert await books.balance("acme") == 9 * CENT
+    assert tuple(await books.bookings.book([real])) == (0, 0)
+    assert tuple(await books.bookings.book([orphan])) == (0, 0)
+    assert await books.balance("acme") == 9 * CENT
+    assert books.sql("SELECT status, cost_nano, output_tokens FROM usage_records") == [(1, CENT, 20)]
+    assert books.sql("SELECT attempts, estimated, output_tokens FROM usage_rollups") == [(1, 0, 20)]
+    assert books.one("SELECT spent_nano FROM grants") == CENT
+    corrects = books.one("SELECT corrects_transaction_id FROM transactions WHERE kind = 'correction'")
+    assert corrects == booked.transaction_id
+    assert await books.differences() == {}
 
 
-def test_usage_becomes_visible_in_the_order_of_its_transactions(with_pool: Run) -> None:
-    async def scenario(pool: Pool) -> None:
-        bookings = BookingStore(pool)
-        await top_up(BalanceStore(pool), "a", 10_000)
-        seen: list[set[int]] = []
-
-        async def watch() -> None:
-            while True:
-                seen.append({int(row[0]) for row in await query(pool, "SELECT transaction_id FROM usage_records")})
-
-        watching = asyncio.create_task(watch())
-        await asyncio.gather(*(bookings.book([usage("a", 1), usage("b", 1)]) for _ in range(40)))
-        watching.cancel()
-        final = {int(row[0]) for row in await query(pool, "SELECT transaction_id FROM usage_records")}
-        assert len(final) == 40
-        for ids_seen in seen:
-            assert all(number in ids_seen for number in final if number <= max(ids_seen, default=0))
-        await assert_books_agree(pool)
-
-    with_pool(scenario)
+async def test_a_correction_upwards_takes_what_the_balance_has_and_the_rest_is_shortfall(books: Books) -> None:
+    await books.top_up("acme", 3 * CENT)
+    orphan = usage(cost_nano=2 * CENT, status=ORPHANED, upstream_cost_nano=1)
+    await books.bookings.book([orphan])
+    await books.bookings.book([orphan._replace(cost_nano=5 * CENT, status=1, upstream_cost_nano=4)])
+    assert await books.balance("acme") == 0
+    assert books.one("SELECT shortfall_nano FROM usage_records") == 2 * CENT
+    assert await books.differences() == {}
 
 
-def test_grants_are_shared_lowered_abandoned_and_expired(with_pool: Run) -> None:
-    async def scenario(pool: Pool) -> None:
-        grants = GrantStore(pool)
-        await top_up(BalanceStore(pool), "a", 1_000)
-        assert await grants.raise_grant("g1", "a", "auth-1", 700, 60, "", 0) == Raised(700, 300, 0, 0)
-        assert await grants.raise_grant("g2", "a", "auth-2", 700, 60, "", 0) == Raised(300, 0, 700, 0)
-        assert await grants.raise_grant("k1", "a", "auth-1", 90, 60, "key-a", 50) == Raised(50, 0, 0, 0)
-        assert await grants.renew_grants("auth-2", ["g1", "g2"], [1, 2], 60) == ["g2"]
-        assert await query(pool, "SELECT held_nano FROM grants ORDER BY grant_id") == [(0,), (2,), (0,)]
-        await BookingStore(pool).book([usage("a", 40, grant_id="g2", key_grant_id="")])
-        await grants.lower_grant("g2", 10)
-        assert await query(pool, "SELECT amount_nano FROM grants WHERE grant_id = 'g2'") == [(40,)]
-        assert await grants.abandon_grants("auth-1", 5) == 2
-        assert await grants.raise_grant("g1", "a", "auth-1", 900, 60, "", 0) == Raised(700, 260, 0, 700)
-        assert await grants.raise_grant("g3", "a", "auth-1", 1, 60, "", 0) == Raised(1, 259, 0, 700)
-        assert await grants.renew_grants("auth-1", ["g1"], [5], 60) == []
-        assert await grants.expire_grants(0, 0) == 0
-        await query(pool, "UPDATE grants SET expires_at = now() - interval '10 s' RETURNING 1")
-        assert await grants.expire_grants(20, None) == 0
-        assert await grants.expire_grants(9, None) == 2
-        assert await query(pool, "SELECT grant_id FROM grants ORDER BY 1") == [("g2",), ("g3",)]
-        assert await grants.expire_grants(9, 9) == 1
-        assert await query(pool, "SELECT grant_id FROM grants") == []
-
-    with_pool(scenario)
+async def test_a_correction_is_paid_by_credit_that_came_since(books: Books) -> None:
+    orphan = usage(cost_nano=2 * CENT, status=ORPHANED)
+    await books.bookings.book([orphan])
+    assert books.one("SELECT shortfall_nano FROM usage_records") == 2 * CENT
+    await books.top_up("acme", 5 * CENT)
+    await books.bookings.book([orphan._replace(status=1)])
+    assert await books.balance("acme") == 3 * CENT
+    assert books.one("SELECT shortfall_nano FROM usage_records") == 0
+    assert await books.differences() == {}
 
 
-def test_books_that_were_tampered_with_are_found_out(with_pool: Run) -> None:
-    async def scenario(pool: Pool) -> None:
-        await top_up(BalanceStore(pool), "a", 1_000)
-        await BookingStore(pool).book([usage("a", 40), usage("b", 5)])
-        await assert_books_agree(pool)
-        for table, column, where, broken in (
-            (
-                "ledger_accounts",
-                "balance_nano",
-                "kind = 'revenue'",
-                {"every balance is the sum of its entries", "all balances sum to zero"},
-            ),
-            ("usage_rollups", "attempts", "tenant_id = 'a'", {"rollups sum up usage records"}),
-            ("key_spend", "spent_nano", "tenant_id = 'a'", {"what keys spent is the sum of their usage"}),
-            (
-                "usage_records",
-                "shortfall_nano",
-                "tenant_id = 'a'",
-                {
-                    "usage costs what its entries say",
-                    "the shortfall is explained by usage records",
-                    "rollups sum up usage records",
-                },
-            ),
-        ):
-            for change in ("+ 1", "- 1"):
-                await query(pool, f"UPDATE {table} SET {column} = {column} {change} WHERE {where} RETURNING 1")
-                found = {check.name for check in await Verification(pool).run() if check.differences}
-                assert found == (broken if change == "+ 1" else set())
-
-    with_pool(scenario)
+async def test_an_orphan_and_its_real_event_may_come_in_one_batch(books: Books) -> None:
+    for status, later in ((ORPHANED, 1), (1, ORPHANED)):
+        first = usage(cost_nano=CENT, status=status)
+        await books.bookings.book([first, first._replace(status=later, cost_nano=2 * CENT)])
+        assert books.one("SELECT status FROM usage_records WHERE request_id = %s", first.request_id) == 1
+    assert await books.differences() == {}
 
 
-OLD_BOOKS = """
-    SET search_path = ledger;
-    INSERT INTO ledger_accounts (kind, tenant_id, balance_nano) VALUES ('prepaid', 'a', 700), ('prepaid', 'b', 450);
-    UPDATE ledger_accounts SET balance_nano = 350 WHERE kind = 'revenue';
-    UPDATE ledger_accounts SET balance_nano = -1500 WHERE kind = 'top_up_clearing';
-    INSERT INTO transactions (kind, idempotency_key) VALUES ('top_up', 'a/1'), ('top_up', 'b/1'), ('usage', NULL);
-    INSERT INTO entries SELECT v.t, d.ledger_account_id, c.ledger_account_id, v.amount
-    FROM (VALUES (1, 'top_up_clearing', '', 'prepaid', 'a', 1000),
-        (2, 'top_up_clearing', '', 'prepaid', 'b', 500),
-        (3, 'prepaid', 'a', 'revenue', '', 300), (3, 'prepaid', 'b', 'revenue', '', 50))
-        AS v (t, dk, dt, ck, ct, amount)
-    JOIN ledger_accounts d ON d.kind = v.dk AND d.tenant_id = v.dt
-    JOIN ledger_accounts c ON c.kind = v.ck AND c.tenant_id = v.ct;
-    INSERT INTO prices (model, input_pico, output_pico, cache_read_pico, cache_write_5m_pico, cache_write_1h_pico)
-        VALUES ('m', 1, 2, 3, 4, 5);
-    INSERT INTO grants (grant_id, tenant_id, holder, amount_nano, spent_nano, expires_at)
-        VALUES ('grant-a', 'a', 'auth-1', 400, 300, now() + interval '1 h');
-    INSERT INTO usage_records SELECT v.at::timestamptz, v.id, v.attempt, v.final, v.tenant, 'key-' || v.tenant, 'm',
-        'um', 'acc', '', 1, 200, true, false, 1, 2, 3, 4, 5, v.cost, 1, 'grant-' || v.tenant, 10, 5, 3
-    FROM (VALUES ('2026-09-21 10:59Z', 'r1', 1, false, 'a', 100), ('2026-09-21 10:59Z', 'r1', 2, true, 'a', 150),
-        ('2026-09-21 11:00Z', 'r2', 1, true, 'a', 50), ('2026-09-21 11:30Z', 'r3', 1, true, 'b', 50))
-        AS v (at, id, attempt, final, tenant, cost);
-"""
+async def test_an_orphan_after_the_real_event_is_nothing(books: Books) -> None:
+    await books.top_up("acme", 5 * CENT)
+    real = usage(cost_nano=CENT)
+    await books.bookings.book([real])
+    assert tuple(await books.bookings.book([real._replace(status=ORPHANED, cost_nano=3 * CENT)])) == (0, 0)
+    assert await books.balance("acme") == 4 * CENT
 
 
-def test_books_of_the_first_version_are_migrated_with_their_sums(tmp_path: Path) -> None:
-    def first_version(url: str) -> None:
-        with psycopg.connect(url, autocommit=True) as connection:
-            _ensure_role(connection, "ledger", PASSWORD)
-            _upgrade(url, "ledger", "0001")
-            connection.execute(OLD_BOOKS.encode())
+async def test_an_event_of_another_tenant_corrects_no_orphan(books: Books) -> None:
+    orphan = usage(cost_nano=CENT, status=ORPHANED)
+    await books.bookings.book([orphan])
+    assert tuple(await books.bookings.book([orphan._replace(status=1, tenant_id="other")])) == (0, 0)
+    assert books.one("SELECT tenant_id FROM usage_records") == "acme"
 
-    async def scenario() -> None:
-        async with ledger_pool(tmp_path, first_version) as pool:
-            await assert_books_agree(pool)
-            assert await BalanceStore(pool).balance("a") == (700, 100)
-            assert await query(pool, "SELECT * FROM key_spend ORDER BY 1") == [("key-a", "a", 300), ("key-b", "b", 50)]
-            rollups = "SELECT tenant_id, requests, attempts, cost_nano FROM usage_rollups ORDER BY tenant_id, hour"
-            assert await query(pool, rollups) == [("a", 1, 2, 250), ("a", 1, 1, 50), ("b", 1, 1, 50)]
-            await BookingStore(pool).book([usage("a", 20), usage("b", 500)])
-            await assert_books_agree(pool)
-            assert await BalanceStore(pool).balance("b") == (0, 0)
 
-    asyncio.run(scenario())
+async def test_booking_granting_renewing_and_crediting_at_once_neither_deadlock_nor_lose_money(books: Books) -> None:
+    tenants = [f"t{n}" for n in range(4)]
+    grants = [f"g-{tenant}" for tenant in tenants]
+    for tenant, grant in zip(tenants, grants, strict=True):
+        await books.top_up(tenant, 1000 * CENT)
+        await books.grants.raise_grant(grant, tenant, "auth-1", 10 * CENT, 30, "", 0)
+
+    async def book(turn: int) -> None:
+        order = tenants[turn % 4 :] + tenants[: turn % 4]
+        orphans = [usage(t, CENT, grant_id=f"g-{t}", status=ORPHANED) for t in order]
+        await books.bookings.book(orphans)
+        await books.bookings.book([*(o._replace(status=1, cost_nano=2 * CENT) for o in reversed(orphans))])
+
+    async def raise_and_lower(turn: int) -> None:
+        tenant = tenants[turn % 4]
+        await books.grants.raise_grant(f"g-{tenant}", tenant, "auth-1", (10 + turn) * CENT, 30, "", 0)
+        await books.grants.renew_grants("auth-1", grants[:: 1 - 2 * (turn % 2)], [0] * 4, 30)
+        await books.grants.lower_grant(f"g-{tenant}", 5 * CENT)
+        await books.top_up(tenant, CENT)
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for turn in range(20):
+            group.create_task(book(turn))
+            group.create_task(raise_and_lower(turn))
+    for tenant in tenants:
+        assert await books.balance(tenant) == (1000 + 5 - 20 * 2) * CENT
+    assert await books.differences() == {}

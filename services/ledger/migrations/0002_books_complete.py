@@ -47,6 +47,30 @@ def upgrade() -> None:
         CREATE INDEX usage_by_idempotency_key ON usage_records (tenant_id, idempotency_key)
             WHERE idempotency_key <> '';
 
+        -- Balances could fall below zero. What is owed becomes our shortfall, and is noted on the usage that was not
+        -- paid for: each tenant's last.
+        UPDATE usage_records u SET shortfall_nano = part.nano
+        FROM (
+            SELECT r.request_id, r.attempt, r.created_at,
+                least(r.cost_nano, r.cost_nano - a.balance_nano - sum(r.cost_nano) OVER (
+                    PARTITION BY r.tenant_id ORDER BY r.created_at DESC, r.request_id DESC, r.attempt DESC)) AS nano
+            FROM usage_records r JOIN ledger_accounts a ON a.kind = 'prepaid' AND a.tenant_id = r.tenant_id
+            WHERE a.balance_nano < 0
+        ) AS part
+        WHERE part.nano > 0
+            AND (u.request_id, u.attempt, u.created_at) = (part.request_id, part.attempt, part.created_at);
+        INSERT INTO transactions (kind, tenant_id, reason)
+            SELECT 'correction', tenant_id, 'a balance below zero became a shortfall'
+            FROM ledger_accounts WHERE kind = 'prepaid' AND balance_nano < 0 ORDER BY tenant_id;
+        INSERT INTO entries (transaction_id, debit_account_id, credit_account_id, amount_nano)
+            SELECT t.transaction_id, s.ledger_account_id, a.ledger_account_id, -a.balance_nano
+            FROM transactions t JOIN ledger_accounts a ON a.kind = 'prepaid' AND a.tenant_id = t.tenant_id
+            JOIN ledger_accounts s ON s.kind = 'shortfall' WHERE t.kind = 'correction';
+        UPDATE ledger_accounts SET balance_nano = (
+            SELECT coalesce(sum(balance_nano), 0) FROM ledger_accounts WHERE kind = 'prepaid' AND balance_nano < 0
+        ) WHERE kind = 'shortfall';
+        UPDATE ledger_accounts SET balance_nano = 0 WHERE kind = 'prepaid' AND balance_nano < 0;
+
         -- What each key spent over its life, against its cap.
         CREATE TABLE key_spend (
             key_id text PRIMARY KEY,
@@ -79,7 +103,7 @@ def upgrade() -> None:
             SELECT date_trunc('hour', created_at, 'UTC'), tenant_id, key_id, model, upstream_account_id,
                 count(*) FILTER (WHERE final), count(*), count(*) FILTER (WHERE estimated),
                 sum(input_tokens), sum(output_tokens), sum(cache_read_tokens), sum(cache_write_5m_tokens),
-                sum(cache_write_1h_tokens), sum(cost_nano), 0, 0
+                sum(cache_write_1h_tokens), sum(cost_nano), 0, sum(shortfall_nano)
             FROM usage_records GROUP BY 1, 2, 3, 4, 5;
         CREATE INDEX rollups_by_hour ON usage_rollups (hour);
         """

@@ -13,9 +13,9 @@ from psycopg.rows import TupleRow
 
 from services.ledger.entries import Charge, charge, spread, usage_postings
 from services.ledger.settlement import UsageRow
-from services.ledger.store.corrections import correct_orphans
+from services.ledger.store.corrections import correct_orphans, orphans_tenants
 from services.ledger.store.postings import post
-from services.ledger.store.queries import Connection, lock_accounts
+from services.ledger.store.queries import Connection, lock_accounts, spend
 from services.shared import clock
 from services.shared.database import Pool
 from services.shared.telemetry import logger
@@ -83,10 +83,6 @@ _BOOK: Final = f"""
         sum(upstream_cost_nano)::bigint, count(*)
     FROM booked GROUP BY tenant_id, grant_id, key_grant_id
 """
-_SPEND: Final = """
-    UPDATE grants g SET spent_nano = g.spent_nano + s.cost_nano
-    FROM unnest(%s::text[], %s::bigint[]) AS s (grant_id, cost_nano) WHERE g.grant_id = s.grant_id
-"""
 _UNPAID: Final = """
     SELECT request_id, attempt, created_at, cost_nano, date_trunc('hour', created_at, 'UTC'), key_id, model,
         upstream_account_id
@@ -102,11 +98,10 @@ _SHORTFALL_ROLLUP: Final = """
 
 
 class Booked(NamedTuple):
-    """What a booking did: its last transaction, 0 when all of it had been booked before; new and corrected records."""
+    """What a booking did. `transaction_id` is its last one, 0 when all of it had been booked before."""
 
     transaction_id: int
     events: int
-    corrected: int
 
 
 class BookingStore:
@@ -140,13 +135,16 @@ class BookingStore:
             await connection.execute(_IN_ORDER)
             sums = await (await connection.execute(_BOOK)).fetchall()
             events = sum(int(row[6]) for row in sums)
-            corrected, correction_id = await correct_orphans(connection) if events < len(rows) else (0, 0)
-            if not sums and not corrected:
+            orphaned = await orphans_tenants(connection) if events < len(rows) else []
+            if not sums and not orphaned:
                 raise Rollback  # all of it was booked before: leave no empty transaction behind
+            if orphaned:  # every account in one go: corrections would lock them one by one, in the order of requests
+                await lock_accounts(connection, sorted({*orphaned, *(row[1] for row in sums if row[4])}))
             if sums:
                 await self._charge(connection, sums)
-            return Booked(correction_id or int(sums[0][0]), events, corrected)
-        return Booked(0, 0, 0)
+            corrected = await correct_orphans(connection) if orphaned else 0
+            return Booked(corrected or int(sums[0][0]), events)
+        return Booked(0, 0)
 
     async def _charge(self, connection: Connection, sums: Sequence[TupleRow]) -> None:
         """Posts what was booked. Locks accounts first, then grants, as everybody does."""
@@ -163,9 +161,7 @@ class BookingStore:
         balances = await lock_accounts(connection, sorted(costs)) if costs else {}
         charges = {tenant_id: charge(balances[tenant_id], cost_nano) for tenant_id, cost_nano in costs.items()}
         await post(connection, transaction_id, usage_postings(charges, upstream_cost_nano))
-        if spent:
-            grants = sorted(spent)
-            await connection.execute(_SPEND, (grants, [spent[grant_id] for grant_id in grants]))
+        await spend(connection, spent)
         for tenant_id, made in charges.items():
             if made.shortfall_nano:
                 await self._note_shortfall(connection, transaction_id, tenant_id, made)

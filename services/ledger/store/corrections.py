@@ -8,15 +8,24 @@ from psycopg.rows import dict_row
 from services.ledger.entries import Charge, charge, correction_postings
 from services.ledger.settlement import UsageRow
 from services.ledger.store.postings import post
-from services.ledger.store.queries import Connection, lock_accounts, row
+from services.ledger.store.queries import Connection, lock_accounts, row, spend
 from tollhouse.v1 import events_pb2
 
 _ORPHANED: Final = int(events_pb2.USAGE_STATUS_ORPHANED)
+# An event may have come twice, so this asks whether there is one and joins nothing.
 _FOUND: Final = f"""
-    SELECT u.* FROM usage_records u JOIN incoming i USING (request_id, attempt, created_at)
-    WHERE u.status = {_ORPHANED} AND i.status <> {_ORPHANED} ORDER BY u.request_id, u.attempt FOR UPDATE OF u
+    FROM usage_records u WHERE u.status = {_ORPHANED} AND EXISTS (
+        SELECT FROM incoming i
+        WHERE (i.request_id, i.attempt, i.created_at) = (u.request_id, u.attempt, u.created_at)
+            AND (i.tenant_id, i.key_id) = (u.tenant_id, u.key_id) AND i.status <> {_ORPHANED}
+    )
 """
-_REAL: Final = "SELECT * FROM incoming WHERE request_id = %s AND attempt = %s AND created_at = %s LIMIT 1"
+_ORPHANS: Final = f"SELECT u.* {_FOUND} ORDER BY u.request_id, u.attempt FOR UPDATE OF u"
+_TENANTS: Final = f"SELECT DISTINCT u.tenant_id {_FOUND}"
+_REAL: Final = f"""
+    SELECT * FROM incoming
+    WHERE request_id = %s AND attempt = %s AND created_at = %s AND status <> {_ORPHANED} LIMIT 1
+"""
 _REPLACE: Final = (
     "UPDATE usage_records SET "
     + ", ".join(f"{name} = %({name})s" for name in UsageRow._fields)
@@ -48,20 +57,24 @@ _OPEN: Final = (
 )
 
 
-async def correct_orphans(connection: Connection) -> tuple[int, int]:
-    """Corrects what `incoming` knows better. Answers how many records, and the last transaction that it took."""
+async def orphans_tenants(connection: Connection) -> list[str]:
+    """Whose accounts `correct_orphans` is going to touch."""
+    return [str(tenant_id) for (tenant_id,) in await (await connection.execute(_TENANTS)).fetchall()]
+
+
+async def correct_orphans(connection: Connection) -> int:
+    """Corrects what `incoming` knows better. Answers the last transaction that it took, 0 when there was nothing."""
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_FOUND)
+        await cursor.execute(_ORPHANS)
         orphans = await cursor.fetchall()
-    transaction_id = corrected = 0
+    transaction_id = 0
     for orphan in orphans:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_REAL, (orphan["request_id"], orphan["attempt"], orphan["created_at"]))
             real = await cursor.fetchone()
         if real is not None:
             transaction_id = await _correct(connection, orphan, real)
-            corrected += 1
-    return corrected, transaction_id
+    return transaction_id
 
 
 async def _correct(connection: Connection, orphan: dict[str, Any], real: dict[str, Any]) -> int:
@@ -80,8 +93,10 @@ async def _correct(connection: Connection, orphan: dict[str, Any], real: dict[st
     await connection.execute(
         "UPDATE key_spend SET spent_nano = spent_nano + %s WHERE key_id = %s", (more_nano, orphan["key_id"])
     )
-    await connection.execute(
-        "UPDATE grants SET spent_nano = greatest(0, spent_nano + %s) WHERE grant_id = ANY(%s)",
-        (more_nano, [grant_id for grant_id in (real["grant_id"], real["key_grant_id"]) if grant_id]),
-    )
+    spent: dict[str, int] = {}
+    for record, sign in ((orphan, -1), (real, 1)):
+        for grant_id in (record["grant_id"], record["key_grant_id"]):
+            if grant_id:
+                spent[grant_id] = spent.get(grant_id, 0) + sign * record["cost_nano"]
+    await spend(connection, spent)
     return int(transaction_id)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from services.ledger.store.queries import Connection, lock_accounts, row_or_none
+from services.ledger.store.queries import LOCKED_GRANTS, Connection, lock_accounts, row, row_or_none
 from services.shared.database import Pool
 
 _OUTSTANDING: Final = """
@@ -22,11 +22,29 @@ _RAISE: Final = """
     VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
     ON CONFLICT (grant_id) DO UPDATE SET amount_nano = excluded.amount_nano, expires_at = excluded.expires_at
 """
-_RENEW: Final = """
-    UPDATE grants g SET expires_at = now() + make_interval(secs => %s), held_nano = r.held_nano
-    FROM unnest(%s::text[], %s::bigint[]) AS r (grant_id, held_nano)
-    WHERE g.grant_id = r.grant_id AND g.holder = %s AND NOT g.abandoned RETURNING g.grant_id
+_RENEW: Final = (
+    LOCKED_GRANTS.format(which="grant_id = ANY(%(grants)s) AND holder = %(holder)s AND NOT abandoned")
+    + """
+    UPDATE grants g SET expires_at = now() + make_interval(secs => %(ttl)s), held_nano = r.held_nano
+    FROM locked, unnest(%(grants)s::text[], %(held)s::bigint[]) AS r (grant_id, held_nano)
+    WHERE g.grant_id = locked.grant_id AND r.grant_id = g.grant_id RETURNING g.grant_id
 """
+)
+_ABANDON: Final = (
+    LOCKED_GRANTS.format(which="holder = %(holder)s AND NOT abandoned")
+    + """
+    UPDATE grants g SET abandoned = true, held_nano = 0, expires_at = now() + make_interval(secs => %(grace)s)
+    FROM locked WHERE g.grant_id = locked.grant_id
+"""
+)
+_EXPIRE: Final = (
+    LOCKED_GRANTS.format(
+        which="(abandoned AND expires_at < to_timestamp(%(abandoned)s)) OR expires_at < to_timestamp(%(unrenewed)s)"
+    )
+    + """
+    DELETE FROM grants g USING locked WHERE g.grant_id = locked.grant_id RETURNING g.amount_nano > g.spent_nano
+"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +92,10 @@ class GrantStore:
         """Puts off the expiry of those of a holder's grants that are open still, notes what is held in them, and
         answers them."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_RENEW, (ttl_s, list(grant_ids), list(held_nano), holder))
+            cursor = await connection.execute(
+                _RENEW.encode(),
+                {"ttl": ttl_s, "grants": list(grant_ids), "held": list(held_nano), "holder": holder},
+            )
             return [str(found[0]) for found in await cursor.fetchall()]
 
     async def lower_grant(self, grant_id: str, committed_nano: int) -> None:
@@ -88,21 +109,21 @@ class GrantStore:
     async def abandon_grants(self, holder: str, grace_s: float) -> int:
         """A holder started anew: its earlier grants end in `grace_s`. Answers how many."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "UPDATE grants SET abandoned = true, held_nano = 0, expires_at = now() + make_interval(secs => %s)"
-                " WHERE holder = %s AND NOT abandoned",
-                (grace_s, holder),
-            )
+            cursor = await connection.execute(_ABANDON.encode(), {"holder": holder, "grace": grace_s})
             return cursor.rowcount
 
-    async def expire_grants(self, abandoned_since_s: float, unrenewed_since_s: float | None) -> int:
-        """Deletes abandoned grants that ended so many seconds ago or earlier, and others that nobody renewed; those not
-        at all with None. Answers how many had something left."""
+    async def database_s(self) -> float:
+        """The database's own time, in Unix seconds: the clock by which grants end."""
+        async with self._pool.connection() as connection:
+            return float((await row(connection, "SELECT extract(epoch FROM clock_timestamp())", ()))[0])
+
+    async def expire_grants(self, abandoned_until_s: float, unrenewed_until_s: float | None) -> int:
+        """Deletes abandoned grants that ended before the one instant, and others that nobody renewed and that ended
+        before the other; those not at all with None. Instants are the database's Unix seconds. Answers how many had
+        something left."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "DELETE FROM grants WHERE (abandoned AND expires_at < now() - make_interval(secs => %s))"
-                " OR expires_at < now() - make_interval(secs => %s) RETURNING amount_nano > spent_nano",
-                (abandoned_since_s, unrenewed_since_s),
+                _EXPIRE.encode(), {"abandoned": abandoned_until_s, "unrenewed": unrenewed_until_s}
             )
             return sum(1 for (left,) in await cursor.fetchall() if left)
 

@@ -1,6 +1,6 @@
 """What the SQL modules share: single rows, and the order in which accounts are locked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from psycopg import AsyncConnection
@@ -13,6 +13,19 @@ OUTSTANDING: Final = """
     SELECT coalesce(sum(greatest(amount_nano - spent_nano, 0)), 0)::bigint FROM grants
     WHERE tenant_id = %s AND key_id = ''
 """
+LOCKED_GRANTS: Final = """
+    WITH locked AS (SELECT grant_id FROM grants WHERE {which} ORDER BY grant_id FOR UPDATE)
+"""
+"""In front of a statement that changes several grants: everybody locks them in one order, so that nobody deadlocks."""
+
+_SPEND: Final = (
+    LOCKED_GRANTS.format(which="grant_id = ANY(%(grants)s)")
+    + """
+    UPDATE grants g SET spent_nano = greatest(0, g.spent_nano + s.nano)
+    FROM locked, unnest(%(grants)s::text[], %(spent)s::bigint[]) AS s (grant_id, nano)
+    WHERE g.grant_id = locked.grant_id AND s.grant_id = g.grant_id
+"""
+)
 
 
 async def lock_accounts(connection: Connection, tenants: Sequence[str]) -> dict[str, int]:
@@ -42,3 +55,12 @@ async def row(connection: Connection, query: str, parameters: tuple[Any, ...]) -
     if found is None:
         raise LookupError("a query that always answers a row answered none")
     return found
+
+
+async def spend(connection: Connection, spent_nano: Mapping[str, int]) -> None:
+    """Notes what was booked of grants, by their ids; those that ended are passed over."""
+    if spent_nano:
+        grants = sorted(spent_nano)
+        await connection.execute(
+            _SPEND.encode(), {"grants": grants, "spent": [spent_nano[grant_id] for grant_id in grants]}
+        )

@@ -79,7 +79,7 @@ _CHECKS: Final[dict[str, LiteralString]] = {
     "no more is granted than there is": """
         SELECT tenant_id || ': balance ' || coalesce(a.balance_nano, 0) || ', granted ' || g.sum
         FROM (
-            SELECT tenant_id, sum(greatest(amount_nano - spent_nano, 0)) AS sum
+            SELECT tenant_id, sum(amount_nano - spent_nano) AS sum
             FROM grants WHERE key_id = '' GROUP BY tenant_id
         ) g LEFT JOIN ledger_accounts a USING (tenant_id)
         WHERE (a.kind = 'prepaid' OR a.kind IS NULL) AND g.sum > coalesce(a.balance_nano, 0)

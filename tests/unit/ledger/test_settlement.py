@@ -48,7 +48,12 @@ def batch(*events: events_pb2.UsageEvent) -> bytes:
 
 
 def test_an_event_becomes_the_row_that_books_it() -> None:
-    row = settle(event(), RATES)
+    told = event()
+    told.tokens.requests, told.multiplier_ppm = 1, 900_000
+    told.key_grant_id, told.held_nano = "grant_2", 500
+    told.request_sha256, told.response_sha256, told.delivered_bytes = b"q" * 32, b"a" * 32, 4096
+    told.idempotency_key, told.client_retry = "once", 2
+    row = settle(told, RATES)
     assert row._asdict() == {
         "created_at": datetime(2026, 9, 21, 14, 13, 20, 123_000, tzinfo=UTC),
         "request_id": REQUEST_ID,
@@ -69,20 +74,20 @@ def test_an_event_becomes_the_row_that_books_it() -> None:
         "cache_read_tokens": 30,
         "cache_write_5m_tokens": 40,
         "cache_write_1h_tokens": 50,
-        "cost_nano": 10 + 40 + 3 + 50 + 100,
+        "cost_nano": 183,  # nine tenths of 10 + 40 + 3 + 50 + 100, rounded once
         "price_version": 1,
         "grant_id": "grant_1",
         "duration_ms": 1234,
         "first_token_ms": 56,
-        "requests": 0,
-        "multiplier_ppm": 1_000_000,
-        "key_grant_id": "",
-        "held_nano": 0,
-        "request_sha256": b"",
-        "response_sha256": b"",
-        "delivered_bytes": 0,
-        "idempotency_key": "",
-        "client_retry": 0,
+        "requests": 1,
+        "multiplier_ppm": 900_000,
+        "key_grant_id": "grant_2",
+        "held_nano": 500,
+        "request_sha256": b"q" * 32,
+        "response_sha256": b"a" * 32,
+        "delivered_bytes": 4096,
+        "idempotency_key": "once",
+        "client_retry": 2,
         "upstream_cost_nano": 0,
         "cost_version": 0,
     }
@@ -172,6 +177,14 @@ def request(request_id: str, created_ms: int) -> Callable[[events_pb2.UsageEvent
         (set_to("upstream_request_id", "\0"), "a text holds a NUL character"),
         (set_to("tenant_id", "acme\0"), "a text holds a NUL character"),
         (set_to("key_id", "\0"), "a text holds a NUL character"),
+        (set_to("idempotency_key", "\0"), "a text holds a NUL character"),
+        (set_to("key_grant_id", "\0"), "a text holds a NUL character"),
+        (tokens(requests=2), "more than one request"),
+        (set_to("multiplier_ppm", 1 << 31), "multiplier_ppm or held_nano is out of range"),
+        (set_to("held_nano", -1), "multiplier_ppm or held_nano is out of range"),
+        (set_to("request_sha256", b"short"), "a digest is not 32 bytes"),
+        (set_to("response_sha256", b"x" * 33), "a digest is not 32 bytes"),
+        (set_to("delivered_bytes", 1 << 63), "delivered_bytes is out of range"),
     ],
 )
 def test_a_poisoned_event_is_refused_with_the_reason(
