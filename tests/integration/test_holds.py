@@ -1,0 +1,89 @@
+"""Holds as clients meet them: streams that hold a first stretch, credit that ends in mid-stream, spend caps."""
+
+import json
+from pathlib import Path
+
+from tests.deployment import SONNET_NANO, Deployment, deployed, eventually
+from tollhouse.v1 import auth_pb2
+
+PROMPT_NANO = 5 * SONNET_NANO["input"]
+
+
+def dollars_for(tokens: int) -> float:
+    return tokens * SONNET_NANO["output"] / 1e9
+
+
+def test_a_stream_asks_for_many_tokens_on_a_small_balance(tollhouse: Deployment) -> None:
+    tenant = tollhouse.tenant(dollars=dollars_for(5_000))
+    assert tollhouse.messages(tenant.key, max_tokens=64_000).status == 402  # a plain answer cannot be stopped half way
+    answer = tollhouse.messages(tenant.key, "tokens=50", max_tokens=64_000, stream=True)
+    assert answer.status == 200
+    assert answer.body.endswith(b'data: {"type":"message_stop"}\n\n')
+    usage = tollhouse.usage_of(tenant.key, answer.headers["x-request-id"]).json()
+    assert (usage["status"], usage["output_tokens"], usage["estimated"]) == ("ok", 50, False)
+
+
+def test_a_stream_that_is_paid_for_is_extended_to_its_end(tollhouse: Deployment) -> None:
+    tenant = tollhouse.tenant(dollars=dollars_for(30_000))
+    answer = tollhouse.messages(tenant.key, "tokens=9000", max_tokens=20_000, stream=True)
+    assert answer.body.endswith(b'data: {"type":"message_stop"}\n\n')
+    usage = tollhouse.usage_of(tenant.key, answer.headers["x-request-id"]).json()
+    assert (usage["status"], usage["output_tokens"]) == ("ok", 9000)
+
+
+def test_when_the_balance_is_used_up_in_mid_stream_the_stream_ends_and_says_why(tollhouse: Deployment) -> None:
+    tenant = tollhouse.tenant(dollars=dollars_for(3_000))
+    answer = tollhouse.messages(tenant.key, "tokens=15000", max_tokens=20_000, stream=True)
+    assert answer.status == 200
+    last = answer.body.rstrip().rpartition(b"event: error\ndata: ")[2]
+    error = json.loads(last)
+    assert error["error"]["type"] == "billing_error"
+    assert "balance" in error["error"]["message"]
+    usage = tollhouse.usage_of(tenant.key, answer.headers["x-request-id"]).json()
+    assert (usage["status"], usage["estimated"]) == ("credit_exhausted", True)
+    assert 1_000 < usage["output_tokens"] <= 3_000
+    assert tollhouse.balance_nano(tenant.tenant_id) >= 0
+    eventually(lambda: tollhouse.served()["open"] == 0, what="the upstream was stopped too")
+
+
+def test_a_key_spends_no_more_than_its_cap(tollhouse: Deployment) -> None:
+    tenant = tollhouse.tenant(dollars=10)
+    cap_nano = 10 * (PROMPT_NANO + 100 * SONNET_NANO["output"])
+    made = tollhouse.auth.CreateKey(
+        auth_pb2.CreateKeyRequest(tenant_id=tenant.tenant_id, name="capped", spend_cap_nano=cap_nano)
+    )
+    statuses = [tollhouse.messages(made.secret, "tokens=100;input_tokens=5", max_tokens=100).status for _ in range(14)]
+    refused = tollhouse.messages(made.secret, max_tokens=100)
+    assert refused.status == 402
+    assert "the key's spend cap" in refused.json()["error"]["message"]
+    assert 9 <= statuses.count(200) <= 10
+    assert tollhouse.messages(tenant.key).status == 200  # the tenant's other key goes on
+    tollhouse.auth.SetKeySpendCap(auth_pb2.SetKeySpendCapRequest(key_id=made.key.key_id))
+    eventually(lambda: tollhouse.messages(made.secret, max_tokens=100).status == 200, what="the cap is lifted")
+
+
+def test_a_repeated_request_is_seen_as_such_and_not_swallowed(tollhouse: Deployment) -> None:
+    tenant = tollhouse.tenant()
+    headers = {"x-api-key": tenant.key, "idempotency-key": "order-7", "x-stainless-retry-count": "1"}
+    body = json.dumps(
+        {"model": "claude-sonnet-4-6", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+    ).encode()
+    answers = [tollhouse.call("POST", "/v1/messages", headers, body) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200]
+    eventually(lambda: len(tollhouse.usages(tenant.tenant_id)) == 2)
+    listed = tollhouse.call("GET", "/v1/usage?idempotency_key=order-7", {"x-api-key": tenant.key}).json()
+    assert {entry["request_id"] for entry in listed["data"]} == {answer.headers["x-request-id"] for answer in answers}
+
+
+def test_what_is_held_is_told_and_ends_with_the_request(tmp_path: Path) -> None:
+    with deployed(tmp_path / "state") as tollhouse:
+        tenant = tollhouse.tenant()
+        answer = tollhouse.messages(tenant.key)
+        tollhouse.usage_of(tenant.key, answer.headers["x-request-id"])
+
+        def balance() -> dict[str, int]:
+            told: dict[str, int] = tollhouse.call("GET", "/v1/balance", {"x-api-key": tenant.key}).json()
+            return told
+
+        eventually(lambda: balance()["held_nano"] == 0)
+        assert balance()["balance_nano"] == balance()["available_nano"] == tollhouse.balance_nano(tenant.tenant_id)
