@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from services import commands, usage_commands
+    from services import commands, ledger_commands, usage_commands
 
     top = argparse.ArgumentParser(prog="tollhouse", description="A gateway in front of language-model providers.")
     sub = top.add_subparsers(required=True, metavar="COMMAND")
@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         service.set_defaults(run=_serve, service=name)
     commands.add_parsers(sub, _state_dir)
     usage_commands.add_parsers(sub, _state_dir)
+    ledger_commands.add_parsers(sub, _state_dir)
     return top
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], set[str]]:
     """Every command by its words, with its options but --help."""
     subparsers = list(_subparsers(parser))
-    if not subparsers:
-        return {words: {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}}
     found: dict[tuple[str, ...], set[str]] = {}
+    if not any(isinstance(action, argparse._SubParsersAction) and action.required for action in parser._actions):
+        found[words] = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
     for name, sub in subparsers:
         found |= commands(sub, (*words, name))
     return found

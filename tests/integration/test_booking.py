@@ -169,7 +169,7 @@ async def test_booking_granting_renewing_and_crediting_at_once_neither_deadlock_
         await books.bookings.book(orphans)
         await books.bookings.book([*(o._replace(status=1, cost_nano=2 * CENT) for o in reversed(orphans))])
 
-    async def grant(turn: int) -> None:
+    async def lend(turn: int) -> None:
         tenant = tenants[turn % 4]
         await books.grants.raise_grant(f"g-{tenant}", tenant, "auth-1", (10 + turn) * CENT, 30, "", 0)
         await books.grants.renew_grants("auth-1", grants[:: 1 - 2 * (turn % 2)], [0] * 4, 30)
@@ -179,7 +179,7 @@ async def test_booking_granting_renewing_and_crediting_at_once_neither_deadlock_
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         for turn in range(20):
             group.create_task(book(turn))
-            group.create_task(grant(turn))
+            group.create_task(lend(turn))
     for tenant in tenants:
         assert await books.balance(tenant) == (1000 + 5 - 20 * 2) * CENT
     assert await books.differences() == {}
