@@ -55,11 +55,10 @@ def parser() -> argparse.ArgumentParser:
     for name in SERVICES:
         service = sub.add_parser(name, help=f"run one {name} process; settings come from TOLLHOUSE_{name.upper()}_*")
         service.set_defaults(run=_serve, service=name)
-        if name == "ledger":
-            ledger_commands.add_parsers(sub, service, _state_dir)
     commands.add_parsers(sub, _state_dir)
     billing_commands.add_parsers(sub, _state_dir)
     usage_commands.add_parsers(sub, _state_dir)
+    ledger_commands.add_parsers(sub, _state_dir)
     journal_commands.add_parsers(sub)
     return top
 

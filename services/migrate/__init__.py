@@ -20,12 +20,13 @@ def role(service: str) -> str:
     return f"tollhouse_{service}"
 
 
-def migrate(database_url: str, passwords: Mapping[str, str]) -> None:
+def migrate(database_url: str, passwords: Mapping[str, str], revision: str = "head") -> None:
     """Brings every service's schema to the newest revision; does nothing when it is there already.
 
     Args:
         database_url: libpq URL of the database, as a role that may create roles and schemas.
         passwords: password of each service's role by service name; a service without one keeps what it has.
+        revision: where to stop on the way to the newest.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
@@ -33,7 +34,7 @@ def migrate(database_url: str, passwords: Mapping[str, str]) -> None:
             _ensure_role(connection, service, passwords.get(service))
         behind = [service for service in SERVICES if _revision(connection, service) != _newest(service)]
         for service in behind:
-            _upgrade(database_url, service)
+            _upgrade(database_url, service, revision)
 
 
 def _ensure_role(connection: psycopg.Connection, service: str, password: str | None) -> None:
@@ -62,7 +63,7 @@ def _newest(service: str) -> str:
     return names[-1].partition("_")[0]
 
 
-def _upgrade(database_url: str, service: str, revision: str = "head") -> None:
+def _upgrade(database_url: str, service: str, revision: str) -> None:
     from alembic import command  # half a second of imports that a start with nothing to migrate does not need
     from alembic.config import Config
     from sqlalchemy import create_engine, text

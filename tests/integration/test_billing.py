@@ -267,4 +267,4 @@ def test_the_command_line_moves_money(own: Deployment) -> None:
     assert "bob" in said(own, "audit", "list", "--target", "by-hand")
     assert "ok" in said(own, "ledger", "verify")
     assert said(own, "dead", "list").startswith("SEQUENCE")
-    assert "0 are on their way" in said(own, "dead", "replay")
+    assert "0 replayed" in said(own, "dead", "replay")

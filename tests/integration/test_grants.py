@@ -1,0 +1,111 @@
+"""Grants in a real Postgres: no more is lent than there is, and it comes back when it may."""
+
+import asyncio
+
+import pytest
+
+from tests.books import Books, usage
+
+NANO = 1_000_000
+
+
+def grant_of(books: Books, grant_id: str) -> tuple[int, int, bool]:
+    """Amount, spent, abandoned."""
+    found = books.sql("SELECT amount_nano, spent_nano, abandoned FROM grants WHERE grant_id = %s", grant_id)
+    assert found
+    amount, spent, abandoned = found[0]
+    return amount, spent, abandoned
+
+
+async def test_a_grant_is_raised_as_far_as_the_balance_goes(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    first = await books.grants.raise_grant("a", "acme", "auth-1", 6 * NANO, 30, "", 0)
+    assert (first.granted_nano, first.available_nano, first.elsewhere_nano) == (6 * NANO, 4 * NANO, 0)
+    second = await books.grants.raise_grant("b", "acme", "auth-2", 6 * NANO, 30, "", 0)
+    assert (second.granted_nano, second.available_nano, second.elsewhere_nano) == (4 * NANO, 0, 6 * NANO)
+    again = await books.grants.raise_grant("b", "acme", "auth-2", 6 * NANO, 30, "", 0)
+    assert again.granted_nano == 4 * NANO
+    assert await books.differences() == {}
+
+
+async def test_raising_to_less_lowers_nothing(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 6 * NANO, 30, "", 0)
+    assert (await books.grants.raise_grant("a", "acme", "auth-1", NANO, 30, "", 0)).granted_nano == 6 * NANO
+
+
+async def test_many_who_want_all_of_a_balance_at_once_get_it_once(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    raised = await asyncio.gather(
+        *(books.grants.raise_grant(f"g{n}", "acme", f"auth-{n}", 3 * NANO, 30, "", 0) for n in range(12))
+    )
+    assert sum(grant.granted_nano for grant in raised) == 10 * NANO
+
+
+async def test_a_tenant_without_an_account_gets_nothing(books: Books) -> None:
+    assert (await books.grants.raise_grant("g", "nobody", "auth-1", NANO, 30, "", 0)).granted_nano == 0
+
+
+async def test_a_keys_grants_are_slices_of_its_cap_and_not_of_the_balance(books: Books) -> None:
+    await books.top_up("acme", 100 * NANO)
+    raised = await books.grants.raise_grant("k1", "acme", "auth-1", 8 * NANO, 30, "key_of_acme", 10 * NANO)
+    assert (raised.granted_nano, raised.available_nano) == (8 * NANO, 2 * NANO)
+    await books.bookings.book([usage(cost_nano=5 * NANO, key_grant_id="k1")])
+    other = await books.grants.raise_grant("k2", "acme", "auth-2", 8 * NANO, 30, "key_of_acme", 10 * NANO)
+    assert (other.granted_nano, other.elsewhere_nano) == (2 * NANO, 3 * NANO)
+    whole = await books.grants.raise_grant("a", "acme", "auth-1", 95 * NANO, 30, "", 0)
+    assert whole.granted_nano == 95 * NANO
+    lowered_cap = await books.grants.raise_grant("k2", "acme", "auth-2", 8 * NANO, 30, "key_of_acme", NANO)
+    assert (lowered_cap.granted_nano, lowered_cap.available_nano) == (2 * NANO, 0)
+
+
+async def test_a_grant_is_lowered_to_what_is_committed_and_never_below_what_was_spent(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    await books.bookings.book([usage(cost_nano=3 * NANO, grant_id="a")])
+    await books.grants.lower_grant("a", 5 * NANO)
+    assert grant_of(books, "a") == (5 * NANO, 3 * NANO, False)
+    await books.grants.lower_grant("a", 0)
+    assert grant_of(books, "a") == (3 * NANO, 3 * NANO, False)
+    await books.grants.lower_grant("a", 9 * NANO)
+    assert grant_of(books, "a") == (3 * NANO, 3 * NANO, False)
+    assert (await books.grants.raise_grant("b", "acme", "auth-2", 10 * NANO, 30, "", 0)).granted_nano == 7 * NANO
+
+
+async def test_abandoned_grants_are_nobodys_but_stand_until_they_expire(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    assert await books.grants.renew_grants("auth-1", ["a", "unknown"], [NANO, 0], 30) == ["a"]
+    assert await books.grants.renew_grants("auth-2", ["a"], [NANO], 30) == []
+    assert books.one("SELECT held_nano FROM grants") == NANO
+    assert await books.grants.abandon_grants("auth-1", 0) == 1
+    assert await books.grants.abandon_grants("auth-1", 0) == 0
+    assert grant_of(books, "a") == (8 * NANO, 0, True)
+    assert await books.grants.renew_grants("auth-1", ["a"], [0], 30) == []
+    raised = await books.grants.raise_grant("b", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    assert (raised.granted_nano, raised.abandoned_nano, raised.elsewhere_nano) == (2 * NANO, 8 * NANO, 0)
+    assert await books.grants.expire_grants(await books.grants.database_s(), None) == 1
+    assert (await books.grants.raise_grant("b", "acme", "auth-1", 8 * NANO, 30, "", 0)).granted_nano == 8 * NANO
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+async def test_a_grant_expires_only_when_it_ended_before_the_instant(books: Books, abandoned: bool) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 8 * NANO, 5, "", 0)
+    if abandoned:
+        await books.grants.abandon_grants("auth-1", 5)
+    ends_s = float(books.one("SELECT extract(epoch FROM expires_at) FROM grants"))
+    assert await books.grants.expire_grants(ends_s - 1, ends_s - 1) == 0
+    assert await books.grants.expire_grants(ends_s + 1, None) == (1 if abandoned else 0)
+    assert await books.grants.expire_grants(ends_s + 1, ends_s + 1) == (0 if abandoned else 1)
+    assert books.one("SELECT count(*) FROM grants") == 0
+
+
+async def test_a_grant_that_was_used_up_expires_without_loss(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", NANO, 0, "", 0)
+    await books.bookings.book([usage(cost_nano=NANO, grant_id="a")])
+    now_s = await books.grants.database_s() + 1
+    assert await books.grants.expire_grants(now_s, now_s) == 0
+    assert books.one("SELECT count(*) FROM grants") == 0
+    assert await books.balance("acme") == 9 * NANO
