@@ -30,7 +30,8 @@ class PriceBook:
         self._multipliers: dict[tuple[str, str], int] = {}
         self._next_ms: int | None = None
         """When a row that is known already comes into force."""
-        self._loaded_s = float("-inf")
+        self._began_s = float("-inf")
+        """When it was last looked: what was changed before then is known."""
         self._loading = asyncio.Lock()
         self._changed = asyncio.Event()
 
@@ -51,10 +52,13 @@ class PriceBook:
         self._changed.set()
 
     async def refresh_now(self) -> None:
-        """Looks, unless that was done a moment ago. Raises Refusal when the ledger does not answer."""
+        """Looks, or waits for somebody who begins to look just now; not more often than every so often, however many
+        ask for models that have no price. Raises Refusal when the ledger does not answer."""
+        asked_s = clock.monotonic_s()
         async with self._loading:
-            if clock.monotonic_s() - self._loaded_s < _AT_MOST_EVERY_S:
+            if self._began_s >= asked_s:
                 return
+            await asyncio.sleep(max(0.0, self._began_s + _AT_MOST_EVERY_S - clock.monotonic_s()))
             try:
                 await self._load()
             except grpc.aio.AioRpcError as error:
@@ -77,11 +81,12 @@ class PriceBook:
             self._changed.clear()
 
     async def _load(self) -> None:
+        began_s = clock.monotonic_s()
         self._book = await self._billing.ListPrices(
             billing_pb2.ListPricesRequest(), timeout=self._timeout_s, wait_for_ready=True
         )
         self._turn()
-        self._loaded_s = clock.monotonic_s()
+        self._began_s = began_s
 
     def _turn(self) -> None:
         """Takes what is in force now; rows come in the order of their moments."""

@@ -15,6 +15,8 @@ from tollhouse.v1 import ledger_pb2
 
 _REASON: Final = "Tollhouse-Reason"
 _REPLAYED_MOST: Final = 100_000
+_LISTED_BYTES: Final = 2 << 20
+"""Beside one more message of at most 1 MiB, below the 4 MiB that gRPC takes."""
 
 
 class DeadLetters:
@@ -24,12 +26,15 @@ class DeadLetters:
         self._js = nc.jetstream()
 
     async def list(self, limit: int) -> Sequence[ledger_pb2.DeadLetter]:
-        """The oldest ones. Raises Refusal when NATS does not answer."""
+        """The oldest ones, fewer than `limit` where they would fill a gRPC message. Raises Refusal when NATS does not
+        answer."""
         letters: list[ledger_pb2.DeadLetter] = []
+        size_bytes = 0
         try:
             async for message in self._every():
                 letters.append(_letter(message))
-                if len(letters) >= limit:
+                size_bytes += len(message.data or b"")
+                if len(letters) >= limit or size_bytes > _LISTED_BYTES:
                     break
         except (NatsError, TimeoutError) as error:
             raise _unavailable(error) from error
@@ -41,21 +46,22 @@ class DeadLetters:
         replayed = 0
         wanted = set(sequences)
         try:
-            messages = [m async for m in self._every(_REPLAYED_MOST) if not wanted or m.seq in wanted]
-            missing = wanted - {message.seq for message in messages}
+            found = [m.seq or 0 async for m in self._every() if not wanted or m.seq in wanted]
+            missing = wanted - set(found)
             if missing:
                 raise Refusal(Kind.NOT_FOUND, f"there is no dead letter {min(missing)}")
-            for message in messages:
+            for sequence in found:  # fetched anew, for all of them may be more than memory holds
+                message = await self._js.get_msg(bus.DEAD_STREAM, seq=sequence)
                 await self._js.publish(bus.USAGE_SUBJECT, message.data or b"")
-                await self._js.delete_msg(bus.DEAD_STREAM, message.seq or 0)
+                await self._js.delete_msg(bus.DEAD_STREAM, sequence)
                 replayed += 1
         except (NatsError, TimeoutError) as error:
             raise _unavailable(error) from error
         return replayed
 
-    async def _every(self, limit: int = _REPLAYED_MOST) -> AsyncIterator[RawStreamMsg]:
+    async def _every(self) -> AsyncIterator[RawStreamMsg]:
         sequence = 1
-        for _ in range(limit):
+        for _ in range(_REPLAYED_MOST):
             try:
                 message = await self._js.get_msg(bus.DEAD_STREAM, seq=sequence, subject=bus.DEAD_SUBJECT, next=True)
             except NotFoundError:
