@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.shared import ids
-from tests.deployment import COMMAND, Deployment, Tenant, deployed
+from tests.deployment import COMMAND, Deployment, Tenant, deployed, message
 
 KEYS_PATH = "/.well-known/tollhouse-receipt-keys.json"
 
@@ -97,6 +97,24 @@ def test_bodies_are_compared_with_the_digests_that_were_signed(tollhouse: Deploy
     expected = "is not what was signed" if "request_sha256" in said else "has no request_sha256"
     assert expected in checked.stderr
     assert said.get("request_sha256") != hashlib.sha256(b"another body").hexdigest()
+
+
+def test_the_bodies_as_the_client_knows_them_are_those_that_were_signed(tollhouse: Deployment, tmp_path: Path) -> None:
+    tenant = tollhouse.tenant()
+    for stream in (False, True):
+        body = json.dumps(message(stream=stream)).encode()
+        answer = tollhouse.call("POST", "/v1/messages", {"x-api-key": tenant.key}, body)
+        tollhouse.usage_of(tenant.key, answer.headers["x-request-id"])
+        path = f"/v1/usage/{answer.headers['x-request-id']}/receipt"
+        files = {name: tmp_path / f"{name}-{stream}" for name in ("receipt", "request", "response")}
+        files["receipt"].write_bytes(tollhouse.call("GET", path, {"x-api-key": tenant.key}).body)
+        files["request"].write_bytes(body)
+        files["response"].write_bytes(answer.body)
+        bodies = ["--request", str(files["request"]), "--response", str(files["response"])]
+        done = verify(tollhouse, str(files["receipt"]), *bodies)
+        assert done.returncode == 0, done.stderr
+        files["response"].write_bytes(answer.body + b" ")
+        assert verify(tollhouse, str(files["receipt"]), *bodies).returncode == 1
 
 
 def test_receipts_of_an_earlier_key_stay_good_after_a_rotation(tmp_path: Path) -> None:
