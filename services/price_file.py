@@ -42,7 +42,7 @@ def parse(text: str, account_ids: Mapping[str, str]) -> billing_pb2.PriceBook:
     """The book that a file says. `account_ids` gives the id of an upstream account's name. Raises Faults."""
     try:
         # BaseLoader leaves every scalar the text that it is: no float ever stands for money.
-        read = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+        read = yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.YAMLError as error:
         raise Faults(f"not YAML: {error}") from None
     parser = _Parser()
@@ -50,6 +50,17 @@ def parse(text: str, account_ids: Mapping[str, str]) -> billing_pb2.PriceBook:
     if parser.faults:
         raise Faults("\n".join(parser.faults))
     return book
+
+
+class _Loader(yaml.BaseLoader):
+    """Refuses a key that stands twice in a mapping, of which one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands here twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 class _Parser:

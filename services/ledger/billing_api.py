@@ -10,8 +10,16 @@ from services.ledger import vouchers
 from services.ledger.entries import REVENUE, Account
 from services.ledger.settlement import instant, unix_ms
 from services.ledger.store.audit import AuditRow, AuditStore, Deed
-from services.ledger.store.balances import BalanceStore, KeyReused, Moved, Movement, NotFree, TransactionRow
-from services.ledger.store.prices import Book, MultiplierRow, PriceRow, PriceStore
+from services.ledger.store.balances import (
+    BalanceStore,
+    KeyReused,
+    Moved,
+    Movement,
+    NoSuchTransaction,
+    NotFree,
+    TransactionRow,
+)
+from services.ledger.store.prices import Book, MultiplierRow, PriceRow, PriceStore, to_apply
 from services.ledger.store.vouchers import Batch, VoucherRow, VoucherStore
 from services.shared import bus, clock
 from services.shared.errors import Kind, Refusal
@@ -23,6 +31,7 @@ _MOST_NANO: Final = 10_000_000 * NANO_PER_DOLLAR
 _MAX_PICO: Final = 10**12  # $1 a token
 _MAX_REQUEST_PICO: Final = 10**15  # $1,000 a request
 _MAX_PPM: Final = 100 * 1_000_000
+_LATEST_MS: Final = 253_402_300_799_999  # the year 9999
 _TENANT: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _TEXT_LENGTH: Final = 200
 _PAGE: Final = 100
@@ -87,6 +96,8 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
         except NotFree as short:
             said = f"only {dollars(short.free_nano)} of the balance is not set aside for requests"
             raise Refusal(Kind.BALANCE_EXHAUSTED, said, available_nano=str(short.free_nano)) from None
+        except NoSuchTransaction:
+            raise Refusal(Kind.NOT_FOUND, "what it corrects is no transaction of this tenant") from None
         except KeyReused:
             raise Refusal(Kind.INVALID_REQUEST, "idempotency_key was used for something else before") from None
 
@@ -104,6 +115,8 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
 
     async def SetPrice(self, request: billing_pb2.SetPriceRequest, context: Context) -> billing_pb2.SetPriceResponse:
         row = _price_row(request.price)
+        if row.effective_ms and row.effective_ms <= clock.now_ms():
+            raise Refusal(Kind.INVALID_REQUEST, "effective_ms is in the past")
         added = await self._prices.set_price(row, _deed(request.actor, "set_price", row.model, "-"))
         await bus.announce(self._nc, bus.PRICES_CHANGED, row.model.encode())
         return billing_pb2.SetPriceResponse(price=_price(added))
@@ -119,14 +132,14 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
     async def ApplyPrices(
         self, request: billing_pb2.ApplyPricesRequest, context: Context
     ) -> billing_pb2.ApplyPricesResponse:
+        now_ms = clock.now_ms()
         book = Book(
-            [_price_row(price) for price in request.book.prices],
-            [_multiplier_row(multiplier) for multiplier in request.book.multipliers],
-            [_price_row(cost.rates, cost.upstream_account_id) for cost in request.book.costs],
+            to_apply([_price_row(price) for price in request.book.prices], now_ms),
+            to_apply([_multiplier_row(multiplier) for multiplier in request.book.multipliers], now_ms),
+            to_apply([_price_row(cost.rates, cost.upstream_account_id) for cost in request.book.costs], now_ms),
         )
-        changes = await self._prices.apply(
-            book, _deed(request.actor, "apply_prices", "price book", "-"), request.dry_run
-        )
+        deed = _deed(request.actor, "apply_prices", "price book", "-")
+        changes = await self._prices.apply(book, deed, request.dry_run)
         if changes and not request.dry_run:
             await bus.announce(self._nc, bus.PRICES_CHANGED, b"")
         return billing_pb2.ApplyPricesResponse(changes=changes)
@@ -164,7 +177,11 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
         codes = [vouchers.new_code() for _ in range(request.count)]
         hashes = [hashed for code in codes if (hashed := vouchers.code_hash(code))]
         deed = _deed(request.actor, "create_vouchers", batch.batch_id, request.reason)
-        if not await self._vouchers.create(batch, hashes, deed):
+        try:
+            made = await self._vouchers.create(batch, hashes, deed)
+        except KeyReused:
+            raise Refusal(Kind.INVALID_REQUEST, "batch_id was used for other vouchers before") from None
+        if not made:
             return billing_pb2.CreateVouchersResponse(repeated=True)
         return billing_pb2.CreateVouchersResponse(codes=codes)
 
@@ -230,8 +247,8 @@ def _key(idempotency_key: str) -> str:
 
 
 def _text(text: str, name: str) -> str:
-    if not text or len(text) > _TEXT_LENGTH or "\0" in text:
-        raise Refusal(Kind.INVALID_REQUEST, f"{name} is needed, of at most {_TEXT_LENGTH} characters")
+    if not text or len(text) > _TEXT_LENGTH or not text.isprintable():
+        raise Refusal(Kind.INVALID_REQUEST, f"{name} is needed, of at most {_TEXT_LENGTH} printable characters")
     return text
 
 
@@ -254,9 +271,8 @@ def _before(page_token: str) -> int | None:
 
 
 def _effective(effective_ms: int) -> int:
-    # A row in the past would change nothing that was admitted since, and so only mislead.
-    if effective_ms and not clock.now_ms() < effective_ms < 253_402_300_799_999:
-        raise Refusal(Kind.INVALID_REQUEST, "a row is in force from now on or from a later moment, not from the past")
+    if not 0 <= effective_ms < _LATEST_MS:
+        raise Refusal(Kind.INVALID_REQUEST, "a row's moment is out of range")
     return effective_ms
 
 

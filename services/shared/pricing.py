@@ -1,6 +1,7 @@
 """Prices: what tokens of each class cost, and how much to hold for a request before it is made."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from services.shared.money import LIST_PRICE_PPM, most_pico, nano_from_pico
 
@@ -18,12 +19,15 @@ class Tokens:
     """Answered requests, for models that are priced by the request."""
 
 
+_MOST_PPM: Final = 1_000 * LIST_PRICE_PPM
+
+
 def combined_ppm(*multipliers_ppm: int) -> int:
-    """Multipliers of several scopes as one, in millionths, rounded half up once; at least one millionth."""
+    """Multipliers of several scopes as one, in millionths, rounded half up once; from a millionth to a thousand."""
     product, scale = LIST_PRICE_PPM, 1
     for ppm in multipliers_ppm:
         product, scale = product * ppm, scale * LIST_PRICE_PPM
-    return max(1, (product + scale // 2) // scale)
+    return min(max(1, (product + scale // 2) // scale), _MOST_PPM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,29 @@ def test_a_key_that_stands_for_something_else_is_refused(own: Deployment) -> Non
     for kind, dollars in ((billing_pb2.ADJUSTMENT_KIND_PROMOTION, 2), (billing_pb2.ADJUSTMENT_KIND_CREDIT, 1)):
         with pytest.raises(grpc.RpcError, match="idempotency_key was used"):
             adjust(own, tenant.tenant_id, kind, dollars, key="k")
-    assert own.balance_nano(tenant.tenant_id) == DOLLAR_NANO
+    adjust(own, tenant.tenant_id, billing_pb2.ADJUSTMENT_KIND_CREDIT, 1, key="back and forth")
+    with pytest.raises(grpc.RpcError, match="idempotency_key was used"):
+        adjust(own, tenant.tenant_id, billing_pb2.ADJUSTMENT_KIND_DEBIT, 1, key="back and forth")
+    assert own.balance_nano(tenant.tenant_id) == 2 * DOLLAR_NANO
+
+
+def test_only_a_transaction_of_the_tenant_is_corrected(own: Deployment) -> None:
+    tenant, other = own.tenant(dollars=0), own.tenant(dollars=0)
+    theirs = adjust(own, other.tenant_id, billing_pb2.ADJUSTMENT_KIND_CREDIT, 1).transaction_id
+    ours = adjust(own, tenant.tenant_id, billing_pb2.ADJUSTMENT_KIND_CREDIT, 1).transaction_id
+    request = billing_pb2.AdjustRequest(
+        tenant_id=tenant.tenant_id,
+        kind=billing_pb2.ADJUSTMENT_KIND_DEBIT,
+        amount_nano=1,
+        idempotency_key="fix",
+        reason="test",
+        actor="test",
+    )
+    for request.corrects_transaction_id in (theirs, 1 << 40):
+        with pytest.raises(grpc.RpcError, match="no transaction of this tenant"):
+            own.billing.Adjust(request)
+    request.corrects_transaction_id = ours
+    assert not own.billing.Adjust(request).repeated
 
 
 def test_one_voucher_under_fifty_attempts_of_several_tenants_is_credited_once(own: Deployment) -> None:
@@ -133,7 +155,9 @@ def test_vouchers_that_cannot_be_redeemed_say_why(own: Deployment) -> None:
             redeem(own, tenant, code)
     listed = own.billing.ListVouchers(billing_pb2.ListVouchersRequest(batch_id="to-void")).vouchers
     assert [voucher.state for voucher in listed] == ["void"]
-    assert not vouchers(own, 3, batch_id="to-void")  # made once
+    assert not vouchers(own, 1, batch_id="to-void")  # made once
+    with pytest.raises(grpc.RpcError, match="batch_id was used"):
+        vouchers(own, 3, batch_id="to-void")
     assert own.balance_nano(tenant) == 0
 
 

@@ -82,6 +82,11 @@ prices: {}
         assert any(line.startswith(place) for line in told), place
 
 
+def test_a_model_that_stands_twice_is_refused() -> None:
+    with pytest.raises(Faults, match="'a' stands here twice"):
+        parse("models: {a: {input: 1, output: 1}, a: {input: 2, output: 2}}", {})
+
+
 def test_what_is_no_yaml_is_said_to_be_none() -> None:
     with pytest.raises(Faults, match="not YAML"):
         parse("models: [", {})

@@ -17,8 +17,18 @@ _OPEN: Final = """
     VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (idempotency_key) DO NOTHING RETURNING transaction_id
 """
 _MADE: Final = """
-    SELECT t.transaction_id, t.kind, e.amount_nano FROM transactions t JOIN entries e USING (transaction_id)
+    SELECT t.transaction_id, t.kind, t.corrects_transaction_id,
+        CASE d.kind WHEN 'prepaid' THEN -e.amount_nano ELSE e.amount_nano END,
+        CASE d.kind WHEN 'prepaid' THEN c.kind ELSE d.kind END
+    FROM transactions t JOIN entries e USING (transaction_id)
+    JOIN ledger_accounts d ON d.ledger_account_id = e.debit_account_id
+    JOIN ledger_accounts c ON c.ledger_account_id = e.credit_account_id
     WHERE t.idempotency_key = %s
+"""
+_CORRECTED: Final = """
+    SELECT 1 FROM transactions t JOIN entries e USING (transaction_id)
+    JOIN ledger_accounts a ON a.ledger_account_id IN (e.debit_account_id, e.credit_account_id)
+    WHERE t.transaction_id = %s AND a.kind = 'prepaid' AND a.tenant_id = %s LIMIT 1
 """
 _TRANSACTIONS: Final = """
     SELECT t.transaction_id, t.kind, m.amount_nano, t.reason, t.actor, t.created_at,
@@ -49,6 +59,10 @@ class KeyReused(Exception):
     """The idempotency key stands for something else."""
 
 
+class NoSuchTransaction(Exception):
+    """What is to be corrected is no transaction of this tenant."""
+
+
 @dataclass(frozen=True, slots=True)
 class Movement:
     """Money that moves by hand: a transaction's kind, and the account at the other side of the tenant's balance.
@@ -61,6 +75,8 @@ class Movement:
     amount_nano: int
     idempotency_key: str
     corrects_transaction_id: int | None = None
+    key_space: str = ""
+    """Tells our own keys from those that callers make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +132,14 @@ class BalanceStore:
 async def move(connection: Connection, tenant_id: str, movement: Movement, deed: Deed) -> Moved:
     """Moves money inside a transaction of the caller."""
     balance_nano = (await lock_accounts(connection, [tenant_id]))[tenant_id]
-    key = f"{tenant_id}/{movement.idempotency_key}"
+    key = f"{tenant_id}/{movement.key_space}{movement.idempotency_key}"
     corrects = movement.corrects_transaction_id
+    if corrects and await row_or_none(connection, _CORRECTED, (corrects, tenant_id)) is None:
+        raise NoSuchTransaction
     opened = await row_or_none(connection, _OPEN, (movement.kind, key, deed.reason, deed.actor, tenant_id, corrects))
     if opened is None:
-        transaction_id, kind, amount_nano = await row(connection, _MADE, (key,))
-        if (kind, amount_nano) != (movement.kind, abs(movement.amount_nano)):
+        transaction_id, *made = await row(connection, _MADE, (key,))
+        if made != [movement.kind, corrects, movement.amount_nano, movement.other.kind]:
             raise KeyReused
         return Moved(int(transaction_id), balance_nano, True)
     transaction_id = int(opened[0])

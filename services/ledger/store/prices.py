@@ -1,9 +1,9 @@
 """The price book: list prices, multipliers and costs. Rows are added, never changed; each has its moment."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from psycopg.rows import TupleRow
 
@@ -27,6 +27,11 @@ class PriceRow:
     effective_ms: int
     upstream_account_id: str = ""
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Of what it is the price."""
+        return self.upstream_account_id, self.model
+
 
 @dataclass(frozen=True, slots=True)
 class MultiplierRow:
@@ -36,6 +41,14 @@ class MultiplierRow:
     name: str
     ppm: int
     effective_ms: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Whose it is."""
+        return self.scope, self.name
+
+
+Row = TypeVar("Row", PriceRow, MultiplierRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,21 @@ class PriceStore:
             added = await _insert(connection, "prices", row)
             await log(connection, deed, {"price_version": added.rates.price_version})
             return added
+
+
+def to_apply(rows: Sequence[Row], now_ms: int) -> list[Row]:
+    """What a book's rows come to at a moment, in the order of theirs: of those of one thing that are not to come, the
+    latest counts, from now on."""
+    current: dict[tuple[str, str], Row] = {}
+    later: list[Row] = []
+    for row in sorted(rows, key=lambda row: row.effective_ms):
+        if row.effective_ms > now_ms:
+            later.append(row)
+        else:
+            current[row.key] = replace(row, effective_ms=0)
+    applied = list(current.values())
+    applied.extend(later)
+    return applied
 
 
 async def _book(connection: Connection) -> Book:

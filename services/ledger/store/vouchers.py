@@ -9,11 +9,13 @@ from psycopg.rows import class_row
 
 from services.ledger.entries import Account
 from services.ledger.store.audit import Deed, log
-from services.ledger.store.balances import Moved, Movement, move
-from services.ledger.store.queries import lock_accounts, row_or_none
+from services.ledger.store.balances import KeyReused, Moved, Movement, move
+from services.ledger.store.queries import lock_accounts, row, row_or_none
 from services.shared.database import Pool
 
 _OTHER_SIDE: Final = {"sold": Account("top_up_clearing"), "gift": Account("promotional")}
+_KEY_SPACE: Final = "voucher\x1f"
+"""No caller's key begins with this: theirs are printable."""
 _REDEEM: Final = """
     UPDATE vouchers v SET redeemed_by = %s, redeemed_at = now()
     FROM voucher_batches b
@@ -58,7 +60,7 @@ class VoucherStore:
         self._pool = pool
 
     async def create(self, batch: Batch, hashes: Sequence[bytes], deed: Deed) -> bool:
-        """Makes a batch; False when there is one of this id already."""
+        """Makes a batch; False when the same was made already. Raises KeyReused when another has its id."""
         async with self._pool.connection() as connection, connection.transaction():
             made = await row_or_none(
                 connection,
@@ -67,6 +69,13 @@ class VoucherStore:
                 (batch.batch_id, batch.funding, batch.amount_nano, len(hashes), batch.expires_at),
             )
             if made is None:
+                found = await row(
+                    connection,
+                    "SELECT funding, amount_nano, vouchers FROM voucher_batches WHERE batch_id = %s",
+                    (batch.batch_id,),
+                )
+                if found != (batch.funding, batch.amount_nano, len(hashes)):
+                    raise KeyReused
                 return False
             await connection.execute(
                 "INSERT INTO vouchers (batch_id, code_hash) SELECT %s, h FROM unnest(%s::bytea[]) AS h",
@@ -117,7 +126,7 @@ class VoucherStore:
             if won is None:
                 return None
             voucher_id, amount_nano, funding = won
-            movement = Movement("voucher", _OTHER_SIDE[funding], amount_nano, f"voucher-{voucher_id}")
+            movement = Movement("voucher", _OTHER_SIDE[funding], amount_nano, str(voucher_id), key_space=_KEY_SPACE)
             moved = await move(connection, tenant_id, movement, deed)
             await connection.execute(
                 "UPDATE vouchers SET transaction_id = %s WHERE voucher_id = %s", (moved.transaction_id, voucher_id)

@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.shared.pricing import Rates, Tokens
+from services.shared.pricing import Rates, Tokens, combined_ppm
 
 COUNTS = st.integers(0, 1 << 32)
 PICO = st.integers(0, 10**9)  # up to $1,000 for a million tokens
@@ -112,3 +112,24 @@ def test_no_output_is_affordable_where_the_input_is_not() -> None:
 def test_free_output_says_nothing_of_how_many_tokens_are_affordable() -> None:
     rates = Rates(1, input=1, output=0, cache_read=0, cache_write_5m=0, cache_write_1h=0)
     assert rates.affordable_output_tokens(10_000, 0) == 0
+
+
+PPM = st.integers(1, 100_000_000)
+
+
+@given(st.lists(PPM, max_size=4))
+def test_multipliers_of_several_scopes_are_one_rounded_once(ppms: list[int]) -> None:
+    exact = Fraction(1_000_000)
+    for ppm in ppms:
+        exact *= Fraction(ppm, 1_000_000)
+    expected = min(max(1, (2 * exact + 1) // 2), 1_000_000_000)
+    assert combined_ppm(*ppms) == combined_ppm(*reversed(ppms)) == expected
+
+
+def test_half_the_price_costs_half() -> None:
+    rates = Rates(
+        1, input=3_000_000, output=0, cache_read=0, cache_write_5m=0, cache_write_1h=0, multiplier_ppm=500_000
+    )
+    assert rates.cost_nano(Tokens(input=10)) == 15_000
+    assert rates.hold_nano(10, 0) == 15_000
+    assert Rates(1, 0, 0, 0, 0, 0, request=40_000_000_000).cost_nano(Tokens(requests=1)) == 40_000_000
