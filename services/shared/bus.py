@@ -25,8 +25,11 @@ KEY_CHANGED: Final = "tollhouse.changed.key"
 TENANT_CHANGED: Final = "tollhouse.changed.tenant"
 """A tenant changed: the payload is its id."""
 
+PLAN_CHANGED: Final = "tollhouse.changed.plan"
+"""A plan changed: the payload is its name."""
+
 CATALOG_CHANGED: Final = "tollhouse.changed.catalog"
-"""An upstream account or its models changed: the payload is the account's name."""
+"""An upstream account, a pool, a group or a model changed: the payload is its name."""
 
 PRICES_CHANGED: Final = "tollhouse.changed.prices"
 """The price book has a new row: the payload is the model."""
@@ -39,6 +42,15 @@ USAGE_BOOKED: Final = "tollhouse.booked"
 
 CREDIT_WANTED: Final = "tollhouse.wanted.credit"
 """A replica of auth is short of a tenant's credit while others have some of it: its name, a space, the tenant's id."""
+
+REPLICAS_BUCKET: Final = "tollhouse_replicas"
+"""Key-value bucket in which replicas announce themselves: `<service>.<replica>`."""
+
+COOLDOWNS_BUCKET: Final = "tollhouse_cooldowns"
+"""Key-value bucket of the health of upstream accounts: `<upstream account id>.<family, hexadecimal>`."""
+
+ROUTE_EXPLAIN: Final = "tollhouse.ask.route"
+"""Asks every replica of the router how a request was routed; whoever remembers answers ExplainRouteResponse."""
 
 _log = logger("bus")
 

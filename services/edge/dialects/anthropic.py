@@ -40,6 +40,7 @@ _ERROR_TYPES: Final[Mapping[Kind, str]] = {
     Kind.VOUCHER_SPENT: "invalid_request_error",
     Kind.REQUEST_TIMEOUT: "timeout_error",
     Kind.REQUEST_TOO_LARGE: "request_too_large",
+    Kind.RATE_LIMITED: "rate_limit_error",
     Kind.WATCHERS_FULL: "rate_limit_error",
     Kind.UPSTREAM_THROTTLED: "rate_limit_error",
     Kind.INTERNAL: "api_error",

@@ -60,6 +60,9 @@ class AdmitItem(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     KEY_CAP_NANO_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    LIKELY_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    LIKELY_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     hold_id: _builtins.str
@@ -76,6 +79,12 @@ class AdmitItem(_message.Message):
     """Output tokens to hold for: the request's own limit or, for a stream, a first stretch of it."""
     key_cap_nano: _builtins.int
     """The key's spend cap as its principal has it, in nano-dollars; absent for a key without one."""
+    policy: _builtins.bytes
+    """The principal's policy, as it is."""
+    likely_input_tokens: _builtins.int
+    """About how many input tokens, for the limits; corrected by what the settlement says."""
+    likely_output_tokens: _builtins.int
+    """About how many output tokens, for the limits; corrected likewise."""
     def __init__(
         self,
         *,
@@ -87,10 +96,13 @@ class AdmitItem(_message.Message):
         input_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
         key_cap_nano: _builtins.int | None = ...,
+        policy: _builtins.bytes = ...,
+        likely_input_tokens: _builtins.int = ...,
+        likely_output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "key_cap_nano", b"key_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "model", b"model", "output_tokens", b"output_tokens", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "likely_input_tokens", b"likely_input_tokens", "likely_output_tokens", b"likely_output_tokens", "model", b"model", "output_tokens", b"output_tokens", "policy", b"policy", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__key_cap_nano: _TypeAlias = _typing.Literal["key_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__key_cap_nano: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano"]  # noqa: Y015
@@ -149,6 +161,7 @@ class RenewItem(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     KEY_CAP_NANO_FIELD_NUMBER: _builtins.int
     SO_FAR_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     hold_id: _builtins.str
@@ -165,6 +178,8 @@ class RenewItem(_message.Message):
     """The output tokens that are held for."""
     key_cap_nano: _builtins.int
     """The key's spend cap, as in AdmitItem."""
+    policy: _builtins.bytes
+    """The principal's policy, as it is."""
     @_builtins.property
     def so_far(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.UsageEvent]:
         """What to book should nothing more be heard: the attempts so far, the last one as if it ended now. Empty while
@@ -183,10 +198,11 @@ class RenewItem(_message.Message):
         output_tokens: _builtins.int = ...,
         key_cap_nano: _builtins.int | None = ...,
         so_far: _abc.Iterable[_events_pb2.UsageEvent] | None = ...,
+        policy: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "key_cap_nano", b"key_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "model", b"model", "output_tokens", b"output_tokens", "so_far", b"so_far", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "model", b"model", "output_tokens", b"output_tokens", "policy", b"policy", "so_far", b"so_far", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__key_cap_nano: _TypeAlias = _typing.Literal["key_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__key_cap_nano: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano"]  # noqa: Y015
@@ -337,6 +353,7 @@ class AdmitResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     KEY_GRANT_ID_FIELD_NUMBER: _builtins.int
     MULTIPLIER_PPM_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The item's id."""
     grant_id: _builtins.str
@@ -351,7 +368,13 @@ class AdmitResult(_message.Message):
     """What the price row's rates are multiplied by, in millionths; 0 means 1,000,000. Travels with the usage event."""
     @_builtins.property
     def error(self) -> _types_pb2.ErrorDetail:
-        """Why nothing is held, otherwise: balance_exhausted, key_cap_exhausted, model_unpriced, ledger_unavailable."""
+        """Why nothing is held, otherwise: balance_exhausted, key_cap_exhausted, model_unpriced, ledger_unavailable,
+        rate_limited, whose details `retry_after_ms`, `metric`, `limit` and `scope` name the limit that was hit.
+        """
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]:
+        """Of each metric that is limited a minute, the limit that is nearest; with an error too."""
 
     def __init__(
         self,
@@ -363,14 +386,49 @@ class AdmitResult(_message.Message):
         error: _types_pb2.ErrorDetail | None = ...,
         key_grant_id: _builtins.str = ...,
         multiplier_ppm: _builtins.int = ...,
+        limits: _abc.Iterable[Global___LimitState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "grant_id", b"grant_id", "held_nano", b"held_nano", "id", b"id", "key_grant_id", b"key_grant_id", "multiplier_ppm", b"multiplier_ppm", "price_version", b"price_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "grant_id", b"grant_id", "held_nano", b"held_nano", "id", b"id", "key_grant_id", b"key_grant_id", "limits", b"limits", "multiplier_ppm", b"multiplier_ppm", "price_version", b"price_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AdmitResult: _TypeAlias = AdmitResult  # noqa: Y015
+
+@_typing.final
+class LimitState(_message.Message):
+    """How a limit stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    RESET_MS_FIELD_NUMBER: _builtins.int
+    metric: _types_pb2.LimitMetric.ValueType
+    """What it counts."""
+    limit: _builtins.int
+    """At most so much a minute."""
+    remaining: _builtins.int
+    """What is left now."""
+    reset_ms: _builtins.int
+    """When it is full again, milliseconds from now."""
+    def __init__(
+        self,
+        *,
+        metric: _types_pb2.LimitMetric.ValueType = ...,
+        limit: _builtins.int = ...,
+        remaining: _builtins.int = ...,
+        reset_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "metric", b"metric", "remaining", b"remaining", "reset_ms", b"reset_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitState: _TypeAlias = LimitState  # noqa: Y015
 
 @_typing.final
 class ExtendResult(_message.Message):
@@ -518,6 +576,8 @@ class Tenant(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ENABLED_FIELD_NUMBER: _builtins.int
     CREATED_MS_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Lower-case letters, digits and hyphens, at most 63."""
     name: _builtins.str
@@ -526,6 +586,12 @@ class Tenant(_message.Message):
     """Whether its keys are accepted."""
     created_ms: _builtins.int
     """When it was made, Unix milliseconds."""
+    plan: _builtins.str
+    """Its plan; empty for none."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Its own limits."""
+
     def __init__(
         self,
         *,
@@ -533,14 +599,44 @@ class Tenant(_message.Message):
         name: _builtins.str = ...,
         enabled: _builtins.bool = ...,
         created_ms: _builtins.int = ...,
+        plan: _builtins.str = ...,
+        limits: _abc.Iterable[_types_pb2.Limit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "enabled", b"enabled", "name", b"name", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "enabled", b"enabled", "limits", b"limits", "name", b"name", "plan", b"plan", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class Plan(_message.Message):
+    """Limits under a name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Lower-case letters, digits, hyphens, dots and underscores, at most 63."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """The limits."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        limits: _abc.Iterable[_types_pb2.Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Plan: _TypeAlias = Plan  # noqa: Y015
 
 @_typing.final
 class Key(_message.Message):
@@ -556,6 +652,9 @@ class Key(_message.Message):
     CREATED_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_MS_FIELD_NUMBER: _builtins.int
     SPEND_CAP_NANO_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """An opaque id, not secret."""
     tenant_id: _builtins.str
@@ -572,6 +671,14 @@ class Key(_message.Message):
     """When it ends, Unix milliseconds; 0 for never."""
     spend_cap_nano: _builtins.int
     """What it may spend over its life, in nano-dollars; absent when it may spend all that its tenant has."""
+    group: _builtins.str
+    """The group of pools that it may use."""
+    plan: _builtins.str
+    """Its plan; empty for none."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Its own limits."""
+
     def __init__(
         self,
         *,
@@ -583,10 +690,13 @@ class Key(_message.Message):
         created_ms: _builtins.int = ...,
         expires_ms: _builtins.int = ...,
         spend_cap_nano: _builtins.int | None = ...,
+        group: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        limits: _abc.Iterable[_types_pb2.Limit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "created_ms", b"created_ms", "enabled", b"enabled", "expires_ms", b"expires_ms", "hint", b"hint", "key_id", b"key_id", "name", b"name", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "created_ms", b"created_ms", "enabled", b"enabled", "expires_ms", b"expires_ms", "group", b"group", "hint", b"hint", "key_id", b"key_id", "limits", b"limits", "name", b"name", "plan", b"plan", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
@@ -602,19 +712,23 @@ class CreateTenantRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The id to make it under."""
     name: _builtins.str
     """For people; the id when empty."""
+    plan: _builtins.str
+    """Its plan; empty for none."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         name: _builtins.str = ...,
+        plan: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "plan", b"plan", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -746,6 +860,8 @@ class CreateKeyRequest(_message.Message):
     EXPIRES_MS_FIELD_NUMBER: _builtins.int
     SPEND_CAP_NANO_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Whose."""
     name: _builtins.str
@@ -756,6 +872,10 @@ class CreateKeyRequest(_message.Message):
     """What it may spend over its life, in nano-dollars; absent for all that its tenant has."""
     idempotency_key: _builtins.str
     """Made by the caller; the second call under it makes no second key. Empty for none."""
+    group: _builtins.str
+    """The group of pools that it may use; "default" when empty."""
+    plan: _builtins.str
+    """Its plan; empty for none."""
     def __init__(
         self,
         *,
@@ -764,10 +884,12 @@ class CreateKeyRequest(_message.Message):
         expires_ms: _builtins.int = ...,
         spend_cap_nano: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        group: _builtins.str = ...,
+        plan: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "expires_ms", b"expires_ms", "idempotency_key", b"idempotency_key", "name", b"name", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "expires_ms", b"expires_ms", "group", b"group", "idempotency_key", b"idempotency_key", "name", b"name", "plan", b"plan", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
@@ -858,6 +980,250 @@ class SetKeySpendCapResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetKeySpendCapResponse: _TypeAlias = SetKeySpendCapResponse  # noqa: Y015
+
+@_typing.final
+class PutPlanRequest(_message.Message):
+    """Asks to store a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """The plan."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPlanRequest: _TypeAlias = PutPlanRequest  # noqa: Y015
+
+@_typing.final
+class PutPlanResponse(_message.Message):
+    """The plan as it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """The plan."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPlanResponse: _TypeAlias = PutPlanResponse  # noqa: Y015
+
+@_typing.final
+class ListPlansRequest(_message.Message):
+    """Asks for all plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlansRequest: _TypeAlias = ListPlansRequest  # noqa: Y015
+
+@_typing.final
+class ListPlansResponse(_message.Message):
+    """All plans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Plan]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        plans: _abc.Iterable[Global___Plan] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plans", b"plans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlansResponse: _TypeAlias = ListPlansResponse  # noqa: Y015
+
+@_typing.final
+class DeletePlanRequest(_message.Message):
+    """Asks to delete a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePlanRequest: _TypeAlias = DeletePlanRequest  # noqa: Y015
+
+@_typing.final
+class DeletePlanResponse(_message.Message):
+    """The plan is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePlanResponse: _TypeAlias = DeletePlanResponse  # noqa: Y015
+
+@_typing.final
+class SetTenantPolicyRequest(_message.Message):
+    """Asks to set a tenant's plan and limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Which."""
+    plan: _builtins.str
+    """Its plan; empty for none."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Its own limits, all of them."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        limits: _abc.Iterable[_types_pb2.Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "plan", b"plan", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTenantPolicyRequest: _TypeAlias = SetTenantPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetTenantPolicyResponse(_message.Message):
+    """The tenant as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTenantPolicyResponse: _TypeAlias = SetTenantPolicyResponse  # noqa: Y015
+
+@_typing.final
+class SetKeyPolicyRequest(_message.Message):
+    """Asks to set a key's group, plan and limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Which."""
+    group: _builtins.str
+    """The group of pools that it may use; "default" when empty."""
+    plan: _builtins.str
+    """Its plan; empty for none."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
+        """Its own limits, all of them."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        group: _builtins.str = ...,
+        plan: _builtins.str = ...,
+        limits: _abc.Iterable[_types_pb2.Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "key_id", b"key_id", "limits", b"limits", "plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetKeyPolicyRequest: _TypeAlias = SetKeyPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetKeyPolicyResponse(_message.Message):
+    """The key as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """The key."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetKeyPolicyResponse: _TypeAlias = SetKeyPolicyResponse  # noqa: Y015
 
 @_typing.final
 class RecoverEdgeRequest(_message.Message):

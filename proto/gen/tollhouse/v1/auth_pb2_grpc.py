@@ -90,6 +90,31 @@ class AuthServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeResponse.FromString,
                 _registered_method=True)
+        self.PutPlan = channel.unary_unary(
+                '/tollhouse.v1.AuthService/PutPlan',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.PutPlanRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.PutPlanResponse.FromString,
+                _registered_method=True)
+        self.ListPlans = channel.unary_unary(
+                '/tollhouse.v1.AuthService/ListPlans',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.ListPlansRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.ListPlansResponse.FromString,
+                _registered_method=True)
+        self.DeletePlan = channel.unary_unary(
+                '/tollhouse.v1.AuthService/DeletePlan',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.DeletePlanRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.DeletePlanResponse.FromString,
+                _registered_method=True)
+        self.SetTenantPolicy = channel.unary_unary(
+                '/tollhouse.v1.AuthService/SetTenantPolicy',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetTenantPolicyRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetTenantPolicyResponse.FromString,
+                _registered_method=True)
+        self.SetKeyPolicy = channel.unary_unary(
+                '/tollhouse.v1.AuthService/SetKeyPolicy',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyResponse.FromString,
+                _registered_method=True)
         self.GetCredit = channel.unary_unary(
                 '/tollhouse.v1.AuthService/GetCredit',
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.GetCreditRequest.SerializeToString,
@@ -181,6 +206,41 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutPlan(self, request, context):
+        """Adds a plan, or replaces its limits; edges hear of it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlans(self, request, context):
+        """Lists every plan.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePlan(self, request, context):
+        """Deletes a plan that no tenant and no key has. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTenantPolicy(self, request, context):
+        """Sets a tenant's plan and its own limits; edges hear of it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetKeyPolicy(self, request, context):
+        """Sets a key's group, plan and its own limits; edges hear of it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCredit(self, request, context):
         """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows.
         """
@@ -245,6 +305,31 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.RecoverEdge,
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeResponse.SerializeToString,
+            ),
+            'PutPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutPlan,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.PutPlanRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.PutPlanResponse.SerializeToString,
+            ),
+            'ListPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlans,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.ListPlansRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.ListPlansResponse.SerializeToString,
+            ),
+            'DeletePlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePlan,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.DeletePlanRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.DeletePlanResponse.SerializeToString,
+            ),
+            'SetTenantPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenantPolicy,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetTenantPolicyRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.SetTenantPolicyResponse.SerializeToString,
+            ),
+            'SetKeyPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetKeyPolicy,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyResponse.SerializeToString,
             ),
             'GetCredit': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCredit,
@@ -550,6 +635,141 @@ class AuthService:
             '/tollhouse.v1.AuthService/RecoverEdge',
             tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeRequest.SerializeToString,
             tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/PutPlan',
+            tollhouse_dot_v1_dot_auth__pb2.PutPlanRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.PutPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/ListPlans',
+            tollhouse_dot_v1_dot_auth__pb2.ListPlansRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.ListPlansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/DeletePlan',
+            tollhouse_dot_v1_dot_auth__pb2.DeletePlanRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.DeletePlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenantPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/SetTenantPolicy',
+            tollhouse_dot_v1_dot_auth__pb2.SetTenantPolicyRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.SetTenantPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetKeyPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/SetKeyPolicy',
+            tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

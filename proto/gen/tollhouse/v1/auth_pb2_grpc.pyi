@@ -61,6 +61,16 @@ class AuthServiceStub:
     """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
     held for those never reached an upstream, and is released. Idempotent.
     """
+    PutPlan: _grpc.UnaryUnaryMultiCallable[_auth_pb2.PutPlanRequest, _auth_pb2.PutPlanResponse]
+    """Adds a plan, or replaces its limits; edges hear of it at once."""
+    ListPlans: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListPlansRequest, _auth_pb2.ListPlansResponse]
+    """Lists every plan."""
+    DeletePlan: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeletePlanRequest, _auth_pb2.DeletePlanResponse]
+    """Deletes a plan that no tenant and no key has. Idempotent."""
+    SetTenantPolicy: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetTenantPolicyRequest, _auth_pb2.SetTenantPolicyResponse]
+    """Sets a tenant's plan and its own limits; edges hear of it at once."""
+    SetKeyPolicy: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeyPolicyRequest, _auth_pb2.SetKeyPolicyResponse]
+    """Sets a key's group, plan and its own limits; edges hear of it at once."""
     GetCredit: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetCreditRequest, _auth_pb2.GetCreditResponse]
     """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
@@ -97,6 +107,16 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
     held for those never reached an upstream, and is released. Idempotent.
     """
+    PutPlan: _aio.UnaryUnaryMultiCallable[_auth_pb2.PutPlanRequest, _auth_pb2.PutPlanResponse]  # type: ignore[assignment]
+    """Adds a plan, or replaces its limits; edges hear of it at once."""
+    ListPlans: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListPlansRequest, _auth_pb2.ListPlansResponse]  # type: ignore[assignment]
+    """Lists every plan."""
+    DeletePlan: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeletePlanRequest, _auth_pb2.DeletePlanResponse]  # type: ignore[assignment]
+    """Deletes a plan that no tenant and no key has. Idempotent."""
+    SetTenantPolicy: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetTenantPolicyRequest, _auth_pb2.SetTenantPolicyResponse]  # type: ignore[assignment]
+    """Sets a tenant's plan and its own limits; edges hear of it at once."""
+    SetKeyPolicy: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeyPolicyRequest, _auth_pb2.SetKeyPolicyResponse]  # type: ignore[assignment]
+    """Sets a key's group, plan and its own limits; edges hear of it at once."""
     GetCredit: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetCreditRequest, _auth_pb2.GetCreditResponse]  # type: ignore[assignment]
     """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
@@ -196,6 +216,46 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
         held for those never reached an upstream, and is released. Idempotent.
         """
+
+    @_abc_1.abstractmethod
+    def PutPlan(
+        self,
+        request: _auth_pb2.PutPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.PutPlanResponse, _abc.Awaitable[_auth_pb2.PutPlanResponse]]:
+        """Adds a plan, or replaces its limits; edges hear of it at once."""
+
+    @_abc_1.abstractmethod
+    def ListPlans(
+        self,
+        request: _auth_pb2.ListPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ListPlansResponse, _abc.Awaitable[_auth_pb2.ListPlansResponse]]:
+        """Lists every plan."""
+
+    @_abc_1.abstractmethod
+    def DeletePlan(
+        self,
+        request: _auth_pb2.DeletePlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.DeletePlanResponse, _abc.Awaitable[_auth_pb2.DeletePlanResponse]]:
+        """Deletes a plan that no tenant and no key has. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def SetTenantPolicy(
+        self,
+        request: _auth_pb2.SetTenantPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.SetTenantPolicyResponse, _abc.Awaitable[_auth_pb2.SetTenantPolicyResponse]]:
+        """Sets a tenant's plan and its own limits; edges hear of it at once."""
+
+    @_abc_1.abstractmethod
+    def SetKeyPolicy(
+        self,
+        request: _auth_pb2.SetKeyPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.SetKeyPolicyResponse, _abc.Awaitable[_auth_pb2.SetKeyPolicyResponse]]:
+        """Sets a key's group, plan and its own limits; edges hear of it at once."""
 
     @_abc_1.abstractmethod
     def GetCredit(

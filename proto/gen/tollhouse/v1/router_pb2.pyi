@@ -32,6 +32,12 @@ class _UpstreamKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Upstream
     """Anthropic's own API."""
     UPSTREAM_KIND_SIMULATOR: _UpstreamKind.ValueType  # 2
     """The simulator that ships with Tollhouse; speaks Anthropic's API."""
+    UPSTREAM_KIND_OPENAI: _UpstreamKind.ValueType  # 3
+    """OpenAI's own API, or any that is compatible with it."""
+    UPSTREAM_KIND_OPENROUTER: _UpstreamKind.ValueType  # 4
+    """OpenRouter."""
+    UPSTREAM_KIND_GEMINI_OPENAI: _UpstreamKind.ValueType  # 5
+    """Gemini's endpoint that is compatible with OpenAI's API."""
 
 class UpstreamKind(_UpstreamKind, metaclass=_UpstreamKindEnumTypeWrapper):
     """What an upstream account speaks."""
@@ -42,6 +48,12 @@ UPSTREAM_KIND_ANTHROPIC: UpstreamKind.ValueType  # 1
 """Anthropic's own API."""
 UPSTREAM_KIND_SIMULATOR: UpstreamKind.ValueType  # 2
 """The simulator that ships with Tollhouse; speaks Anthropic's API."""
+UPSTREAM_KIND_OPENAI: UpstreamKind.ValueType  # 3
+"""OpenAI's own API, or any that is compatible with it."""
+UPSTREAM_KIND_OPENROUTER: UpstreamKind.ValueType  # 4
+"""OpenRouter."""
+UPSTREAM_KIND_GEMINI_OPENAI: UpstreamKind.ValueType  # 5
+"""Gemini's endpoint that is compatible with OpenAI's API."""
 Global___UpstreamKind: _TypeAlias = UpstreamKind  # noqa: Y015
 
 class _Outcome:
@@ -57,15 +69,21 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_CLIENT_FAULT: _Outcome.ValueType  # 2
     """It refused, and rightly: the request was at fault."""
     OUTCOME_UPSTREAM_FAULT: _Outcome.ValueType  # 3
-    """It failed: 5xx, no connection, silence, or it refused our credential."""
+    """It failed: 5xx, no connection, silence."""
     OUTCOME_THROTTLED: _Outcome.ValueType  # 4
-    """It asked for fewer requests (429) or said it is overloaded (529)."""
+    """It asked for fewer requests (429)."""
     OUTCOME_CUT: _Outcome.ValueType  # 5
     """Its answer broke off after the first byte."""
     OUTCOME_CLIENT_GONE: _Outcome.ValueType  # 6
     """The client left before the answer ended; says nothing about the account."""
     OUTCOME_UNUSED: _Outcome.ValueType  # 7
     """The attempt never reached the upstream; says nothing about the account."""
+    OUTCOME_OVERLOADED: _Outcome.ValueType  # 8
+    """The provider said that it is overloaded (529), which says nothing about the account."""
+    OUTCOME_REFUSED: _Outcome.ValueType  # 9
+    """It refused our credential, or what our account may do there (401, 403)."""
+    OUTCOME_OUT_OF_CREDIT: _Outcome.ValueType  # 10
+    """Our account there has no credit or quota left."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How an attempt ended, as seen from the upstream account."""
@@ -77,16 +95,58 @@ OUTCOME_OK: Outcome.ValueType  # 1
 OUTCOME_CLIENT_FAULT: Outcome.ValueType  # 2
 """It refused, and rightly: the request was at fault."""
 OUTCOME_UPSTREAM_FAULT: Outcome.ValueType  # 3
-"""It failed: 5xx, no connection, silence, or it refused our credential."""
+"""It failed: 5xx, no connection, silence."""
 OUTCOME_THROTTLED: Outcome.ValueType  # 4
-"""It asked for fewer requests (429) or said it is overloaded (529)."""
+"""It asked for fewer requests (429)."""
 OUTCOME_CUT: Outcome.ValueType  # 5
 """Its answer broke off after the first byte."""
 OUTCOME_CLIENT_GONE: Outcome.ValueType  # 6
 """The client left before the answer ended; says nothing about the account."""
 OUTCOME_UNUSED: Outcome.ValueType  # 7
 """The attempt never reached the upstream; says nothing about the account."""
+OUTCOME_OVERLOADED: Outcome.ValueType  # 8
+"""The provider said that it is overloaded (529), which says nothing about the account."""
+OUTCOME_REFUSED: Outcome.ValueType  # 9
+"""It refused our credential, or what our account may do there (401, 403)."""
+OUTCOME_OUT_OF_CREDIT: Outcome.ValueType  # 10
+"""Our account there has no credit or quota left."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+class _Cause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAUSE_UNSPECIFIED: _Cause.ValueType  # 0
+    """Not cooling."""
+    CAUSE_THROTTLED: _Cause.ValueType  # 1
+    """It asked for fewer requests: until its own reset, clamped."""
+    CAUSE_OVERLOADED: _Cause.ValueType  # 2
+    """The provider is overloaded: short."""
+    CAUSE_FAILING: _Cause.ValueType  # 3
+    """Most of its last attempts failed: longer each time."""
+    CAUSE_REFUSED: _Cause.ValueType  # 4
+    """It refused our credential: until that changes or an operator clears it."""
+    CAUSE_OUT_OF_CREDIT: _Cause.ValueType  # 5
+    """Our account there has no credit left."""
+
+class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
+    """Why an upstream account is not picked for a while."""
+
+CAUSE_UNSPECIFIED: Cause.ValueType  # 0
+"""Not cooling."""
+CAUSE_THROTTLED: Cause.ValueType  # 1
+"""It asked for fewer requests: until its own reset, clamped."""
+CAUSE_OVERLOADED: Cause.ValueType  # 2
+"""The provider is overloaded: short."""
+CAUSE_FAILING: Cause.ValueType  # 3
+"""Most of its last attempts failed: longer each time."""
+CAUSE_REFUSED: Cause.ValueType  # 4
+"""It refused our credential: until that changes or an operator clears it."""
+CAUSE_OUT_OF_CREDIT: Cause.ValueType  # 5
+"""Our account there has no credit left."""
+Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 @_typing.final
 class PickItem(_message.Message):
@@ -98,12 +158,32 @@ class PickItem(_message.Message):
     LEASE_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     lease_id: _builtins.str
     """request_id:attempt; a second Pick under the same id answers the same lease."""
     model: _builtins.str
     """The public model id."""
+    pool: _builtins.str
+    """The pool to pick from."""
+    conversation: _builtins.bytes
+    """Stands for the tenant and the conversation, 8 bytes: requests with the same one go to the same upstream account
+    while it can take them. Empty for none.
+    """
+    input_tokens: _builtins.int
+    """About how many input tokens the attempt will use, for the account's limits."""
+    output_tokens: _builtins.int
+    """About how many output tokens, at first."""
+    wait_ms: _builtins.int
+    """How long to wait for an account when none can take the attempt now, in milliseconds."""
+    only: _builtins.str
+    """Pick this upstream account and no other, whatever `exclude` says; empty for any."""
     @_builtins.property
     def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Upstream accounts that this request has tried already."""
@@ -115,10 +195,16 @@ class PickItem(_message.Message):
         lease_id: _builtins.str = ...,
         model: _builtins.str = ...,
         exclude: _abc.Iterable[_builtins.str] | None = ...,
+        pool: _builtins.str = ...,
+        conversation: _builtins.bytes = ...,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        wait_ms: _builtins.int = ...,
+        only: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude", b"exclude", "id", b"id", "lease_id", b"lease_id", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "exclude", b"exclude", "id", b"id", "input_tokens", b"input_tokens", "lease_id", b"lease_id", "model", b"model", "only", b"only", "output_tokens", b"output_tokens", "pool", b"pool", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -133,24 +219,44 @@ class ReportItem(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     LEASE_ID_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    LEFT_PPM_FIELD_NUMBER: _builtins.int
+    LEFT_RESET_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     lease_id: _builtins.str
     """The lease to end; unknown ids are accepted and ignored."""
     outcome: Global___Outcome.ValueType
     """How the attempt ended."""
+    retry_after_ms: _builtins.int
+    """When the upstream said it may be asked again, milliseconds from now; 0 when it did not say."""
+    left_ppm: _builtins.int
+    """The smallest share of the upstream's own rate limits that is left, in millionths; absent when it did not say."""
+    left_reset_ms: _builtins.int
+    """When that limit is full again, milliseconds from now; 0 when it did not say."""
+    @_builtins.property
+    def used(self) -> _types_pb2.TokenCounts:
+        """What the attempt used, for the account's limits; absent when nothing is known."""
+
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         lease_id: _builtins.str = ...,
         outcome: Global___Outcome.ValueType = ...,
+        retry_after_ms: _builtins.int = ...,
+        used: _types_pb2.TokenCounts | None = ...,
+        left_ppm: _builtins.int | None = ...,
+        left_reset_ms: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_left_ppm", b"_left_ppm", "left_ppm", b"left_ppm", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "lease_id", b"lease_id", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_ppm", b"_left_ppm", "id", b"id", "lease_id", b"lease_id", "left_ppm", b"left_ppm", "left_reset_ms", b"left_reset_ms", "outcome", b"outcome", "retry_after_ms", b"retry_after_ms", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__left_ppm: _TypeAlias = _typing.Literal["left_ppm"]  # noqa: Y015
+    _WhichOneofArgType__left_ppm: _TypeAlias = _typing.Literal["_left_ppm", b"_left_ppm"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left_ppm) -> _WhichOneofReturnType__left_ppm | None: ...
 
 Global___ReportItem: _TypeAlias = ReportItem  # noqa: Y015
 
@@ -194,6 +300,26 @@ class PickResult(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     UPSTREAM_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -201,6 +327,8 @@ class PickResult(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     UPSTREAM_MODEL_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    PROXY_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The item's id."""
     upstream_account_id: _builtins.str
@@ -213,9 +341,17 @@ class PickResult(_message.Message):
     """What to authenticate with there. Never leaves the edge but to that base URL."""
     upstream_model: _builtins.str
     """The model's name there."""
+    proxy: _builtins.str
+    """The HTTP proxy to go through, such as "http://proxy:3128"; empty for none."""
     @_builtins.property
     def error(self) -> _types_pb2.ErrorDetail:
-        """Why none was picked, otherwise: model_unknown, no_healthy_account, attempts_exhausted."""
+        """Why none was picked, otherwise: model_unknown, no_healthy_account, upstream_throttled when all that could serve it
+        are throttled, upstream_overloaded when all are overloaded. The detail `retry_after_ms` tells when one may be free.
+        """
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers that the account wants sent, by name."""
 
     def __init__(
         self,
@@ -227,10 +363,12 @@ class PickResult(_message.Message):
         credential: _builtins.str = ...,
         upstream_model: _builtins.str = ...,
         error: _types_pb2.ErrorDetail | None = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        proxy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "credential", b"credential", "error", b"error", "id", b"id", "kind", b"kind", "upstream_account_id", b"upstream_account_id", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "credential", b"credential", "error", b"error", "headers", b"headers", "id", b"id", "kind", b"kind", "proxy", b"proxy", "upstream_account_id", b"upstream_account_id", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,26 +439,70 @@ class Model(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATED_MS_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The public id."""
     display_name: _builtins.str
     """For people."""
     created_ms: _builtins.int
     """When it came into the catalogue, Unix milliseconds."""
+    family: _builtins.str
+    """Models that an upstream account's health is kept for together, such as "claude-sonnet"."""
+    @_builtins.property
+    def times(self) -> Global___ModelTimes:
+        """How long it may take."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         display_name: _builtins.str = ...,
         created_ms: _builtins.int = ...,
+        family: _builtins.str = ...,
+        times: Global___ModelTimes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "display_name", b"display_name", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "display_name", b"display_name", "family", b"family", "model", b"model", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelTimes(_message.Message):
+    """How long a model may take, in milliseconds. 0: as the edge is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_BUDGET_MS_FIELD_NUMBER: _builtins.int
+    FIRST_BYTE_MS_FIELD_NUMBER: _builtins.int
+    IDLE_MS_FIELD_NUMBER: _builtins.int
+    TOTAL_MS_FIELD_NUMBER: _builtins.int
+    attempts_budget_ms: _builtins.int
+    """After this no further attempt is begun."""
+    first_byte_ms: _builtins.int
+    """Until a stream's first byte."""
+    idle_ms: _builtins.int
+    """Between two bytes of a stream, and until the whole of a plain answer begins."""
+    total_ms: _builtins.int
+    """Altogether."""
+    def __init__(
+        self,
+        *,
+        attempts_budget_ms: _builtins.int = ...,
+        first_byte_ms: _builtins.int = ...,
+        idle_ms: _builtins.int = ...,
+        total_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts_budget_ms", b"attempts_budget_ms", "first_byte_ms", b"first_byte_ms", "idle_ms", b"idle_ms", "total_ms", b"total_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelTimes: _TypeAlias = ModelTimes  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
@@ -364,6 +546,173 @@ class ListModelsResponse(_message.Message):
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 
 @_typing.final
+class Pool(_message.Message):
+    """Upstream accounts that one replica of the router decides about at a time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Lower-case letters, digits, hyphens, dots and underscores, at most 63."""
+    accounts: _builtins.int
+    """How many upstream accounts it holds. Output only."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Public ids of the models that its enabled upstream accounts serve, sorted. Output only."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        accounts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "models", b"models", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pool: _TypeAlias = Pool  # noqa: Y015
+
+@_typing.final
+class Group(_message.Message):
+    """Which pools a key may use, and in which order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Lower-case letters, digits, hyphens, dots and underscores, at most 63."""
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of pools; the first is asked first."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        pools: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Group: _TypeAlias = Group  # noqa: Y015
+
+@_typing.final
+class AccountLimits(_message.Message):
+    """What an upstream account may be asked for. 0: no limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONCURRENT_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    concurrent: _builtins.int
+    """Attempts at a time."""
+    requests_per_minute: _builtins.int
+    """Requests a minute."""
+    input_tokens_per_minute: _builtins.int
+    """Input tokens a minute, those read from a cache excluded."""
+    output_tokens_per_minute: _builtins.int
+    """Output tokens a minute."""
+    def __init__(
+        self,
+        *,
+        concurrent: _builtins.int = ...,
+        requests_per_minute: _builtins.int = ...,
+        input_tokens_per_minute: _builtins.int = ...,
+        output_tokens_per_minute: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrent", b"concurrent", "input_tokens_per_minute", b"input_tokens_per_minute", "output_tokens_per_minute", b"output_tokens_per_minute", "requests_per_minute", b"requests_per_minute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountLimits: _TypeAlias = AccountLimits  # noqa: Y015
+
+@_typing.final
+class AccountHealth(_message.Message):
+    """How an upstream account is, for one family of models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AccountHealth._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: AccountHealth._State.ValueType  # 0
+        """Not said."""
+        STATE_READY: AccountHealth._State.ValueType  # 1
+        """It answers."""
+        STATE_UNPROVEN: AccountHealth._State.ValueType  # 2
+        """Nothing is known yet: one attempt goes first."""
+        STATE_COOLING: AccountHealth._State.ValueType  # 3
+        """It is not picked."""
+        STATE_PROBING: AccountHealth._State.ValueType  # 4
+        """Its cooldown is over: one attempt goes first."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """What stands of it."""
+
+    STATE_UNSPECIFIED: AccountHealth.State.ValueType  # 0
+    """Not said."""
+    STATE_READY: AccountHealth.State.ValueType  # 1
+    """It answers."""
+    STATE_UNPROVEN: AccountHealth.State.ValueType  # 2
+    """Nothing is known yet: one attempt goes first."""
+    STATE_COOLING: AccountHealth.State.ValueType  # 3
+    """It is not picked."""
+    STATE_PROBING: AccountHealth.State.ValueType  # 4
+    """Its cooldown is over: one attempt goes first."""
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    STREAK_FIELD_NUMBER: _builtins.int
+    family: _builtins.str
+    """The family of models."""
+    state: Global___AccountHealth.State.ValueType
+    """What stands."""
+    cause: Global___Cause.ValueType
+    """Why it cools, or cooled last while it is probed."""
+    until_ms: _builtins.int
+    """When the cooldown ends, Unix milliseconds; 0 for one that only an operator or a new credential ends."""
+    since_ms: _builtins.int
+    """When it began, Unix milliseconds."""
+    streak: _builtins.int
+    """Cooldowns without an answer in between."""
+    def __init__(
+        self,
+        *,
+        family: _builtins.str = ...,
+        state: Global___AccountHealth.State.ValueType = ...,
+        cause: Global___Cause.ValueType = ...,
+        until_ms: _builtins.int = ...,
+        since_ms: _builtins.int = ...,
+        streak: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "family", b"family", "since_ms", b"since_ms", "state", b"state", "streak", b"streak", "until_ms", b"until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountHealth: _TypeAlias = AccountHealth  # noqa: Y015
+
+@_typing.final
 class UpstreamAccount(_message.Message):
     """An upstream account without its credential."""
 
@@ -371,6 +720,26 @@ class UpstreamAccount(_message.Message):
 
     @_typing.final
     class ModelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
@@ -398,6 +767,14 @@ class UpstreamAccount(_message.Message):
     ENABLED_FIELD_NUMBER: _builtins.int
     CREATED_MS_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    PROXY_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    RESALE_ALLOWED_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
     upstream_account_id: _builtins.str
     """An opaque id, not secret."""
     name: _builtins.str
@@ -413,10 +790,32 @@ class UpstreamAccount(_message.Message):
     created_ms: _builtins.int
     """When it was made, Unix milliseconds."""
     in_flight: _builtins.int
-    """Attempts under way now. Output only."""
+    """Attempts under way now, as far as this replica knows. Output only."""
+    pool: _builtins.str
+    """The pool it is in; "default" when empty."""
+    weight: _builtins.int
+    """Its share of the load among accounts of one priority, 1 to 1000; 0 means 100."""
+    proxy: _builtins.str
+    """The HTTP proxy to reach it through, such as "http://proxy:3128"; empty for none. Without a password in it."""
+    resale_allowed: _builtins.bool
+    """Whether its provider's terms let its answers be resold, as the operator notes it. Not acted on."""
+    note: _builtins.str
+    """A note of the operator's."""
     @_builtins.property
     def models(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Public model id to the name there."""
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers to send there, by name."""
+
+    @_builtins.property
+    def limits(self) -> Global___AccountLimits:
+        """What it may be asked for."""
+
+    @_builtins.property
+    def health(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountHealth]:
+        """By family; families that nothing is known of are left out. Output only."""
 
     def __init__(
         self,
@@ -430,10 +829,18 @@ class UpstreamAccount(_message.Message):
         enabled: _builtins.bool = ...,
         created_ms: _builtins.int = ...,
         in_flight: _builtins.int = ...,
+        pool: _builtins.str = ...,
+        weight: _builtins.int = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        proxy: _builtins.str = ...,
+        limits: Global___AccountLimits | None = ...,
+        resale_allowed: _builtins.bool = ...,
+        note: _builtins.str = ...,
+        health: _abc.Iterable[Global___AccountHealth] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "created_ms", b"created_ms", "enabled", b"enabled", "in_flight", b"in_flight", "kind", b"kind", "models", b"models", "name", b"name", "priority", b"priority", "upstream_account_id", b"upstream_account_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "created_ms", b"created_ms", "enabled", b"enabled", "headers", b"headers", "health", b"health", "in_flight", b"in_flight", "kind", b"kind", "limits", b"limits", "models", b"models", "name", b"name", "note", b"note", "pool", b"pool", "priority", b"priority", "proxy", b"proxy", "resale_allowed", b"resale_allowed", "upstream_account_id", b"upstream_account_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,10 +855,10 @@ class PutUpstreamAccountRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
-    """What to authenticate with there."""
+    """What to authenticate with there; may be empty for an account that exists."""
     @_builtins.property
     def account(self) -> Global___UpstreamAccount:
-        """What to store; upstream_account_id, created_ms and in_flight are ignored, the name decides."""
+        """What to store; what is output only is ignored, the name decides."""
 
     def __init__(
         self,
@@ -620,3 +1027,614 @@ class DeleteUpstreamAccountResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteUpstreamAccountResponse: _TypeAlias = DeleteUpstreamAccountResponse  # noqa: Y015
+
+@_typing.final
+class SetUpstreamCredentialRequest(_message.Message):
+    """Asks to replace a credential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The account's name."""
+    credential: _builtins.str
+    """What to authenticate with there from now on."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        credential: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetUpstreamCredentialRequest: _TypeAlias = SetUpstreamCredentialRequest  # noqa: Y015
+
+@_typing.final
+class SetUpstreamCredentialResponse(_message.Message):
+    """The account as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> Global___UpstreamAccount:
+        """The account."""
+
+    def __init__(
+        self,
+        *,
+        account: Global___UpstreamAccount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetUpstreamCredentialResponse: _TypeAlias = SetUpstreamCredentialResponse  # noqa: Y015
+
+@_typing.final
+class ClearUpstreamAccountRequest(_message.Message):
+    """Asks to end cooldowns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The account's name."""
+    family: _builtins.str
+    """Of this family only; of all when empty."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        family: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearUpstreamAccountRequest: _TypeAlias = ClearUpstreamAccountRequest  # noqa: Y015
+
+@_typing.final
+class ClearUpstreamAccountResponse(_message.Message):
+    """The account as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> Global___UpstreamAccount:
+        """The account."""
+
+    def __init__(
+        self,
+        *,
+        account: Global___UpstreamAccount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearUpstreamAccountResponse: _TypeAlias = ClearUpstreamAccountResponse  # noqa: Y015
+
+@_typing.final
+class GetRoutesRequest(_message.Message):
+    """Asks for the routes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRoutesRequest: _TypeAlias = GetRoutesRequest  # noqa: Y015
+
+@_typing.final
+class GetRoutesResponse(_message.Message):
+    """The routes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOLS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pool]:
+        """Every pool."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]:
+        """Every group."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
+        """Every model that some enabled upstream account serves."""
+
+    def __init__(
+        self,
+        *,
+        pools: _abc.Iterable[Global___Pool] | None = ...,
+        groups: _abc.Iterable[Global___Group] | None = ...,
+        models: _abc.Iterable[Global___Model] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "models", b"models", "pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRoutesResponse: _TypeAlias = GetRoutesResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRouteRequest(_message.Message):
+    """Asks how a request was routed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request's id."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRouteRequest: _TypeAlias = ExplainRouteRequest  # noqa: Y015
+
+@_typing.final
+class Candidate(_message.Message):
+    """An upstream account that a pick looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPSTREAM_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    upstream_account_id: _builtins.str
+    """Its id."""
+    name: _builtins.str
+    """Its name."""
+    priority: _builtins.int
+    """Its priority."""
+    verdict: _builtins.str
+    """What was found: picked, spare, excluded, disabled, cooling, probing, limit_concurrent, limit_requests,
+    limit_input_tokens, limit_output_tokens, busy.
+    """
+    load: _builtins.float
+    """Its load for its weight when it was looked at; the lower, the better."""
+    def __init__(
+        self,
+        *,
+        upstream_account_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        verdict: _builtins.str = ...,
+        load: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "name", b"name", "priority", b"priority", "upstream_account_id", b"upstream_account_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """How one pick was decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    UPSTREAM_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    SERVING_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    WAITED_MS_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """request_id:attempt."""
+    at_ms: _builtins.int
+    """When, Unix milliseconds."""
+    pool: _builtins.str
+    """The pool."""
+    model: _builtins.str
+    """The public model id."""
+    family: _builtins.str
+    """The family that health is kept for."""
+    upstream_account_id: _builtins.str
+    """The account picked; empty for none."""
+    reason: _builtins.str
+    """Why that one: conversation (it had the turn before), affinity (first in the conversation's order), spill (the next
+    in that order), load (the least busy), only (it was asked for); or the kind of the refusal.
+    """
+    serving: _builtins.int
+    """Upstream accounts in the pool that serve the model, looked at or not."""
+    replica: _builtins.str
+    """The replica of the router that decided."""
+    outcome: Global___Outcome.ValueType
+    """How the attempt ended; unspecified while it is under way."""
+    waited_ms: _builtins.int
+    """How long the pick waited, in milliseconds."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """Those that were looked at, in order."""
+
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        pool: _builtins.str = ...,
+        model: _builtins.str = ...,
+        family: _builtins.str = ...,
+        upstream_account_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        serving: _builtins.int = ...,
+        replica: _builtins.str = ...,
+        outcome: Global___Outcome.ValueType = ...,
+        waited_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "candidates", b"candidates", "family", b"family", "lease_id", b"lease_id", "model", b"model", "outcome", b"outcome", "pool", b"pool", "reason", b"reason", "replica", b"replica", "serving", b"serving", "upstream_account_id", b"upstream_account_id", "waited_ms", b"waited_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class ExplainRouteResponse(_message.Message):
+    """How a request was routed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """In the order of its attempts."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRouteResponse: _TypeAlias = ExplainRouteResponse  # noqa: Y015
+
+@_typing.final
+class PutPoolRequest(_message.Message):
+    """Asks to store a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPoolRequest: _TypeAlias = PutPoolRequest  # noqa: Y015
+
+@_typing.final
+class PutPoolResponse(_message.Message):
+    """The pool as it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pool(self) -> Global___Pool:
+        """The pool."""
+
+    def __init__(
+        self,
+        *,
+        pool: Global___Pool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPoolResponse: _TypeAlias = PutPoolResponse  # noqa: Y015
+
+@_typing.final
+class ListPoolsRequest(_message.Message):
+    """Asks for all pools."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoolsRequest: _TypeAlias = ListPoolsRequest  # noqa: Y015
+
+@_typing.final
+class ListPoolsResponse(_message.Message):
+    """All pools."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pool]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        pools: _abc.Iterable[Global___Pool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pools", b"pools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoolsResponse: _TypeAlias = ListPoolsResponse  # noqa: Y015
+
+@_typing.final
+class DeletePoolRequest(_message.Message):
+    """Asks to delete a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePoolRequest: _TypeAlias = DeletePoolRequest  # noqa: Y015
+
+@_typing.final
+class DeletePoolResponse(_message.Message):
+    """The pool is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePoolResponse: _TypeAlias = DeletePoolResponse  # noqa: Y015
+
+@_typing.final
+class PutGroupRequest(_message.Message):
+    """Asks to store a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The group."""
+
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutGroupRequest: _TypeAlias = PutGroupRequest  # noqa: Y015
+
+@_typing.final
+class PutGroupResponse(_message.Message):
+    """The group as it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The group."""
+
+    def __init__(
+        self,
+        *,
+        group: Global___Group | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutGroupResponse: _TypeAlias = PutGroupResponse  # noqa: Y015
+
+@_typing.final
+class ListGroupsRequest(_message.Message):
+    """Asks for all groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGroupsRequest: _TypeAlias = ListGroupsRequest  # noqa: Y015
+
+@_typing.final
+class ListGroupsResponse(_message.Message):
+    """All groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___Group] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGroupsResponse: _TypeAlias = ListGroupsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteGroupRequest(_message.Message):
+    """Asks to delete a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteGroupRequest: _TypeAlias = DeleteGroupRequest  # noqa: Y015
+
+@_typing.final
+class DeleteGroupResponse(_message.Message):
+    """The group is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteGroupResponse: _TypeAlias = DeleteGroupResponse  # noqa: Y015
+
+@_typing.final
+class PutModelRequest(_message.Message):
+    """Asks to say how a model is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The model; created_ms is ignored. An empty display name is the id, an empty family is made from the id."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutModelRequest: _TypeAlias = PutModelRequest  # noqa: Y015
+
+@_typing.final
+class PutModelResponse(_message.Message):
+    """The model as it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The model."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutModelResponse: _TypeAlias = PutModelResponse  # noqa: Y015

@@ -50,6 +50,51 @@ class RouterServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_router__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_router__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.GetRoutes = channel.unary_unary(
+                '/tollhouse.v1.RouterService/GetRoutes',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.GetRoutesRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.GetRoutesResponse.FromString,
+                _registered_method=True)
+        self.ExplainRoute = channel.unary_unary(
+                '/tollhouse.v1.RouterService/ExplainRoute',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.ExplainRouteRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.ExplainRouteResponse.FromString,
+                _registered_method=True)
+        self.PutPool = channel.unary_unary(
+                '/tollhouse.v1.RouterService/PutPool',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.PutPoolRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.PutPoolResponse.FromString,
+                _registered_method=True)
+        self.ListPools = channel.unary_unary(
+                '/tollhouse.v1.RouterService/ListPools',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.ListPoolsRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.ListPoolsResponse.FromString,
+                _registered_method=True)
+        self.DeletePool = channel.unary_unary(
+                '/tollhouse.v1.RouterService/DeletePool',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.DeletePoolRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.DeletePoolResponse.FromString,
+                _registered_method=True)
+        self.PutGroup = channel.unary_unary(
+                '/tollhouse.v1.RouterService/PutGroup',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.PutGroupRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.PutGroupResponse.FromString,
+                _registered_method=True)
+        self.ListGroups = channel.unary_unary(
+                '/tollhouse.v1.RouterService/ListGroups',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.ListGroupsRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.ListGroupsResponse.FromString,
+                _registered_method=True)
+        self.DeleteGroup = channel.unary_unary(
+                '/tollhouse.v1.RouterService/DeleteGroup',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.DeleteGroupRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.DeleteGroupResponse.FromString,
+                _registered_method=True)
+        self.PutModel = channel.unary_unary(
+                '/tollhouse.v1.RouterService/PutModel',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.PutModelRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.PutModelResponse.FromString,
+                _registered_method=True)
         self.PutUpstreamAccount = channel.unary_unary(
                 '/tollhouse.v1.RouterService/PutUpstreamAccount',
                 request_serializer=tollhouse_dot_v1_dot_router__pb2.PutUpstreamAccountRequest.SerializeToString,
@@ -59,6 +104,16 @@ class RouterServiceStub:
                 '/tollhouse.v1.RouterService/ListUpstreamAccounts',
                 request_serializer=tollhouse_dot_v1_dot_router__pb2.ListUpstreamAccountsRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_router__pb2.ListUpstreamAccountsResponse.FromString,
+                _registered_method=True)
+        self.SetUpstreamCredential = channel.unary_unary(
+                '/tollhouse.v1.RouterService/SetUpstreamCredential',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialResponse.FromString,
+                _registered_method=True)
+        self.ClearUpstreamAccount = channel.unary_unary(
+                '/tollhouse.v1.RouterService/ClearUpstreamAccount',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.ClearUpstreamAccountRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.ClearUpstreamAccountResponse.FromString,
                 _registered_method=True)
         self.SetUpstreamAccountEnabled = channel.unary_unary(
                 '/tollhouse.v1.RouterService/SetUpstreamAccountEnabled',
@@ -98,8 +153,72 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRoutes(self, request, context):
+        """What an edge has to know to ask the right replica: pools with their models, groups, and how long models may take.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainRoute(self, request, context):
+        """Tells how the upstream accounts of a request were picked, from whichever replica still remembers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutPool(self, request, context):
+        """Adds a pool. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPools(self, request, context):
+        """Lists every pool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePool(self, request, context):
+        """Deletes a pool that holds no upstream account and stands in no group. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutGroup(self, request, context):
+        """Adds a group, or replaces its pools.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGroups(self, request, context):
+        """Lists every group.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteGroup(self, request, context):
+        """Deletes a group. Keys that are in it can call nothing until they are given another. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutModel(self, request, context):
+        """Says how a model is shown, which family it belongs to and how long it may take; replaces what was said before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PutUpstreamAccount(self, request, context):
-        """Adds an upstream account, or replaces the one of that name. Its credential is sealed before it is stored.
+        """Adds an upstream account, or replaces the one of that name. Its credential is sealed before it is stored; without
+        one the credential of the account that exists stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +226,20 @@ class RouterServiceServicer:
 
     def ListUpstreamAccounts(self, request, context):
         """Lists upstream accounts without their credentials.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetUpstreamCredential(self, request, context):
+        """Replaces the credential of an upstream account; what was refused is tried again with the new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearUpstreamAccount(self, request, context):
+        """Ends the cooldowns of an upstream account. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +277,51 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     request_deserializer=tollhouse_dot_v1_dot_router__pb2.ListModelsRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_router__pb2.ListModelsResponse.SerializeToString,
             ),
+            'GetRoutes': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRoutes,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.GetRoutesRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.GetRoutesResponse.SerializeToString,
+            ),
+            'ExplainRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRoute,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.ExplainRouteRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.ExplainRouteResponse.SerializeToString,
+            ),
+            'PutPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutPool,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.PutPoolRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.PutPoolResponse.SerializeToString,
+            ),
+            'ListPools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPools,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.ListPoolsRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.ListPoolsResponse.SerializeToString,
+            ),
+            'DeletePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePool,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.DeletePoolRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.DeletePoolResponse.SerializeToString,
+            ),
+            'PutGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutGroup,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.PutGroupRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.PutGroupResponse.SerializeToString,
+            ),
+            'ListGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroups,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.ListGroupsRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.ListGroupsResponse.SerializeToString,
+            ),
+            'DeleteGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGroup,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.DeleteGroupRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.DeleteGroupResponse.SerializeToString,
+            ),
+            'PutModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutModel,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.PutModelRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.PutModelResponse.SerializeToString,
+            ),
             'PutUpstreamAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.PutUpstreamAccount,
                     request_deserializer=tollhouse_dot_v1_dot_router__pb2.PutUpstreamAccountRequest.FromString,
@@ -153,6 +331,16 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.ListUpstreamAccounts,
                     request_deserializer=tollhouse_dot_v1_dot_router__pb2.ListUpstreamAccountsRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_router__pb2.ListUpstreamAccountsResponse.SerializeToString,
+            ),
+            'SetUpstreamCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetUpstreamCredential,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialResponse.SerializeToString,
+            ),
+            'ClearUpstreamAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearUpstreamAccount,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.ClearUpstreamAccountRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.ClearUpstreamAccountResponse.SerializeToString,
             ),
             'SetUpstreamAccountEnabled': grpc.unary_unary_rpc_method_handler(
                     servicer.SetUpstreamAccountEnabled,
@@ -258,6 +446,249 @@ class RouterService:
             _registered_method=True)
 
     @staticmethod
+    def GetRoutes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/GetRoutes',
+            tollhouse_dot_v1_dot_router__pb2.GetRoutesRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.GetRoutesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/ExplainRoute',
+            tollhouse_dot_v1_dot_router__pb2.ExplainRouteRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.ExplainRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/PutPool',
+            tollhouse_dot_v1_dot_router__pb2.PutPoolRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.PutPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/ListPools',
+            tollhouse_dot_v1_dot_router__pb2.ListPoolsRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.ListPoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/DeletePool',
+            tollhouse_dot_v1_dot_router__pb2.DeletePoolRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.DeletePoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/PutGroup',
+            tollhouse_dot_v1_dot_router__pb2.PutGroupRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.PutGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/ListGroups',
+            tollhouse_dot_v1_dot_router__pb2.ListGroupsRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.ListGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/DeleteGroup',
+            tollhouse_dot_v1_dot_router__pb2.DeleteGroupRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.DeleteGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/PutModel',
+            tollhouse_dot_v1_dot_router__pb2.PutModelRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.PutModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def PutUpstreamAccount(request,
             target,
             options=(),
@@ -301,6 +732,60 @@ class RouterService:
             '/tollhouse.v1.RouterService/ListUpstreamAccounts',
             tollhouse_dot_v1_dot_router__pb2.ListUpstreamAccountsRequest.SerializeToString,
             tollhouse_dot_v1_dot_router__pb2.ListUpstreamAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetUpstreamCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/SetUpstreamCredential',
+            tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearUpstreamAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/ClearUpstreamAccount',
+            tollhouse_dot_v1_dot_router__pb2.ClearUpstreamAccountRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.ClearUpstreamAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,10 +41,34 @@ class RouterServiceStub:
     """The same over one long-lived stream: one response to each request, with its sequence."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]
     """Lists the models that some enabled upstream account serves, by id."""
+    GetRoutes: _grpc.UnaryUnaryMultiCallable[_router_pb2.GetRoutesRequest, _router_pb2.GetRoutesResponse]
+    """What an edge has to know to ask the right replica: pools with their models, groups, and how long models may take."""
+    ExplainRoute: _grpc.UnaryUnaryMultiCallable[_router_pb2.ExplainRouteRequest, _router_pb2.ExplainRouteResponse]
+    """Tells how the upstream accounts of a request were picked, from whichever replica still remembers."""
+    PutPool: _grpc.UnaryUnaryMultiCallable[_router_pb2.PutPoolRequest, _router_pb2.PutPoolResponse]
+    """Adds a pool. Idempotent."""
+    ListPools: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListPoolsRequest, _router_pb2.ListPoolsResponse]
+    """Lists every pool."""
+    DeletePool: _grpc.UnaryUnaryMultiCallable[_router_pb2.DeletePoolRequest, _router_pb2.DeletePoolResponse]
+    """Deletes a pool that holds no upstream account and stands in no group. Idempotent."""
+    PutGroup: _grpc.UnaryUnaryMultiCallable[_router_pb2.PutGroupRequest, _router_pb2.PutGroupResponse]
+    """Adds a group, or replaces its pools."""
+    ListGroups: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListGroupsRequest, _router_pb2.ListGroupsResponse]
+    """Lists every group."""
+    DeleteGroup: _grpc.UnaryUnaryMultiCallable[_router_pb2.DeleteGroupRequest, _router_pb2.DeleteGroupResponse]
+    """Deletes a group. Keys that are in it can call nothing until they are given another. Idempotent."""
+    PutModel: _grpc.UnaryUnaryMultiCallable[_router_pb2.PutModelRequest, _router_pb2.PutModelResponse]
+    """Says how a model is shown, which family it belongs to and how long it may take; replaces what was said before."""
     PutUpstreamAccount: _grpc.UnaryUnaryMultiCallable[_router_pb2.PutUpstreamAccountRequest, _router_pb2.PutUpstreamAccountResponse]
-    """Adds an upstream account, or replaces the one of that name. Its credential is sealed before it is stored."""
+    """Adds an upstream account, or replaces the one of that name. Its credential is sealed before it is stored; without
+    one the credential of the account that exists stays.
+    """
     ListUpstreamAccounts: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListUpstreamAccountsRequest, _router_pb2.ListUpstreamAccountsResponse]
     """Lists upstream accounts without their credentials."""
+    SetUpstreamCredential: _grpc.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamCredentialRequest, _router_pb2.SetUpstreamCredentialResponse]
+    """Replaces the credential of an upstream account; what was refused is tried again with the new one."""
+    ClearUpstreamAccount: _grpc.UnaryUnaryMultiCallable[_router_pb2.ClearUpstreamAccountRequest, _router_pb2.ClearUpstreamAccountResponse]
+    """Ends the cooldowns of an upstream account. Idempotent."""
     SetUpstreamAccountEnabled: _grpc.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamAccountEnabledRequest, _router_pb2.SetUpstreamAccountEnabledResponse]
     """Enables or disables an upstream account. Takes effect with the next pick."""
     DeleteUpstreamAccount: _grpc.UnaryUnaryMultiCallable[_router_pb2.DeleteUpstreamAccountRequest, _router_pb2.DeleteUpstreamAccountResponse]
@@ -63,10 +87,34 @@ class RouterServiceAsyncStub(RouterServiceStub):
     """The same over one long-lived stream: one response to each request, with its sequence."""
     ListModels: _aio.UnaryUnaryMultiCallable[_router_pb2.ListModelsRequest, _router_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that some enabled upstream account serves, by id."""
+    GetRoutes: _aio.UnaryUnaryMultiCallable[_router_pb2.GetRoutesRequest, _router_pb2.GetRoutesResponse]  # type: ignore[assignment]
+    """What an edge has to know to ask the right replica: pools with their models, groups, and how long models may take."""
+    ExplainRoute: _aio.UnaryUnaryMultiCallable[_router_pb2.ExplainRouteRequest, _router_pb2.ExplainRouteResponse]  # type: ignore[assignment]
+    """Tells how the upstream accounts of a request were picked, from whichever replica still remembers."""
+    PutPool: _aio.UnaryUnaryMultiCallable[_router_pb2.PutPoolRequest, _router_pb2.PutPoolResponse]  # type: ignore[assignment]
+    """Adds a pool. Idempotent."""
+    ListPools: _aio.UnaryUnaryMultiCallable[_router_pb2.ListPoolsRequest, _router_pb2.ListPoolsResponse]  # type: ignore[assignment]
+    """Lists every pool."""
+    DeletePool: _aio.UnaryUnaryMultiCallable[_router_pb2.DeletePoolRequest, _router_pb2.DeletePoolResponse]  # type: ignore[assignment]
+    """Deletes a pool that holds no upstream account and stands in no group. Idempotent."""
+    PutGroup: _aio.UnaryUnaryMultiCallable[_router_pb2.PutGroupRequest, _router_pb2.PutGroupResponse]  # type: ignore[assignment]
+    """Adds a group, or replaces its pools."""
+    ListGroups: _aio.UnaryUnaryMultiCallable[_router_pb2.ListGroupsRequest, _router_pb2.ListGroupsResponse]  # type: ignore[assignment]
+    """Lists every group."""
+    DeleteGroup: _aio.UnaryUnaryMultiCallable[_router_pb2.DeleteGroupRequest, _router_pb2.DeleteGroupResponse]  # type: ignore[assignment]
+    """Deletes a group. Keys that are in it can call nothing until they are given another. Idempotent."""
+    PutModel: _aio.UnaryUnaryMultiCallable[_router_pb2.PutModelRequest, _router_pb2.PutModelResponse]  # type: ignore[assignment]
+    """Says how a model is shown, which family it belongs to and how long it may take; replaces what was said before."""
     PutUpstreamAccount: _aio.UnaryUnaryMultiCallable[_router_pb2.PutUpstreamAccountRequest, _router_pb2.PutUpstreamAccountResponse]  # type: ignore[assignment]
-    """Adds an upstream account, or replaces the one of that name. Its credential is sealed before it is stored."""
+    """Adds an upstream account, or replaces the one of that name. Its credential is sealed before it is stored; without
+    one the credential of the account that exists stays.
+    """
     ListUpstreamAccounts: _aio.UnaryUnaryMultiCallable[_router_pb2.ListUpstreamAccountsRequest, _router_pb2.ListUpstreamAccountsResponse]  # type: ignore[assignment]
     """Lists upstream accounts without their credentials."""
+    SetUpstreamCredential: _aio.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamCredentialRequest, _router_pb2.SetUpstreamCredentialResponse]  # type: ignore[assignment]
+    """Replaces the credential of an upstream account; what was refused is tried again with the new one."""
+    ClearUpstreamAccount: _aio.UnaryUnaryMultiCallable[_router_pb2.ClearUpstreamAccountRequest, _router_pb2.ClearUpstreamAccountResponse]  # type: ignore[assignment]
+    """Ends the cooldowns of an upstream account. Idempotent."""
     SetUpstreamAccountEnabled: _aio.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamAccountEnabledRequest, _router_pb2.SetUpstreamAccountEnabledResponse]  # type: ignore[assignment]
     """Enables or disables an upstream account. Takes effect with the next pick."""
     DeleteUpstreamAccount: _aio.UnaryUnaryMultiCallable[_router_pb2.DeleteUpstreamAccountRequest, _router_pb2.DeleteUpstreamAccountResponse]  # type: ignore[assignment]
@@ -102,12 +150,86 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the models that some enabled upstream account serves, by id."""
 
     @_abc_1.abstractmethod
+    def GetRoutes(
+        self,
+        request: _router_pb2.GetRoutesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.GetRoutesResponse, _abc.Awaitable[_router_pb2.GetRoutesResponse]]:
+        """What an edge has to know to ask the right replica: pools with their models, groups, and how long models may take."""
+
+    @_abc_1.abstractmethod
+    def ExplainRoute(
+        self,
+        request: _router_pb2.ExplainRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ExplainRouteResponse, _abc.Awaitable[_router_pb2.ExplainRouteResponse]]:
+        """Tells how the upstream accounts of a request were picked, from whichever replica still remembers."""
+
+    @_abc_1.abstractmethod
+    def PutPool(
+        self,
+        request: _router_pb2.PutPoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.PutPoolResponse, _abc.Awaitable[_router_pb2.PutPoolResponse]]:
+        """Adds a pool. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ListPools(
+        self,
+        request: _router_pb2.ListPoolsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ListPoolsResponse, _abc.Awaitable[_router_pb2.ListPoolsResponse]]:
+        """Lists every pool."""
+
+    @_abc_1.abstractmethod
+    def DeletePool(
+        self,
+        request: _router_pb2.DeletePoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.DeletePoolResponse, _abc.Awaitable[_router_pb2.DeletePoolResponse]]:
+        """Deletes a pool that holds no upstream account and stands in no group. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def PutGroup(
+        self,
+        request: _router_pb2.PutGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.PutGroupResponse, _abc.Awaitable[_router_pb2.PutGroupResponse]]:
+        """Adds a group, or replaces its pools."""
+
+    @_abc_1.abstractmethod
+    def ListGroups(
+        self,
+        request: _router_pb2.ListGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ListGroupsResponse, _abc.Awaitable[_router_pb2.ListGroupsResponse]]:
+        """Lists every group."""
+
+    @_abc_1.abstractmethod
+    def DeleteGroup(
+        self,
+        request: _router_pb2.DeleteGroupRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.DeleteGroupResponse, _abc.Awaitable[_router_pb2.DeleteGroupResponse]]:
+        """Deletes a group. Keys that are in it can call nothing until they are given another. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def PutModel(
+        self,
+        request: _router_pb2.PutModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.PutModelResponse, _abc.Awaitable[_router_pb2.PutModelResponse]]:
+        """Says how a model is shown, which family it belongs to and how long it may take; replaces what was said before."""
+
+    @_abc_1.abstractmethod
     def PutUpstreamAccount(
         self,
         request: _router_pb2.PutUpstreamAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.PutUpstreamAccountResponse, _abc.Awaitable[_router_pb2.PutUpstreamAccountResponse]]:
-        """Adds an upstream account, or replaces the one of that name. Its credential is sealed before it is stored."""
+        """Adds an upstream account, or replaces the one of that name. Its credential is sealed before it is stored; without
+        one the credential of the account that exists stays.
+        """
 
     @_abc_1.abstractmethod
     def ListUpstreamAccounts(
@@ -116,6 +238,22 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ListUpstreamAccountsResponse, _abc.Awaitable[_router_pb2.ListUpstreamAccountsResponse]]:
         """Lists upstream accounts without their credentials."""
+
+    @_abc_1.abstractmethod
+    def SetUpstreamCredential(
+        self,
+        request: _router_pb2.SetUpstreamCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.SetUpstreamCredentialResponse, _abc.Awaitable[_router_pb2.SetUpstreamCredentialResponse]]:
+        """Replaces the credential of an upstream account; what was refused is tried again with the new one."""
+
+    @_abc_1.abstractmethod
+    def ClearUpstreamAccount(
+        self,
+        request: _router_pb2.ClearUpstreamAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ClearUpstreamAccountResponse, _abc.Awaitable[_router_pb2.ClearUpstreamAccountResponse]]:
+        """Ends the cooldowns of an upstream account. Idempotent."""
 
     @_abc_1.abstractmethod
     def SetUpstreamAccountEnabled(

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LimitMetric:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitMetricEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitMetric.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_METRIC_UNSPECIFIED: _LimitMetric.ValueType  # 0
+    """Not said."""
+    LIMIT_METRIC_REQUESTS: _LimitMetric.ValueType  # 1
+    """Requests a minute."""
+    LIMIT_METRIC_TOKENS: _LimitMetric.ValueType  # 2
+    """Tokens a minute, of input and output together; tokens read from a cache do not count."""
+    LIMIT_METRIC_INPUT_TOKENS: _LimitMetric.ValueType  # 3
+    """Input tokens a minute; tokens read from a cache do not count."""
+    LIMIT_METRIC_OUTPUT_TOKENS: _LimitMetric.ValueType  # 4
+    """Output tokens a minute."""
+    LIMIT_METRIC_CONCURRENT: _LimitMetric.ValueType  # 5
+    """Requests at a time."""
+
+class LimitMetric(_LimitMetric, metaclass=_LimitMetricEnumTypeWrapper):
+    """What a limit counts."""
+
+LIMIT_METRIC_UNSPECIFIED: LimitMetric.ValueType  # 0
+"""Not said."""
+LIMIT_METRIC_REQUESTS: LimitMetric.ValueType  # 1
+"""Requests a minute."""
+LIMIT_METRIC_TOKENS: LimitMetric.ValueType  # 2
+"""Tokens a minute, of input and output together; tokens read from a cache do not count."""
+LIMIT_METRIC_INPUT_TOKENS: LimitMetric.ValueType  # 3
+"""Input tokens a minute; tokens read from a cache do not count."""
+LIMIT_METRIC_OUTPUT_TOKENS: LimitMetric.ValueType  # 4
+"""Output tokens a minute."""
+LIMIT_METRIC_CONCURRENT: LimitMetric.ValueType  # 5
+"""Requests at a time."""
+Global___LimitMetric: _TypeAlias = LimitMetric  # noqa: Y015
 
 @_typing.final
 class TokenCounts(_message.Message):
@@ -125,25 +162,117 @@ class Principal(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     SPEND_CAP_NANO_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant who pays."""
     key_id: _builtins.str
     """The key that was shown."""
     spend_cap_nano: _builtins.int
     """What the key may spend over its life, in nano-dollars; absent when it may spend all that its tenant has."""
+    group: _builtins.str
+    """The group of pools that it may use."""
+    policy: _builtins.bytes
+    """A serialised Policy: which limits hold for it. Goes back to auth with each admission, as it is."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         key_id: _builtins.str = ...,
         spend_cap_nano: _builtins.int | None = ...,
+        group: _builtins.str = ...,
+        policy: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "key_id", b"key_id", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "group", b"group", "key_id", b"key_id", "policy", b"policy", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nano) -> _WhichOneofReturnType__spend_cap_nano | None: ...
 
 Global___Principal: _TypeAlias = Principal  # noqa: Y015
+
+@_typing.final
+class Limit(_message.Message):
+    """How much of something may be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    metric: Global___LimitMetric.ValueType
+    """What is counted."""
+    amount: _builtins.int
+    """At most so much: a minute, or at a time. 0 lets nothing pass."""
+    model: _builtins.str
+    """Only requests for this model count, and are limited; empty for all models."""
+    def __init__(
+        self,
+        *,
+        metric: Global___LimitMetric.ValueType = ...,
+        amount: _builtins.int = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "metric", b"metric", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limit: _TypeAlias = Limit  # noqa: Y015
+
+@_typing.final
+class Policy(_message.Message):
+    """Which limits hold for a key. Every one of them must let a request pass."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_PLAN_FIELD_NUMBER: _builtins.int
+    TENANT_PLAN_LIMITS_FIELD_NUMBER: _builtins.int
+    TENANT_LIMITS_FIELD_NUMBER: _builtins.int
+    KEY_PLAN_FIELD_NUMBER: _builtins.int
+    KEY_PLAN_LIMITS_FIELD_NUMBER: _builtins.int
+    KEY_LIMITS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    tenant_plan: _builtins.str
+    """The tenant's plan; its limits count all that the tenant's keys use. Empty for none."""
+    key_plan: _builtins.str
+    """The key's own plan; its limits count what this key uses. Empty for none."""
+    group: _builtins.str
+    """The group, for prices that depend on it."""
+    @_builtins.property
+    def tenant_plan_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """The plan's limits."""
+
+    @_builtins.property
+    def tenant_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """Limits of the tenant's own, which count likewise."""
+
+    @_builtins.property
+    def key_plan_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """The key's plan's limits."""
+
+    @_builtins.property
+    def key_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """Limits of the key's own."""
+
+    def __init__(
+        self,
+        *,
+        tenant_plan: _builtins.str = ...,
+        tenant_plan_limits: _abc.Iterable[Global___Limit] | None = ...,
+        tenant_limits: _abc.Iterable[Global___Limit] | None = ...,
+        key_plan: _builtins.str = ...,
+        key_plan_limits: _abc.Iterable[Global___Limit] | None = ...,
+        key_limits: _abc.Iterable[Global___Limit] | None = ...,
+        group: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "key_limits", b"key_limits", "key_plan", b"key_plan", "key_plan_limits", b"key_plan_limits", "tenant_limits", b"tenant_limits", "tenant_plan", b"tenant_plan", "tenant_plan_limits", b"tenant_plan_limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Policy: _TypeAlias = Policy  # noqa: Y015
