@@ -10,7 +10,7 @@ from services.auth.grpc_api import AuthApi
 from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
 from services.auth.store import Store
-from services.shared import bus, database, lifecycle, rpc
+from services.shared import bus, database, discovery, lifecycle, rpc
 from tollhouse.v1 import auth_pb2, auth_pb2_grpc, billing_pb2_grpc, ledger_pb2_grpc
 
 
@@ -48,8 +48,13 @@ async def serve(settings: AuthSettings) -> None:
     auth_pb2_grpc.add_AuthServiceServicer_to_server(api, server.grpc)
     await server.start()
     lifecycle.settle_memory()
-    async with lifecycle.background(prices.keep(), grants.keep()):
+    presence = discovery.Presence(
+        nc, "auth", settings.replica, settings.advertise or f"{settings.host}:{settings.port}"
+    )
+    async with lifecycle.background(prices.keep(), grants.keep(), presence.run()):
         await lifecycle.stopped()
+        await presence.leave()
+        await asyncio.sleep(settings.drain_s)  # edges turn to other replicas, and take their holds along
         await server.stop(settings.drain_s)
         await grants.give_back_all()
     with contextlib.suppress(TimeoutError):

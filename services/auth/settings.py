@@ -16,7 +16,10 @@ class AuthSettings:
     ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7001, at_least=1, at_most=65535)
-    replica: str = setting("this replica's name, which its grants are held under", default="auth-0")
+    replica: str = setting(
+        "this replica's name, unique among them: its grants are held under it, edges know it by it", default="auth-0"
+    )
+    advertise: str = setting("host:port that edges reach this replica at; without, its host and port", default="")
     database_connections: int = setting("connections to Postgres, at most", default=8, at_least=1, at_most=100)
     ledger_timeout_s: float = setting(
         "seconds to wait for the ledger when credit runs short", default=2.5, at_least=0.1

@@ -15,19 +15,23 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.edge.admission import Admission
 from services.edge.catalog import Catalog
 from services.edge.clients import Auth, Clients
 from services.edge.dialects import anthropic
+from services.edge.incoming import Receive, Scope
 from services.edge.journal import Journal, Left
+from services.edge.keepalive import KeepAlive
 from services.edge.outbox import Outbox
+from services.edge.picks import Picks
 from services.edge.principals import Principals
 from services.edge.recovery import recover
-from services.edge.relay import Receive, Relay, Scope
+from services.edge.relay import Relay
 from services.edge.renewals import Renewals
 from services.edge.reply import Send
+from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
-from services.edge.transport import PooledTransport
-from services.edge.upstream import Transport
+from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
 from services.shared import bus, ids, lifecycle
 from services.shared.errors import Kind, Refusal
@@ -41,24 +45,38 @@ _FLUSH_S = 10
 async def serve(settings: EdgeSettings) -> None:
     """Runs the edge until SIGTERM, then lets requests under way end."""
     nc = await bus.connect(settings.nats_url, name=settings.edge_id)
-    transport = _transport(settings)
     journal = Journal(Path(settings.journal_dir), settings.journal_segment_bytes, settings.journal_max_bytes)
     left = await asyncio.to_thread(journal.left)
     outbox = Outbox(nc, journal, settings.edge_id, settings.outbox_requests)
     renewals = Renewals(outbox, settings.hold_renew_s)
     edge = f"{settings.edge_id}/{ids.ulid()}"
-    clients = Clients(settings, edge, renewals.soon)
-    clients.start()
-    principals = Principals(clients.auth.any, settings)
+    clients, transports = Clients(settings, edge, renewals.soon), Transports(settings)
+    principals, routes = Principals(clients.auth.any, settings), Routes(clients.routers, settings)
     await principals.listen(nc)
-    requests = RecordLog("request_ended", service="edge")
-    relay = Relay(settings, principals, clients.auth, clients.router_decisions, transport, outbox, renewals, requests)
-    catalog = Catalog(clients, principals, settings.decision_timeout_s)
+    await routes.listen(nc)
+    await clients.listen(nc)
+    requests, keep_alive = RecordLog("request_ended", service="edge"), KeepAlive(settings.keep_alive_s)
+    admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
+    relay = Relay(settings, principals, admission, routes, picks, transports, outbox, renewals, keep_alive, requests)
+    catalog = Catalog(routes, principals)
     app = Dispatch(relay, _routes(catalog, UsageLookup(clients, principals, settings)))
     server = _server(app, drain_s=settings.drain_s)
-    ops = _server(_ops_routes(lambda: server.started and not server.should_exit and not outbox.full), drain_s=0)
+
+    def ready() -> bool:
+        listening = server.started and not server.should_exit
+        return listening and not outbox.full and clients.known and routes.known.is_set()
+
+    ops = _server(_ops_routes(ready), drain_s=0)
     lifecycle.settle_memory()
-    async with lifecycle.background(outbox.run(), journal.keep(), renewals.run(clients.auth)):
+    async with lifecycle.background(
+        outbox.run(),
+        journal.keep(),
+        renewals.run(clients.auth),
+        clients.auth.keep(),
+        clients.routers.keep(),
+        routes.keep(),
+        keep_alive.run(),
+    ):
         recovering = asyncio.create_task(_recover(edge, journal, left, outbox, clients.auth))
         serving = asyncio.gather(
             server.serve([_listen(settings.host, settings.port, shared=True)]),
@@ -74,7 +92,7 @@ async def serve(settings: EdgeSettings) -> None:
         await outbox.flush(_FLUSH_S)
         recovering.cancel()
     await clients.close()
-    await transport.close()
+    await transports.close()
     journal.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
@@ -97,14 +115,6 @@ class Dispatch:
             await self._relay(scope, receive, send)
         else:
             await self._rest(scope, receive, send)  # type: ignore[arg-type]
-
-
-def _transport(settings: EdgeSettings) -> Transport:
-    if settings.transport == "aiohttp":
-        from services.edge.transport_aiohttp import AiohttpTransport  # not loaded where it is not used
-
-        return AiohttpTransport(settings.connect_timeout_s, settings.silence_timeout_s)
-    return PooledTransport(settings.connect_timeout_s, settings.silence_timeout_s)
 
 
 def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import grpc
 from starlette.requests import Request
 
-from services.edge.clients import Clients
 from services.edge.dialects import anthropic, openai
 from services.edge.head import read_head
 from services.edge.principals import Principals
-from services.shared import rpc
+from services.edge.routes import Routes
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import router_pb2
 
@@ -17,10 +15,9 @@ from tollhouse.v1 import router_pb2
 class Catalog:
     """The model lists."""
 
-    def __init__(self, clients: Clients, principals: Principals, timeout_s: float) -> None:
-        self._clients = clients
+    def __init__(self, routes: Routes, principals: Principals) -> None:
+        self._routes = routes
         self._principals = principals
-        self._timeout_s = timeout_s
 
     async def every(self, request: Request) -> dict[str, Any]:
         """GET /v1/models."""
@@ -37,12 +34,8 @@ class Catalog:
         raise Refusal(Kind.MODEL_UNKNOWN, f"there is no model {wanted!r}")
 
     async def _models(self, request: Request) -> list[router_pb2.Model]:
-        await self._principals.of(read_head(request.headers.raw).key())
-        try:
-            response = await self._clients.router.ListModels(router_pb2.ListModelsRequest(), timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise rpc.refusal_of(error, Kind.ROUTER_UNAVAILABLE) from error
-        return list(response.models)
+        principal = await self._principals.of(read_head(request.headers.raw).key())
+        return self._routes.models(principal.group)
 
 
 def _speaks_anthropic(request: Request) -> bool:

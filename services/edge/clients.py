@@ -1,29 +1,41 @@
 """The edge's connections to auth, router and ledger."""
 
 import functools
-import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import grpc
+from nats.aio.client import Client
 
+from services.edge.replicas import Replica, Replicas
 from services.edge.settings import EdgeSettings
-from services.shared import rpc
-from services.shared.batching import Decisions
+from services.shared import discovery, rpc
 from services.shared.errors import Kind
 from tollhouse.v1 import auth_pb2, auth_pb2_grpc, router_pb2, router_pb2_grpc, usage_pb2_grpc
 
+if TYPE_CHECKING:
+    AuthStub = auth_pb2_grpc.AuthServiceAsyncStub
+    RouterStub = router_pb2_grpc.RouterServiceAsyncStub
 
-class AuthReplica(Decisions):
-    """One replica of auth. Its name is its address."""
 
-    def __init__(self, address: str, edge: str, timeout_s: float, impatient: bool, opened: Callable[[], None]) -> None:
-        self.name = address.encode()
+class AuthReplica(Replica):
+    """One replica of auth. It keeps the credit and the limits of the tenants that it owns."""
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        edge: str,
+        timeout_s: float,
+        impatient: Callable[[], bool],
+        opened: Callable[[], None],
+    ) -> None:
+        self.name, self.address = name, address
         self._channel = rpc.channel(address)
-        stub = auth_pb2_grpc.AuthServiceStub(self._channel)
-        self.stub: auth_pb2_grpc.AuthServiceAsyncStub = stub
+        self.stub: AuthStub = auth_pb2_grpc.AuthServiceStub(self._channel)
         super().__init__(
-            stub.DecideStream,
-            stub.Decide,
+            self.stub.DecideStream,
+            self.stub.Decide,
             functools.partial(auth_pb2.AuthDecideRequest, edge=edge),
             ("settle", "renew", "extend", "admit", "resolve"),
             Kind.AUTH_UNAVAILABLE,
@@ -37,65 +49,67 @@ class AuthReplica(Decisions):
         await self._channel.close()
 
 
-class Auth:
-    """The replicas of auth. Each tenant has one owner among those that answer: the same for every edge, another one
-    only when the owner is lost (rendezvous hashing)."""
+class RouterReplica(Replica):
+    """One replica of the router. It picks from the pools that it owns."""
 
-    def __init__(self, replicas: list[AuthReplica]) -> None:
-        self.replicas = replicas
-
-    def owner(self, tenant_id: str, other_than: Decisions | None = None) -> AuthReplica:
-        """The replica that keeps a tenant's credit."""
-        replicas = self.replicas
-        if len(replicas) == 1:
-            return replicas[0]
-        candidates = [replica for replica in replicas if replica is not other_than]
-        candidates = [replica for replica in candidates if replica.up] or candidates
-        tenant = tenant_id.encode()
-        return max(candidates, key=lambda replica: hashlib.blake2b(replica.name + tenant, digest_size=8).digest())
-
-    def any(self) -> AuthReplica:
-        """A replica that can be asked what all of them know."""
-        return next((replica for replica in self.replicas if replica.up), self.replicas[0])
-
-
-class Clients:
-    """One channel to each service; decisions go over one stream each.
-
-    Args:
-        edge: this edge's name and its life, a slash between them.
-        auth_opened: called when a replica of auth answers again after it had been away.
-    """
-
-    def __init__(self, settings: EdgeSettings, edge: str, auth_opened: Callable[[], None]) -> None:
-        addresses = [address.strip() for address in settings.auth_address.split(",") if address.strip()]
-        timeout_s = settings.decision_timeout_s
-        several = len(addresses) > 1
-        self.auth = Auth([AuthReplica(address, edge, timeout_s, several, auth_opened) for address in addresses])
-        self._router_channel = rpc.channel(settings.router_address)
-        self._ledger_channel: grpc.aio.Channel = rpc.channel(settings.ledger_address, settings.ledger_token)
-        router = router_pb2_grpc.RouterServiceStub(self._router_channel)
-        self.router: router_pb2_grpc.RouterServiceAsyncStub = router
-        self.usage: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(self._ledger_channel)
-        self.router_decisions = Decisions(
-            router.DecideStream,
-            router.Decide,
+    def __init__(self, name: str, address: str, timeout_s: float, impatient: Callable[[], bool]) -> None:
+        self.name, self.address = name, address
+        self._channel = rpc.channel(address)
+        self.stub: RouterStub = router_pb2_grpc.RouterServiceStub(self._channel)
+        super().__init__(
+            self.stub.DecideStream,
+            self.stub.Decide,
             router_pb2.RouterDecideRequest,
             ("pick", "report"),
             Kind.ROUTER_UNAVAILABLE,
             timeout_s,
+            impatient=impatient,
         )
 
-    def start(self) -> None:
-        """Begins the decision streams."""
-        for replica in self.auth.replicas:
-            replica.start()
-        self.router_decisions.start()
+    async def close(self, flush_s: float = 5) -> None:
+        await super().close(flush_s)
+        await self._channel.close()
+
+
+Auth = Replicas[AuthReplica]
+Routers = Replicas[RouterReplica]
+
+
+class Clients:
+    """Who answers the edge's questions: replicas as they announce themselves, and the ledger.
+
+    Args:
+        edge: this edge's name and its life, a slash between them.
+        holds_moved: called when holds should be renewed soon: a replica of auth answers again after it had been away,
+            or leaves.
+    """
+
+    def __init__(self, settings: EdgeSettings, edge: str, holds_moved: Callable[[], None]) -> None:
+        timeout_s = settings.decision_timeout_s
+
+        def auth_replica(name: str, address: str) -> AuthReplica:
+            return AuthReplica(name, address, edge, timeout_s, lambda: self.auth.several, holds_moved)
+
+        def router_replica(name: str, address: str) -> RouterReplica:
+            return RouterReplica(name, address, timeout_s, lambda: self.routers.several)
+
+        self.auth: Auth = Replicas(auth_replica, Kind.AUTH_UNAVAILABLE, holds_moved)
+        self.routers: Routers = Replicas(router_replica, Kind.ROUTER_UNAVAILABLE, lambda: None)
+        self._ledger_channel: grpc.aio.Channel = rpc.channel(settings.ledger_address, settings.ledger_token)
+        self.usage: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(self._ledger_channel)
+
+    async def listen(self, nc: Client) -> None:
+        """Hears of replicas from now on."""
+        await discovery.listen(nc, "auth", self.auth.heard)
+        await discovery.listen(nc, "router", self.routers.heard)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is somebody to ask of each service."""
+        return bool(self.auth.members and self.routers.members)
 
     async def close(self) -> None:
         """Lets what was told arrive, then closes."""
-        for replica in self.auth.replicas:
-            await replica.close()
-        await self.router_decisions.close()
-        await self._router_channel.close()
+        await self.auth.close()
+        await self.routers.close()
         await self._ledger_channel.close()

@@ -1,14 +1,18 @@
 """One request from its admission on: the attempts made for it, and what they mean for the books."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from services.edge.answer_head import AnswerHead
 from services.edge.dialects.anthropic import Messages
 from services.edge.head import RequestHead
 from services.edge.hold import Hold
 from services.edge.metering import StreamMeter
 from services.edge.principals import Principal
+from services.edge.replicas import Replica
+from services.edge.routes import Times
 from services.edge.sizing import input_tokens_likely
 from services.edge.upstream import Failure, UpstreamFailed
 from services.shared import ids
@@ -16,6 +20,12 @@ from services.shared.pricing import Tokens
 from tollhouse.v1 import auth_pb2, events_pb2, router_pb2, types_pb2
 
 NO_TOKENS: Final = Tokens()
+_ASKING_LATER: Final = (
+    router_pb2.OUTCOME_THROTTLED,
+    router_pb2.OUTCOME_OVERLOADED,
+    router_pb2.OUTCOME_OUT_OF_CREDIT,
+    router_pb2.OUTCOME_UPSTREAM_FAULT,
+)
 
 
 @dataclass(slots=True)
@@ -34,6 +44,14 @@ class Attempt:
     estimated: bool = False
     repeatable: bool = False
     """The same account may be tried again."""
+    router: Replica | None = None
+    """Who leases the account."""
+    only: str = ""
+    """The account that was asked for by name."""
+    again: str = ""
+    """The account, where it should be asked once more, differently."""
+    head: AnswerHead | None = None
+    """Of the upstream's answer."""
     reported: bool = False
     ended_s: float = 0.0
 
@@ -47,6 +65,20 @@ class Attempt:
         self.status, self.outcome = events_pb2.USAGE_STATUS_OK, router_pb2.OUTCOME_OK
         self.tokens, self.estimated = tokens, estimated
 
+    def report(self, now_ms: int) -> router_pb2.ReportItem:
+        """What ends the lease and tells the router how it went."""
+        item = router_pb2.ReportItem(lease_id=self.lease_id, outcome=self.outcome)
+        if self.status is not None:
+            item.used.CopyFrom(_counts(self.tokens, self.status))
+        head = self.head
+        if head is not None and (head.retry_after or head.limits):
+            left = head.left(now_ms)
+            if left is not None:
+                item.left_ppm, item.left_reset_ms = left
+            if self.outcome in _ASKING_LATER:
+                item.retry_after_ms = head.retry_after_ms(now_ms)
+        return item
+
     def interrupted(self) -> None:
         """The answer broke off after its first byte."""
         self.status, self.outcome = events_pb2.USAGE_STATUS_INTERRUPTED, router_pb2.OUTCOME_CUT
@@ -54,6 +86,11 @@ class Attempt:
     def ended_by_us(self) -> None:
         """The balance, or the key's spend cap, was used up in mid-stream."""
         self.status, self.outcome = events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED, router_pb2.OUTCOME_OK
+
+    @property
+    def status_is_client_fault(self) -> bool:
+        """Whether the upstream refused the request, and rightly."""
+        return self.status == events_pb2.USAGE_STATUS_CLIENT_FAULT
 
     @property
     def charged(self) -> bool:
@@ -104,6 +141,12 @@ class Exchange:
     body: bytes
     query: str
     hold: Hold
+    pools: Sequence[str]
+    """To pick from, in order."""
+    times: Times
+    conversation: bytes = b""
+    without_thinking: bool = False
+    """The body that is sent has lost the thinking of earlier turns."""
     body_bytes: int = 0
     body_sha256: bytes = b""
     attempts: list[Attempt] = field(default_factory=list)
@@ -113,6 +156,16 @@ class Exchange:
     def __post_init__(self) -> None:
         self.body_bytes = len(self.body)
         self.body_sha256 = hashlib.sha256(self.body).digest()
+
+    @property
+    def likely_input_tokens(self) -> int:
+        """A fair guess, for limits."""
+        return self.hold.input_tokens // 2 + 1
+
+    @property
+    def likely_output_tokens(self) -> int:
+        """A fair guess, for limits; corrected when the request has ended."""
+        return min(self.hold.output_tokens, self.hold.stretch)
 
     def forget_body(self) -> None:
         """No further attempt will be made: a stream may last for minutes, and need not keep its request that long."""
@@ -153,6 +206,7 @@ class Exchange:
             output_tokens=self.hold.output_tokens,
             key_cap_nano=self.principal.spend_cap_nano,
             so_far=self.so_far(),
+            policy=self.principal.policy,
         )
 
     def so_far(self) -> list[events_pb2.UsageEvent]:

@@ -8,8 +8,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
+from services.edge.replicas import Replica
 from services.shared import clock
-from services.shared.batching import Decisions
 from services.shared.errors import Kind, Refusal, from_detail
 from tollhouse.v1 import auth_pb2
 
@@ -28,7 +28,7 @@ class Hold:
         patience_s: how long a stream whose hold is used up waits for an auth that does not answer.
     """
 
-    auth: Decisions
+    auth: Replica
     hold_id: str
     tenant_id: str
     input_tokens: int

@@ -95,7 +95,7 @@ class Counts:
 class StreamMeter:
     """Meters one stream. `feed` takes every chunk as it came, however the upstream's events are cut into chunks."""
 
-    __slots__ = ("_begin", "_carry", "_counts", "_deltas", "_last", "_produced_bytes", "complete")
+    __slots__ = ("_begin", "_carry", "_counts", "_deltas", "_last", "_produced_bytes", "complete", "size_bytes")
 
     def __init__(self) -> None:
         self._begin = b""
@@ -105,9 +105,11 @@ class StreamMeter:
         self._counts = Counts()
         self._deltas = 0
         self._produced_bytes = 0
+        self.size_bytes = 0
 
     def feed(self, chunk: bytes) -> None:
         """Looks at a chunk; costs two searches when no line in it holds usage."""
+        self.size_bytes += len(chunk)
         if len(self._begin) < _BEGIN_BYTES:
             self._begin += chunk[: _BEGIN_BYTES - len(self._begin)]
         if self._carry:
@@ -157,11 +159,21 @@ class StreamMeter:
         return max(self._deltas, text_bytes // _DENSE_BYTES_PER_TOKEN)
 
     @property
+    def begun(self) -> bool:
+        """Whether content has come, or the end of an answer without any."""
+        return self._deltas > 0 or self.complete
+
+    @property
+    def last_data(self) -> bytes:
+        """The data of the last event; empty when that cannot be told."""
+        data = [line for line in self._last.split(b"\n") if line.startswith(b"data:")]
+        return data[-1][5:] if data else b""
+
+    @property
     def ended_with_error(self) -> bool:
         """Whether the upstream itself ended the stream with an error event."""
-        data = [line for line in self._last.split(b"\n") if line.startswith(b"data:")]
         try:
-            return bool(data) and _decode_event(data[-1][5:]).type == "error"
+            return _decode_event(self.last_data).type == "error"
         except (ValueError, RecursionError):
             return False
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -13,6 +14,9 @@ from services.shared.batching import Decisions
 from services.shared.errors import Refusal, from_detail
 from tollhouse.v1 import auth_pb2
 
+DEFAULT_GROUP: Final = "default"
+"""What an auth of an earlier version leaves out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -20,6 +24,10 @@ class Principal:
 
     tenant_id: str
     key_id: str
+    group: str
+    """The group of pools that it may use."""
+    policy: bytes = b""
+    """Which limits hold for it; auth reads it."""
     spend_cap_nano: int | None = None
     """What the key may spend over its life, in nano-dollars; None when it may spend all that its tenant has."""
 
@@ -32,7 +40,8 @@ class _Known:
 
 
 class Principals:
-    """Resolved keys, unknown ones too: bounded, seconds old at most, dropped at once when a key or tenant changes.
+    """Resolved keys, unknown ones too: bounded, seconds old at most, dropped at once when a key, tenant or plan
+    changes.
 
     Args:
         auth: gives the replica to ask.
@@ -62,6 +71,12 @@ class Principals:
             for key_hash in [key_hash for key_hash, known in self._known.items() if known.tenant_id == tenant_id]:
                 del self._known[key_hash]
 
+        async def plan_changed(_: Msg) -> None:
+            self._generation += 1
+            self._asking.clear()
+            self._known.clear()
+
+        await nc.subscribe(bus.PLAN_CHANGED, cb=plan_changed)
         await nc.subscribe(bus.KEY_CHANGED, cb=key_changed)
         await nc.subscribe(bus.TENANT_CHANGED, cb=tenant_changed)
 
@@ -86,7 +101,7 @@ class Principals:
         else:
             who = result.principal
             cap_nano = who.spend_cap_nano if who.HasField("spend_cap_nano") else None
-            answer = Principal(who.tenant_id, who.key_id, cap_nano)
+            answer = Principal(who.tenant_id, who.key_id, who.group or DEFAULT_GROUP, who.policy, cap_nano)
         if generation == self._generation and not _passing(answer):
             self._remember(key_hash, _Known(answer, result.tenant_id, clock.monotonic_s() + self._ttl_s))
         return answer

@@ -10,6 +10,7 @@ import grpc
 from services.edge.clients import Auth, AuthReplica
 from services.edge.journal import Left
 from services.edge.outbox import Outbox
+from services.shared import discovery
 from services.shared.telemetry import logger
 from tollhouse.v1 import auth_pb2, events_pb2
 
@@ -18,6 +19,8 @@ _log = logger("recovery")
 _AGAIN_S: Final = 0.5
 _TIMEOUT_S: Final = 5.0
 _TOGETHER: Final = 500
+_HEARD_S: Final = 2 * discovery.EVERY_S
+"""After this every replica of auth that is there has been heard of."""
 
 
 async def recover(edge: str, left: Sequence[Left], outbox: Outbox, auth: Auth) -> None:
@@ -26,7 +29,10 @@ async def recover(edge: str, left: Sequence[Left], outbox: Outbox, auth: Auth) -
     _log.info("journal_replayed", requests=len(left))
     replaying = asyncio.create_task(outbox.replay(left))
     settlements = _settlements(left)
-    for replica in auth.replicas:
+    await asyncio.sleep(_HEARD_S)
+    while not auth.members:
+        await asyncio.sleep(_AGAIN_S)
+    for replica in list(auth.members):
         # A hold may stand at a replica that was the tenant's owner then; whoever does not know it ignores it.
         for begin in range(0, len(settlements), _TOGETHER):
             batch = auth_pb2.AuthDecideRequest(edge=edge, settle=settlements[begin : begin + _TOGETHER])

@@ -5,12 +5,14 @@ anew or has just become the tenant's owner, takes it over.
 """
 
 import asyncio
+import contextlib
 from typing import Final
 
 from services.edge.clients import Auth
 from services.edge.exchange import Exchange
 from services.edge.outbox import Outbox
 from services.shared import clock
+from services.shared.errors import Refusal
 from tollhouse.v1 import auth_pb2
 
 _TOGETHER: Final = 32
@@ -63,11 +65,16 @@ class Renewals:
         hold, item = exchange.hold, exchange.renewal()
         if exchange.meter is not None:
             self._outbox.progress(exchange.request_id, item.so_far)
-        if not hold.auth.up:
-            hold.auth = auth.owner(exchange.principal.tenant_id)
+        before = hold.auth
+        if not before.up or before.leaving:
+            with contextlib.suppress(Refusal):  # nobody is there: this one may come back
+                hold.auth = auth.owner(exchange.principal.tenant_id)
 
         def renewed(done: asyncio.Future[auth_pb2.RenewResult]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                hold.moved(done.result())
+            if done.cancelled() or done.exception() is not None:
+                return
+            hold.moved(done.result())
+            if before is not hold.auth:  # only now: credit that nobody holds might be given to somebody else
+                before.tell("settle", auth_pb2.SettleItem(hold_id=hold.hold_id, tenant_id=hold.tenant_id))
 
         hold.auth.ask("renew", item).add_done_callback(renewed)

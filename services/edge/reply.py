@@ -1,8 +1,9 @@
 """The client's side of a request: what it has been sent so far."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from services.edge.dialects import anthropic
 from services.edge.head import Headers
@@ -11,41 +12,77 @@ from services.shared.errors import Refusal
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+_EVENT_STREAM: Final = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+
 
 class Reply:
     """An answer under way to the client. `status` and `first_byte_s` are None until it begins; the digest and size are
     of the body's bytes as they were sent."""
 
-    __slots__ = ("_digest", "_last", "_send", "error", "first_byte_s", "request_id", "size_bytes", "status")
+    __slots__ = (
+        "_digest",
+        "_last",
+        "_pinging",
+        "_send",
+        "_sending",
+        "error",
+        "first_byte_s",
+        "limits",
+        "request_id",
+        "sent_s",
+        "size_bytes",
+        "status",
+    )
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._last = b""
         self._digest = hashlib.sha256()
+        self._sending = False
+        self._pinging: asyncio.Task[None] | None = None
         self.size_bytes = 0
         self.request_id = request_id
         self.status: int | None = None
         self.first_byte_s: float | None = None
+        self.sent_s = clock.monotonic_s()
+        """When the client was last sent something; at first, when the request came."""
         self.error: str | None = None
+        self.limits: Headers = []
+        """Headers that tell how the caller's limits stand."""
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Sends a whole answer."""
+        """Sends a whole answer; in the form of an event where the client has seen pings already, for then it can only
+        be an error."""
+        if self._pinging is not None:
+            await self._pinging
+        if self.only_pings:
+            event = anthropic.event_of_error(body)
+            self._note(event)
+            await self._send({"type": "http.response.body", "body": event})
+            return
         headers.append((b"content-length", b"%d" % len(body)))
         await self.start(status, headers)
         self._note(body)
         await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Begins an answer; pieces and an end follow."""
-        headers.append((b"x-request-id", self.request_id.encode()))
-        self.status, self.first_byte_s = status, clock.monotonic_s()
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        """Begins an answer, unless a ping has done so; pieces and an end follow."""
+        if self._pinging is not None:
+            await self._pinging
+        self.first_byte_s = clock.monotonic_s()
+        if self.status is None:
+            await self._begin(status, headers)
 
     async def piece(self, chunk: bytes) -> None:
         """Sends bytes as they came from the upstream; waits while the client reads slower than they come."""
+        if self._pinging is not None:
+            await self._pinging
         self._last = chunk
         self._note(chunk)
+        self._sending = True
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._sending = False
+        self.sent_s = clock.monotonic_s()
 
     async def end(self) -> None:
         """Ends a stream."""
@@ -54,22 +91,57 @@ class Reply:
     async def break_off(self, refusal: Refusal) -> None:
         """Ends a stream that broke, with the API's own error event."""
         self.error = refusal.kind.label
-        event = anthropic.error_event(refusal, self.request_id, mid_event=not self._last.endswith(b"\n\n"))
+        if self._pinging is not None:
+            await self._pinging
+        mid_event = bool(self._last) and not self._last.endswith(b"\n\n")
+        event = anthropic.error_event(refusal, self.request_id, mid_event=mid_event)
         self._note(event)
         await self._send({"type": "http.response.body", "body": event})
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answers with an error of ours: as an event where the client has seen pings already. An answer that began
+        otherwise ends without its proper end."""
+        self.error = refusal.kind.label
+        if self._pinging is not None:
+            await self._pinging
+        if self.status is None:
+            status, headers, body = anthropic.error_answer(refusal, self.request_id)
+            await self.whole(status, headers, body)
+        elif self.only_pings:
+            await self.break_off(refusal)
+
+    def ping_soon(self) -> None:
+        """Tells the client that its answer is still awaited, between two events only, and not while it is slow to read
+        what it was sent."""
+        if self._pinging is None and not self._sending and (not self._last or self._last.endswith(b"\n\n")):
+            self.sent_s = clock.monotonic_s()
+            self._pinging = asyncio.create_task(self._ping())
+
+    @property
+    def only_pings(self) -> bool:
+        """Whether all that the client has seen is pings."""
+        return self.status is not None and self.first_byte_s is None
 
     @property
     def sha256(self) -> bytes:
         """SHA-256 of the body: 32 bytes."""
         return self._digest.digest()
 
+    async def _ping(self) -> None:
+        try:
+            if self.status is None:
+                await self._begin(200, list(_EVENT_STREAM))
+            self._note(anthropic.PING)
+            await self._send({"type": "http.response.body", "body": anthropic.PING, "more_body": True})
+        finally:
+            self._pinging = None
+
+    async def _begin(self, status: int, headers: Headers) -> None:
+        headers.append((b"x-request-id", self.request_id.encode()))
+        headers += self.limits
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
     def _note(self, sent: bytes) -> None:
         self._digest.update(sent)
         self.size_bytes += len(sent)
-
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answers with an error of ours, unless an answer began: then the connection ends without its proper end."""
-        self.error = refusal.kind.label
-        if self.status is None:
-            status, headers, body = anthropic.error_answer(refusal, self.request_id)
-            await self.whole(status, headers, body)

@@ -13,10 +13,6 @@ class EdgeSettings:
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
     ledger_token: Secret = setting("the ledger's internal service token")
     journal_dir: str = setting("folder of this edge alone, on local disk, for usage that is not booked yet")
-    auth_address: str = setting(
-        "host:port of auth's gRPC; of several replicas with commas between", default="127.0.0.1:7001"
-    )
-    router_address: str = setting("host:port of the router's gRPC", default="127.0.0.1:7002")
     ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
     host: str = setting("address to listen on for clients", default="127.0.0.1")
     port: int = setting(
@@ -33,14 +29,30 @@ class EdgeSettings:
         "milliseconds that /v1/usage waits for a fresh id", default=2000, at_least=0, at_most=10_000
     )
     connect_timeout_s: float = setting("seconds to connect to an upstream", default=10, at_least=0.1)
+    first_byte_timeout_s: float = setting(
+        "seconds until the first byte of a stream, unless its model says otherwise", default=120, at_least=0.1
+    )
     silence_timeout_s: float = setting(
-        "seconds that an upstream may send nothing, before the first byte and between two", default=300, at_least=0.1
+        "seconds between two bytes of a stream, and until a plain answer, unless the model says otherwise",
+        default=300,
+        at_least=0.1,
+    )
+    total_timeout_s: float = setting(
+        "seconds that a request may take altogether, unless its model says otherwise", default=3600, at_least=1
+    )
+    keep_alive_s: float = setting(
+        "seconds of silence after which the client of a stream gets a ping", default=10, at_least=0.1
+    )
+    pick_wait_s: float = setting(
+        "seconds to wait for an upstream account that is free again soon, when none is now", default=2, at_least=0
     )
     transport: str = setting("what speaks to upstreams: `pooled`, or `aiohttp`, the reference", default="pooled")
     attempts: int = setting(
         "upstream accounts tried for one request before its first byte, at most", default=3, at_least=1, at_most=10
     )
-    attempts_budget_s: float = setting("seconds after which no further attempt is begun", default=120, at_least=0)
+    attempts_budget_s: float = setting(
+        "seconds after which no further attempt is begun, unless the model says otherwise", default=120, at_least=0
+    )
     principal_ttl_s: float = setting("seconds that a resolved key is remembered", default=5, at_least=0)
     principals: int = setting("resolved keys that are remembered, at most", default=100_000, at_least=1)
     journal_segment_bytes: int = setting(

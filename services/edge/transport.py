@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from services.edge.upstream import Answer, Failure, Headers, UpstreamFailed
+from services.edge.upstream import Answer, Failure, Headers, Patience, UpstreamFailed
 
 _HEAD_MAX_BYTES: Final = 64 * 1024
 _UNREAD_MAX_BYTES: Final = 256 * 1024
@@ -30,17 +30,21 @@ _VISIBLE: Final = re.compile(r"[!-~]*")
 
 
 class PooledTransport:
-    """Keep-alive connections to each origin, the last used first. Made where an event loop runs."""
+    """Keep-alive connections to each origin, the last used first. Made where an event loop runs.
+
+    Args:
+        sweep_s: how often waits are looked at; none ends later than this after its time.
+        idle_s: how long a connection is kept without work.
+    """
 
     def __init__(
         self,
         connect_timeout_s: float,
-        silence_timeout_s: float,
+        sweep_s: float = 1.0,
         idle_s: float = 30,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self.silence_timeout_s = silence_timeout_s
         self.idle_s = idle_s
         self.connections: set[_Connection] = set()
         self.closed = False
@@ -48,10 +52,10 @@ class PooledTransport:
         self._ssl_context = ssl_context or ssl.create_default_context()
         self.targets: dict[str, _Target] = {}
         self.origins: dict[tuple[bool, str, int], _Origin] = {}
-        self._sweep_every_s = min(1.0, silence_timeout_s / _SWEEPS_PER_WAIT, idle_s / _SWEEPS_PER_WAIT)
+        self._sweep_every_s = min(sweep_s, idle_s / _SWEEPS_PER_WAIT)
         self._sweeping: asyncio.TimerHandle | None = None
 
-    async def send(self, url: str, headers: Headers, body: bytes) -> Answer:
+    async def send(self, url: str, headers: Headers, body: bytes, patience: Patience) -> Answer:
         """See Transport. Host, Content-Length and the framing are the transport's. ValueError: our own fault."""
         base, mark, query = url.partition("?")
         target = self.targets.get(base) or self.target(base)
@@ -66,11 +70,11 @@ class PooledTransport:
         if head.count(b"\n") != lines or head.count(b"\r") != lines or not _VISIBLE.fullmatch(query):
             raise ValueError("a line break in a header of a request to an upstream, or a space in its URL")
         if target.origin.idle:
-            answer = await target.origin.idle.popitem()[0].ask(head, body)
+            answer = await target.origin.idle.popitem()[0].ask(head, body, patience)
             if answer is not None:
                 return answer
         connection = await self._connect(target.origin)
-        answer = await connection.ask(head, body)
+        answer = await connection.ask(head, body, patience)
         assert answer is not None, "only a connection that was used before can be stale"
         return answer
 
@@ -166,6 +170,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._silence_s = math.inf
         self._unsent: memoryview | None = None
         self._writable = True
         self._paused = False
@@ -185,13 +190,14 @@ class _Connection(asyncio.Protocol):
 
     # ---- the exchange ----
 
-    async def ask(self, head: bytes, body: bytes) -> "_Answer | None":
+    async def ask(self, head: bytes, body: bytes, patience: Patience) -> "_Answer | None":
         """Sends a request and reads the head of its answer. None when this connection was used before and closed
         without a byte: the server had not waited for us. Raises UpstreamFailed."""
         transport = self._transport
         if transport is None or self.failure is not None:
             raise UpstreamFailed(Failure.DROPPED, reached=False)  # closed as soon as it was open: nothing was sent
         self._idle = False
+        self._silence_s, idle_s = patience
         asked_s = self._pool.loop.time()
         try:
             if len(body) <= _WRITTEN_AT_ONCE_BYTES:
@@ -206,6 +212,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
             raise
         self._news = False
+        self._silence_s = idle_s
         if self.headers is not None:
             return _Answer(self.status, self.headers, self)
         stale = self._used and not self._unread_bytes and self.failure is Failure.DROPPED
@@ -216,7 +223,7 @@ class _Connection(asyncio.Protocol):
     def news(self) -> asyncio.Future[None]:
         """Done when a head, a piece, the end or a failure is there."""
         loop = self._pool.loop
-        self.deadline_s = loop.time() + self._pool.silence_timeout_s
+        self.deadline_s = loop.time() + self._silence_s
         self._waiter = waiter = loop.create_future()
         return waiter
 
@@ -330,7 +337,7 @@ class _Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable = True
         if self._waiter is not None:
-            self.deadline_s = self._pool.loop.time() + self._pool.silence_timeout_s  # it takes what we send
+            self.deadline_s = self._pool.loop.time() + self._silence_s  # it takes what we send
         self._write_on()
 
     def _write_on(self) -> None:

@@ -1,5 +1,6 @@
 """The reference transport: what `transport` is compared with, and what an operator may fall back to."""
 
+import asyncio
 import ssl
 from typing import Final
 
@@ -7,7 +8,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from services.edge.upstream import Answer, Failure, Headers, UpstreamFailed
+from services.edge.upstream import Answer, Failure, Headers, Patience, UpstreamFailed
 
 _URLS_MAX: Final = 10_000
 
@@ -16,13 +17,12 @@ class AiohttpTransport:
     """aiohttp behind the port."""
 
     def __init__(
-        self, connect_timeout_s: float, silence_timeout_s: float, ssl_context: ssl.SSLContext | None = None
+        self, connect_timeout_s: float, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
     ) -> None:
+        self._proxy = proxy
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=ssl_context or ssl.create_default_context()),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=None, sock_connect=connect_timeout_s, sock_read=silence_timeout_s
-            ),
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect_timeout_s, sock_read=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -30,19 +30,22 @@ class AiohttpTransport:
         )
         self._urls: dict[str, URL] = {}
 
-    async def send(self, url: str, headers: Headers, body: bytes) -> Answer:
+    async def send(self, url: str, headers: Headers, body: bytes, patience: Patience) -> Answer:
         """See Transport."""
         fields = CIMultiDict([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
         try:
-            response = await self._session.post(self._url(url), headers=fields, data=body, allow_redirects=False)
+            async with asyncio.timeout(patience.head_s):
+                response = await self._session.post(
+                    self._url(url), headers=fields, data=body, allow_redirects=False, proxy=self._proxy
+                )
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
             connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
             raise UpstreamFailed(Failure.CONNECT if connecting else Failure.SILENT, reached=not connecting) from None
-        except aiohttp.ClientConnectorError:
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError):
             raise UpstreamFailed(Failure.CONNECT, reached=False) from None
         except (aiohttp.ClientError, OSError):
             raise UpstreamFailed(Failure.DROPPED, reached=True) from None
-        return _AiohttpAnswer(response)
+        return _AiohttpAnswer(response, patience.idle_s)
 
     def _url(self, url: str) -> URL:
         parsed = self._urls.get(url)
@@ -58,10 +61,11 @@ class AiohttpTransport:
 
 
 class _AiohttpAnswer:
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_idle_s", "_response", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, idle_s: float) -> None:
         self._response = response
+        self._idle_s = idle_s
         self.status = response.status
         self.headers: Headers = response.raw_headers
 
@@ -77,8 +81,9 @@ class _AiohttpAnswer:
 
     async def chunk(self) -> bytes:
         try:
-            return await self._response.content.readany()
-        except (TimeoutError, aiohttp.ServerTimeoutError):
+            async with asyncio.timeout(self._idle_s):
+                return await self._response.content.readany()
+        except TimeoutError:
             raise UpstreamFailed(Failure.SILENT, reached=True) from None
         except (aiohttp.ClientError, OSError):
             raise UpstreamFailed(Failure.CUT, reached=True) from None

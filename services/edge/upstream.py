@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -15,6 +15,14 @@ class Failure(Enum):
     DROPPED = "closed the connection without an answer"
     CUT = "broke off its answer"
     TOO_LARGE = "sent an answer over the limit"
+    TOO_LONG = "took longer than it may altogether"
+
+
+class Patience(NamedTuple):
+    """How long an upstream may be silent, in seconds: until the head of its answer, and between two pieces of it."""
+
+    head_s: float
+    idle_s: float
 
 
 class UpstreamFailed(Exception):
@@ -45,7 +53,7 @@ class Answer(Protocol):
 class Transport(Protocol):
     """Sends requests to upstreams."""
 
-    async def send(self, url: str, headers: Headers, body: bytes) -> Answer:
+    async def send(self, url: str, headers: Headers, body: bytes, patience: Patience) -> Answer:
         """POSTs `body` and answers when the head of the answer is there. Raises UpstreamFailed."""
 
     async def close(self) -> None:

@@ -107,7 +107,7 @@ class UsageLookup:
         try:
             asked = auth_pb2.GetCreditRequest(tenant_id=tenant_id)
             answers = await asyncio.gather(
-                *(replica.stub.GetCredit(asked, timeout=self._timeout_s) for replica in self._clients.auth.replicas)
+                *(replica.stub.GetCredit(asked, timeout=self._timeout_s) for replica in self._clients.auth.members)
             )
             return sum(answer.held_nano for answer in answers)
         except grpc.aio.AioRpcError:

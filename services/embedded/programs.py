@@ -34,6 +34,8 @@ class Ports:
     ops: tuple[int, ...]
     more_auths: tuple[int, ...] = ()
     """Of further replicas of auth."""
+    more_routers: tuple[int, ...] = ()
+    """Of further replicas of the router."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,22 @@ class Plan:
         """host:port of a service's gRPC."""
         return f"{_LOOPBACK}:{getattr(self.ports, service)}"
 
-    def auth_ports(self) -> dict[str, int]:
-        """The gRPC port of each replica of auth, by the replica's name."""
-        return {"auth": self.ports.auth} | {
-            f"auth-{number}": port for number, port in enumerate(self.ports.more_auths, 1)
+    def replica_ports(self, service: str) -> dict[str, int]:
+        """The gRPC port of each replica of auth or the router, by the replica's name."""
+        more: tuple[int, ...] = getattr(self.ports, f"more_{service}s")
+        return {service: getattr(self.ports, service)} | {
+            f"{service}-{number}": port for number, port in enumerate(more, 1)
         }
 
 
 def service_programs(plan: Plan, environment: Mapping[str, str]) -> dict[str, Program]:
-    """auth, auth-1 and so on, router, ledger, simulator, and edge-0 and so on, by name."""
-    made = [_grpc_service(plan, "auth", environment, name, port) for name, port in plan.auth_ports().items()]
-    made += [_grpc_service(plan, name, environment, name, getattr(plan.ports, name)) for name in ("router", "ledger")]
+    """auth, auth-1 and so on, router, router-1 and so on, ledger, simulator, and edge-0 and so on, by name."""
+    made = [
+        _grpc_service(plan, service, environment, name, port)
+        for service in ("auth", "router")
+        for name, port in plan.replica_ports(service).items()
+    ]
+    made.append(_grpc_service(plan, "ledger", environment, "ledger", plan.ports.ledger))
     made.append(_simulator(plan, environment))
     made += [_edge(plan, number, environment) for number in range(len(plan.ports.ops))]
     return {program.name: program for program in made}
@@ -116,7 +123,7 @@ def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str], name
     if service == "ledger":
         settings |= {"internal_token": plan.secrets.ledger_token, "receipt_key": plan.receipt_key}
     if service == "router":
-        settings |= {"master_key": plan.master_key}
+        settings |= {"master_key": plan.master_key, "replica": name}
     return Program(
         name=name,
         part=service,
@@ -145,8 +152,6 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "port": plan.ports.public,
         "ops_host": _LOOPBACK,
         "ops_port": plan.ports.ops[number],
-        "auth_address": ",".join(f"{_LOOPBACK}:{port}" for port in plan.auth_ports().values()),
-        "router_address": plan.address("router"),
         "ledger_address": plan.address("ledger"),
         "ledger_token": plan.secrets.ledger_token,
         "nats_url": plan.nats_url,

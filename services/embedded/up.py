@@ -1,6 +1,7 @@
 """`tollhouse up` and `tollhouse down`."""
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ _DOWN_WITHIN_S: Final = 90.0
 _DOWN_POLL_S: Final = 0.05
 _HARD_EXIT_S: Final = 2.0
 _EDGES_MOST: Final = 64
-_AUTHS_MOST: Final = 8
+_REPLICAS_MOST: Final = 8
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class UpOptions:
     port: int = 8080
     edges: int = 1
     auths: int = 1
+    routers: int = 1
     detach: bool = False
     json: bool = False
 
@@ -115,15 +117,16 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
     """Who listens where with which secrets, and which parts are the operator's own. Raises StartFailed."""
     if not 1 <= options.edges <= _EDGES_MOST:
         raise StartFailed(f"--edges must be 1 to {_EDGES_MOST}")
-    if not 1 <= options.auths <= _AUTHS_MOST:
-        raise StartFailed(f"--auths must be 1 to {_AUTHS_MOST}")
+    for name, replicas in (("--auths", options.auths), ("--routers", options.routers)):
+        if not 1 <= replicas <= _REPLICAS_MOST:
+            raise StartFailed(f"{name} must be 1 to {_REPLICAS_MOST}")
     public = options.port or ports.free(1)[0]
     if fault := ports.fault(options.host, public):
         raise StartFailed(f"cannot listen on {base_url(options.host, public)}: {fault}; choose another with --port")
-    several = ports.free(5 + options.auths + options.edges, taken=[public])
-    router, ledger, simulator, database, bus = several[:5]
-    auth, *more_auths = several[5 : 5 + options.auths]
-    ops = several[5 + options.auths :]
+    free = iter(ports.free(4 + options.auths + options.routers + options.edges, taken=[public]))
+    ledger, simulator, database, bus = itertools.islice(free, 4)
+    auth, *more_auths = itertools.islice(free, options.auths)
+    router, *more_routers = itertools.islice(free, options.routers)
     secrets = Secrets.load(folder)
     database_url, nats_url = settings.plain("TOLLHOUSE_DATABASE_URL"), settings.plain("TOLLHOUSE_NATS_URL")
     if database_url and not database_url.startswith(("postgresql://", "postgres://")):
@@ -132,7 +135,9 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         raise StartFailed("TOLLHOUSE_NATS_URL must be a URL: nats://user:password@host:port")
     plan = Plan(
         host=options.host,
-        ports=Ports(public, auth, router, ledger, simulator, database, bus, tuple(ops), tuple(more_auths)),
+        ports=Ports(
+            public, auth, router, ledger, simulator, database, bus, tuple(free), tuple(more_auths), tuple(more_routers)
+        ),
         database_url=database_url or postgres.database_url(database, secrets.postgres),
         nats_url=nats_url or nats.client_url(bus, secrets.nats),
         secrets=secrets,
@@ -149,7 +154,8 @@ def _detach(options: UpOptions, folder: StateFolder) -> int:
     log = folder.log / "up.log"
     rotate(log)
     arguments = ("--state-dir", str(folder.path), "--host", options.host, "--port", str(options.port))
-    argv = (*service_command("up"), *arguments, "--edges", str(options.edges), "--auths", str(options.auths), "--json")
+    replicas = ("--edges", str(options.edges), "--auths", str(options.auths), "--routers", str(options.routers))
+    argv = (*service_command("up"), *arguments, *replicas, "--json")
     with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as errors:
         said_from = errors.tell()
         process = subprocess.Popen(

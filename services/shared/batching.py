@@ -56,7 +56,7 @@ class Decisions:
         unavailable: Kind,
         timeout_s: float,
         *,
-        impatient: bool = False,
+        impatient: Callable[[], bool] = lambda: False,
         opened: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
@@ -140,7 +140,7 @@ class Decisions:
             worked = self._sequence > sequence and clock.monotonic_s() - began_s > 1
             pause_s = _RECONNECT_S if worked else min(pause_s * 2, _RECONNECT_MAX_S)
             if not await self._retry_once():
-                if self._impatient:
+                if self._impatient():
                     self._refuse_all()
                 await asyncio.sleep(pause_s)
 

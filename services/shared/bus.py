@@ -43,8 +43,11 @@ USAGE_BOOKED: Final = "tollhouse.booked"
 CREDIT_WANTED: Final = "tollhouse.wanted.credit"
 """A replica of auth is short of a tenant's credit while others have some of it: its name, a space, the tenant's id."""
 
-REPLICAS_BUCKET: Final = "tollhouse_replicas"
-"""Key-value bucket in which replicas announce themselves: `<service>.<replica>`."""
+PRESENCE: Final = "tollhouse.present"
+"""Followed by a service's name: a replica says that it is there, see `discovery`."""
+
+ROLL_CALL: Final = "tollhouse.ask.present"
+"""Followed by a service's name: replicas are to say now that they are there."""
 
 COOLDOWNS_BUCKET: Final = "tollhouse_cooldowns"
 """Key-value bucket of the health of upstream accounts: `<upstream account id>.<family, hexadecimal>`."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from services.edge import app, head, relay
+from services.edge import answer_head, app, head
 from services.edge.dialects import anthropic
 from services.shared import principal
 from tests.docs.pages import headings, page
@@ -40,7 +40,7 @@ def test_every_request_header_that_does_not_go_upstream_is_named() -> None:
 
 
 def test_every_response_header_that_comes_back_is_named() -> None:
-    for name in relay._PASSED_BACK:
+    for name in answer_head._PASSED_BACK | {b"retry-after"}:
         assert f"`{name.decode()}`" in API
 
 
@@ -52,7 +52,11 @@ def test_every_key_prefix_is_named() -> None:
 def test_every_status_of_an_upstream_that_is_the_clients_fault_is_named() -> None:
     passed_on = re.search(r"about the request\s+itself \(([\d,\s]+)\)", API)
     assert passed_on is not None
-    assert {int(status) for status in passed_on[1].split(",")} == relay._CLIENT_FAULTS
+    assert {int(status) for status in passed_on[1].split(",")} == {
+        status
+        for status, outcome in anthropic._OUTCOMES_OF_STATUS.items()
+        if outcome == router_pb2.OUTCOME_CLIENT_FAULT
+    }
 
 
 def test_every_field_of_usage_is_in_the_example() -> None:

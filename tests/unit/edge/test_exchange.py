@@ -12,13 +12,14 @@ from services.edge.head import RequestHead
 from services.edge.hold import Hold
 from services.edge.metering import StreamMeter
 from services.edge.principals import Principal
+from services.edge.replicas import Replica
+from services.edge.routes import Times
 from services.edge.upstream import Failure, UpstreamFailed
-from services.shared.batching import Decisions
 from services.shared.pricing import Tokens
 from tollhouse.v1 import events_pb2, router_pb2, types_pb2
 
 HOLD = Hold(
-    auth=cast(Decisions, None),
+    auth=cast(Replica, None),
     hold_id="req_1",
     tenant_id="acme",
     input_tokens=25,
@@ -43,12 +44,14 @@ def exchange() -> Exchange:
         request_id="req_1",
         created_ms=1_790_000_000_123,
         began_s=100.0,
-        principal=Principal("acme", "key_1"),
+        principal=Principal("acme", "key_1", "default", b"policy"),
         head=RequestHead(idempotency_key="order 7", client_retry=2),
-        request=Messages("opus", 10, msgspec.Raw(b"[1]"), True),
+        request=Messages("opus", 10, [msgspec.Raw(b"1")], True),
         body=b"x" * 50,
         query="",
         hold=HOLD,
+        pools=["main"],
+        times=Times(120, 60, 300, 3600),
     )
 
 
@@ -255,7 +258,7 @@ def test_should_we_be_lost_what_was_seen_of_a_stream_is_charged() -> None:
 
 def test_a_renewal_says_what_the_hold_is_for_and_what_to_book() -> None:
     made_for = exchange()
-    made_for.principal = Principal("acme", "key_1", spend_cap_nano=5)
+    made_for.principal = Principal("acme", "key_1", "default", spend_cap_nano=5)
     assert list(made_for.renewal().so_far) == []
     begun(made_for)
     renewal = made_for.renewal()

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from services.edge.hold import Hold
-from services.shared.batching import Decisions
+from services.edge.replicas import Replica
 from services.shared.errors import Kind, Refusal, to_detail
 from tollhouse.v1 import auth_pb2
 
@@ -36,7 +36,7 @@ class Auth:
 
 
 def hold_of(auth: Auth, output_tokens: int = 1000, most: int = 64_000, patience_s: float = 5.0) -> Hold:
-    hold = Hold(cast(Decisions, auth), "req_1", "acme", 10, output_tokens, most, 1000, patience_s)
+    hold = Hold(cast(Replica, auth), "req_1", "acme", 10, output_tokens, most, 1000, patience_s)
     hold.placed(auth_pb2.AdmitResult(grant_id="g", key_grant_id="k", price_version=3, multiplier_ppm=7, held_nano=50))
     return hold
 

@@ -18,7 +18,7 @@ from services.shared.settings import Secret
 from tollhouse.v1 import auth_pb2, types_pb2
 
 PEPPER = b"pepper"
-ACME = Principal("acme", "key_1")
+ACME = Principal("acme", "key_1", "default")
 
 
 def hash_of(key: str) -> bytes:
@@ -174,7 +174,7 @@ async def test_a_fault_of_ours_in_an_answer_is_not_remembered() -> None:
 
 async def test_a_changed_key_is_forgotten_at_once_and_others_are_not() -> None:
     auth, nats = Auth(), Nats()
-    auth.keys[hash_of("xyz")] = Principal("other", "key_2")
+    auth.keys[hash_of("xyz")] = Principal("other", "key_2", "default")
     principals = await principals_of(auth, nats)
     await principals.of("abc")
     await principals.of("xyz")
@@ -187,7 +187,10 @@ async def test_a_changed_key_is_forgotten_at_once_and_others_are_not() -> None:
 
 async def test_all_keys_of_a_changed_tenant_are_forgotten_at_once_and_others_are_not() -> None:
     auth, nats = Auth(), Nats()
-    auth.keys |= {hash_of("second"): Principal("acme", "key_3"), hash_of("xyz"): Principal("other", "key_2")}
+    auth.keys |= {
+        hash_of("second"): Principal("acme", "key_3", "default"),
+        hash_of("xyz"): Principal("other", "key_2", "default"),
+    }
     principals = await principals_of(auth, nats)
     for key in ("abc", "second", "xyz"):
         await principals.of(key)
@@ -240,7 +243,7 @@ async def test_the_oldest_keys_are_forgotten_when_there_are_too_many() -> None:
     auth = Auth()
     principals = await principals_of(auth, principals=3)
     for number in range(5):
-        auth.keys[hash_of(f"k{number}")] = Principal("acme", f"key_{number}")
+        auth.keys[hash_of(f"k{number}")] = Principal("acme", f"key_{number}", "default")
         await principals.of(f"k{number}")
     auth.asked.clear()
     for number in (2, 3, 4):

@@ -74,7 +74,7 @@ async def test_the_first_byte_is_timed_when_the_answer_begins(reply: Reply) -> N
 
 
 @pytest.mark.parametrize(
-    ("sent", "blank_first"), [(b"data: {}\n\n", False), (b"data: {", True), (b"data: {}\n", True), (b"", True)]
+    ("sent", "blank_first"), [(b"data: {}\n\n", False), (b"data: {", True), (b"data: {}\n", True), (b"", False)]
 )
 async def test_a_stream_that_breaks_ends_with_an_error_event_of_its_own(
     client: Client, reply: Reply, sent: bytes, blank_first: bool

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from services.edge.settings import EdgeSettings
 from services.edge.transport import PooledTransport
 from services.edge.transport_aiohttp import AiohttpTransport
-from services.edge.upstream import Answer, Failure, Transport, UpstreamFailed
+from services.edge.upstream import Answer, Failure, Headers, Patience, Transport, UpstreamFailed
 from services.shared.settings import SettingsError, load
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -27,6 +27,23 @@ MIB = 1024 * 1024
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy:DeprecationWarning")
 only_pooled = pytest.mark.parametrize("kind", ["pooled", "pooled on asyncio"], indirect=True)
+
+
+# ---- the client ----
+
+
+class Client:
+    """A transport that is used with the same patience each time."""
+
+    def __init__(self, transport: Transport, patience: Patience) -> None:
+        self.transport = transport
+        self.patience = patience
+
+    async def send(self, url: str, headers: Headers, body: bytes) -> Answer:
+        return await self.transport.send(url, headers, body, self.patience)
+
+    async def close(self) -> None:
+        await self.transport.close()
 
 
 # ---- the scripted server ----
@@ -133,7 +150,7 @@ def lasting(wire: bytes) -> Script:
 
 # ---- the transports ----
 
-Make = Callable[..., Transport]
+Make = Callable[..., Client]
 
 
 @pytest.fixture(params=["pooled", "pooled on asyncio", "aiohttp"])
@@ -149,25 +166,25 @@ def event_loop_policy(kind: str) -> asyncio.AbstractEventLoopPolicy:
 
 @pytest.fixture
 async def make(kind: str) -> AsyncIterator[Make]:
-    made: list[Transport] = []
+    made: list[Client] = []
 
     def make(
         connect_s: float = 2, silence_s: float = 2, idle_s: float = 30, context: ssl.SSLContext | None = None
-    ) -> Transport:
+    ) -> Client:
         transport: Transport
         if kind == "aiohttp":
-            transport = AiohttpTransport(connect_s, silence_s, ssl_context=context)
+            transport = AiohttpTransport(connect_s, ssl_context=context)
         else:
-            transport = PooledTransport(connect_s, silence_s, idle_s, ssl_context=context)
-        made.append(transport)
-        return transport
+            transport = PooledTransport(connect_s, silence_s / 10, idle_s, ssl_context=context)
+        made.append(Client(transport, Patience(silence_s, silence_s)))
+        return made[-1]
 
     yield make
     for transport in made:
         await transport.close()
 
 
-async def whole(transport: Transport, url: str, body: bytes = b"{}") -> bytes:
+async def whole(transport: Client, url: str, body: bytes = b"{}") -> bytes:
     answer = await transport.send(url, [(b"x-key", b"k")], body)
     try:
         return await answer.read(MIB)
@@ -187,8 +204,8 @@ async def soon(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-def nothing_left(transport: Transport) -> bool:
-    return not isinstance(transport, PooledTransport) or not transport.connections
+def nothing_left(transport: Client) -> bool:
+    return not isinstance(transport.transport, PooledTransport) or not transport.transport.connections
 
 
 # ---- keep-alive ----
@@ -959,7 +976,7 @@ async def test_a_url_that_is_none_of_an_upstream_is_refused(make: Make, url: str
 @only_pooled
 async def test_host_names_the_port_only_where_it_is_not_the_usual_one(make: Make) -> None:
     transport = make()
-    assert isinstance(transport, PooledTransport)
+    assert isinstance(transport.transport, PooledTransport)
     hosts = {
         "https://api.example.com/v1": b"api.example.com",
         "https://api.example.com:443/v1": b"api.example.com",
@@ -968,20 +985,20 @@ async def test_host_names_the_port_only_where_it_is_not_the_usual_one(make: Make
         "http://[::1]/": b"[::1]",
         "http://[::1]:81/": b"[::1]:81",
     }
-    assert {url: transport.target(url).origin.host_field for url in hosts} == hosts
-    assert transport.target("http://a").line == b"POST /"
+    assert {url: transport.transport.target(url).origin.host_field for url in hosts} == hosts
+    assert transport.transport.target("http://a").line == b"POST /"
 
 
 @only_pooled
 async def test_what_is_remembered_of_urls_is_bounded(make: Make) -> None:
     transport = make()
-    assert isinstance(transport, PooledTransport)
+    assert isinstance(transport.transport, PooledTransport)
     async with Upstream().serve(always_ok) as upstream:
         await whole(transport, upstream.url)
         for number in range(3000):
-            transport.target(f"http://host-{number}.example/")
-        assert len(transport.targets) <= 1024
-        assert len(transport.origins) <= 1025  # and the one that has connections
+            transport.transport.target(f"http://host-{number}.example/")
+        assert len(transport.transport.targets) <= 1024
+        assert len(transport.transport.origins) <= 1025  # and the one that has connections
         assert await whole(transport, upstream.url) == b"ok"
         assert upstream.connections == 1
 

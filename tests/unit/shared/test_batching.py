@@ -309,7 +309,7 @@ async def test_a_service_that_hangs_is_left_for_a_new_stream(place: Place) -> No
 
 
 async def test_one_who_can_ask_elsewhere_hears_at_once_that_a_service_is_gone(place: Place) -> None:
-    async with talking(place.port, timeout_s=60, impatient=True) as decisions:
+    async with talking(place.port, timeout_s=60, impatient=lambda: True) as decisions:
         assert (await resolving(decisions, "key")).tenant_id == "key"
         assert decisions.up
         waiting = resolving(decisions, "slow-one")

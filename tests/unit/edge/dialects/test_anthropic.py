@@ -53,9 +53,9 @@ def test_what_is_needed_of_a_request_is_read() -> None:
         (body(max_tokens=2**31), "max_tokens: must be at most 2147483647"),
         (body(max_tokens=2**64), "max_tokens: must be at most 2147483647"),
         (body(max_tokens=10**400), "max_tokens: must be at most 2147483647"),
-        (body(messages={}), "messages: must be an array"),
-        (body(messages="hi"), "messages: must be an array"),
-        (body(messages=None), "messages: must be an array"),
+        (body(messages={}), "messages: expected `array`, got `object`"),
+        (body(messages="hi"), "messages: expected `array`, got `str`"),
+        (body(messages=None), "messages: expected `array`, got `null`"),
         (body(messages=[]), "messages: at least one message is required"),
         (BODY.replace(b'[{"role":"user","content":"hi"}]', b"[ \n\t]"), "messages: at least one message is required"),
         (body(stream="yes"), "stream: expected `bool`, got `str`"),
@@ -244,10 +244,11 @@ def test_what_may_be_retried_soon_says_when(kind: Kind) -> None:
     assert (b"retry-after" in dict(headers)) == (kind.http_status in (429, 503, 529))
 
 
-def test_an_upstreams_own_retry_after_is_passed_on() -> None:
-    for said, told in (("17", b"17"), ("", b"5")):
-        _, headers, _ = anthropic.error_answer(Refusal(Kind.UPSTREAM_THROTTLED, "slow", retry_after_s=said), "req_1")
+def test_when_to_ask_again_is_told_exactly_and_in_whole_seconds() -> None:
+    for said, told, exact in (("16001", b"17", b"16001"), ("17000", b"17", b"17000"), ("", b"5", None)):
+        _, headers, _ = anthropic.error_answer(Refusal(Kind.UPSTREAM_THROTTLED, "slow", retry_after_ms=said), "req_1")
         assert dict(headers)[b"retry-after"] == told
+        assert dict(headers).get(b"retry-after-ms") == exact
 
 
 def test_an_error_type_of_the_upstream_goes_before_ours() -> None:
@@ -286,12 +287,12 @@ def test_an_error_event_stands_apart_from_an_event_that_was_cut() -> None:
     ids=range(11),
 )
 def test_only_harmless_error_types_of_an_upstream_are_passed_on(answer: bytes, type_: str) -> None:
-    assert anthropic.upstream_error_type(answer) == type_
+    assert anthropic.upstream_error(500, answer).type == type_
 
 
 @given(st.binary(max_size=100))
 def test_no_error_of_an_upstream_makes_its_reader_raise(answer: bytes) -> None:
-    assert anthropic.upstream_error_type(answer) in ("", *API_TYPES)
+    assert anthropic.upstream_error(500, answer).type in ("", *API_TYPES)
 
 
 # ---- models ----

@@ -1,0 +1,119 @@
+"""Unit tests of services.edge.attempts and of how upstreams' errors are read."""
+
+import json
+
+import pytest
+
+from services.edge import attempts
+from services.edge.dialects import anthropic
+from services.edge.exchange import Attempt
+from services.edge.upstream import Failure, UpstreamFailed
+from services.shared.errors import Kind, Refusal
+from tollhouse.v1 import router_pb2
+
+
+def error(type_: str, message: str = "no", code: str | None = None) -> bytes:
+    return json.dumps({"type": "error", "error": {"type": type_, "message": message, "code": code}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (401, error("authentication_error"), router_pb2.OUTCOME_REFUSED),
+        (403, error("permission_error"), router_pb2.OUTCOME_REFUSED),
+        (402, error("billing_error"), router_pb2.OUTCOME_OUT_OF_CREDIT),
+        (429, error("rate_limit_error"), router_pb2.OUTCOME_THROTTLED),
+        (429, error("requests", code="insufficient_quota"), router_pb2.OUTCOME_OUT_OF_CREDIT),
+        (529, error("overloaded_error"), router_pb2.OUTCOME_OVERLOADED),
+        (503, error("overloaded_error"), router_pb2.OUTCOME_OVERLOADED),
+        (503, error("api_error"), router_pb2.OUTCOME_UPSTREAM_FAULT),
+        (500, b"<html>", router_pb2.OUTCOME_UPSTREAM_FAULT),
+        (302, b"", router_pb2.OUTCOME_UPSTREAM_FAULT),
+        (451, b"", router_pb2.OUTCOME_UPSTREAM_FAULT),
+        (400, error("invalid_request_error"), router_pb2.OUTCOME_CLIENT_FAULT),
+        (404, error("not_found_error"), router_pb2.OUTCOME_CLIENT_FAULT),
+        (413, error("request_too_large"), router_pb2.OUTCOME_CLIENT_FAULT),
+        (422, b"", router_pb2.OUTCOME_CLIENT_FAULT),
+        (
+            400,
+            error("invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+            router_pb2.OUTCOME_OUT_OF_CREDIT,
+        ),
+    ],
+)
+def test_whose_fault_an_error_is(status: int, body: bytes, outcome: router_pb2.Outcome.ValueType) -> None:
+    assert anthropic.upstream_error(status, body).outcome == outcome
+
+
+def test_a_signature_of_somebody_else_is_told_from_other_faults_of_the_client() -> None:
+    said = "messages.1.content.0: Invalid `signature` in `thinking` block"
+    assert anthropic.upstream_error(400, error("invalid_request_error", said)).signature_invalid
+    assert not anthropic.upstream_error(400, error("invalid_request_error", "max_tokens: too many")).signature_invalid
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (error("overloaded_error"), Kind.UPSTREAM_OVERLOADED),
+        (error("rate_limit_error"), Kind.UPSTREAM_THROTTLED),
+        (error("api_error"), Kind.UPSTREAM_FAILED),
+        (error("authentication_error"), Kind.UPSTREAM_FAILED),
+        (b'{"type": "message_start"}', Kind.UPSTREAM_FAILED),
+        (b"", Kind.UPSTREAM_FAILED),
+    ],
+)
+def test_a_stream_that_breaks_before_its_content_can_be_tried_elsewhere(data: bytes, kind: Kind) -> None:
+    refusal = attempts.broken(Attempt(1, "r:1"), data)
+    assert refusal is not None
+    assert refusal.kind is kind
+
+
+def test_a_stream_that_begins_with_an_error_of_the_clients_goes_on_to_it() -> None:
+    attempt = Attempt(1, "r:1")
+    assert attempts.broken(attempt, error("invalid_request_error")) is None
+    assert attempt.outcome == router_pb2.OUTCOME_CLIENT_FAULT
+
+
+def test_silence_is_told_as_a_timeout() -> None:
+    silent = attempts.failed(Attempt(1, "r:1"), UpstreamFailed(Failure.SILENT, reached=True))
+    assert silent.kind is Kind.UPSTREAM_TIMEOUT
+
+
+THROTTLED_5 = Refusal(Kind.UPSTREAM_THROTTLED, "", retry_after_ms="5000")
+THROTTLED_2 = Refusal(Kind.UPSTREAM_THROTTLED, "", retry_after_ms="2000")
+OVERLOADED = Refusal(Kind.UPSTREAM_OVERLOADED, "")
+FAILED = Refusal(Kind.UPSTREAM_FAILED, "")
+NONE_LEFT = Refusal(Kind.NO_HEALTHY_ACCOUNT, "", retry_after_ms="1000")
+
+
+@pytest.mark.parametrize(
+    ("failures", "none_left", "kind", "after_ms"),
+    [
+        ([THROTTLED_5, THROTTLED_2], None, Kind.UPSTREAM_THROTTLED, "2000"),
+        ([THROTTLED_5], THROTTLED_2, Kind.UPSTREAM_THROTTLED, "2000"),
+        ([OVERLOADED], OVERLOADED, Kind.UPSTREAM_OVERLOADED, None),
+        ([THROTTLED_5], NONE_LEFT, Kind.UPSTREAM_THROTTLED, "1000"),
+        ([THROTTLED_5, FAILED], None, Kind.UPSTREAM_FAILED, None),
+        ([FAILED, OVERLOADED], NONE_LEFT, Kind.UPSTREAM_FAILED, None),
+        ([], NONE_LEFT, Kind.NO_HEALTHY_ACCOUNT, "1000"),
+    ],
+)
+def test_the_client_is_told_what_is_true_of_all(
+    failures: list[Refusal], none_left: Refusal | None, kind: Kind, after_ms: str | None
+) -> None:
+    told = attempts.summary(failures, none_left)
+    assert (told.kind, told.details.get("retry_after_ms")) == (kind, after_ms)
+
+
+def test_thinking_is_taken_out_and_everything_else_keeps_its_bytes() -> None:
+    body = (
+        b'{"model":"opus","x":1.50,"messages":[{"role":"user","content":"hi thinking"},'
+        b'{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"},'
+        b'{"type":"redacted_thinking","data":"d"},{"type":"text","text":"\\u00e9"}]},'
+        b'{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"s"}]}]}'
+    )
+    assert anthropic.without_thinking(body) == (
+        b'{"model":"opus","x":1.50,"messages":[{"role":"user","content":"hi thinking"},'
+        b'{"role":"assistant","content":[{"type":"text","text":"\\u00e9"}]},'
+        b'{"role":"assistant","content":[{"type":"text","text":"(no text)"}]}]}'
+    )
