@@ -1,5 +1,5 @@
-"""Bad upstream accounts, kept from clients: what `POST /v1/messages` does with five accounts of which four are bad, with
-replicas that die, and with conversations. Accounts are of the kind `anthropic`, but the simulator plays them: what
+"""Bad upstream accounts, kept from clients: what `POST /v1/messages` does with five accounts of which four are bad,
+with replicas that die, and with conversations. Accounts are of the kind `anthropic`, but the simulator plays them: what
 scripted faults do to an account of the kind `simulator` is the caller's own doing, and cools nothing."""
 
 import asyncio

@@ -1,10 +1,13 @@
 """Unit tests of services.edge.reply."""
 
+import asyncio
+import hashlib
 import json
 from typing import Any
 
 import pytest
 
+from services.edge.keepalive import KeepAlive
 from services.edge.reply import Reply
 from services.shared.errors import Kind, Refusal
 
@@ -108,3 +111,85 @@ async def test_a_refusal_after_the_answer_began_leaves_it_without_its_end(client
     assert not client.ended
     assert client.body == b"data: {}\n\n"
     assert (reply.status, reply.error) == (200, "internal")
+
+
+async def pinged(reply: Reply) -> None:
+    reply.ping_soon()
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_ping_begins_an_answer_and_the_answer_goes_on_behind_it(client: Client, reply: Reply) -> None:
+    reply.limits = [(b"x-limit", b"1")]
+    await pinged(reply)
+    assert reply.only_pings
+    assert client.headers[b"content-type"].startswith(b"text/event-stream")
+    assert client.headers[b"x-limit"] == b"1"
+    await reply.start(200, [(b"content-type", b"text/event-stream")])
+    await reply.piece(b"data: 1\n\n")
+    await reply.end()
+    assert client.body == b'event: ping\ndata: {"type": "ping"}\n\ndata: 1\n\n'
+    assert reply.sha256 == hashlib.sha256(client.body).digest()
+    assert reply.size_bytes == len(client.body)
+    assert not reply.only_pings
+
+
+async def test_an_answer_that_began_with_a_ping_can_only_be_refused_by_an_event(client: Client, reply: Reply) -> None:
+    await pinged(reply)
+    await reply.refuse(Refusal(Kind.UPSTREAM_OVERLOADED, "all are busy"))
+    assert client.status == 200
+    assert b"event: error\n" in client.body
+    assert b"overloaded_error" in client.body
+    assert client.ended
+
+
+async def test_an_upstreams_own_error_comes_as_an_event_too_when_a_ping_was_first(client: Client, reply: Reply) -> None:
+    await pinged(reply)
+    await reply.whole(400, [], b'{\n "type": "error",\n "error": {"type": "invalid_request_error", "message": "no"}}')
+    event = client.body.partition(b"event: error\ndata: ")[2]
+    assert json.loads(event)["error"]["type"] == "invalid_request_error"
+    assert event.count(b"\n") == 2
+    assert client.ended
+
+
+async def test_no_ping_comes_inside_of_an_event(client: Client, reply: Reply) -> None:
+    await reply.start(200, [])
+    await reply.piece(b"data: half")
+    await pinged(reply)
+    assert client.body == b"data: half"
+    await reply.piece(b" of it\n\n")
+    await pinged(reply)
+    assert client.body.endswith(b'event: ping\ndata: {"type": "ping"}\n\n')
+
+
+async def test_a_client_that_is_slow_to_read_gets_no_pings() -> None:
+    free, sent = asyncio.Event(), list[dict[str, Any]]()
+
+    async def slowly(message: dict[str, Any]) -> None:
+        sent.append(message)
+        if len(sent) == 2:
+            await free.wait()
+
+    reply = Reply(slowly, "req_1")
+    await reply.start(200, [])
+    writing = asyncio.create_task(reply.piece(b"data: 1\n\n"))
+    await asyncio.sleep(0)
+    await pinged(reply)
+    assert len(sent) == 2
+    free.set()
+    await writing
+
+
+async def test_keep_alive_pings_only_what_is_silent(client: Client) -> None:
+    keep_alive, silent, flowing = KeepAlive(0.1), Reply(client.send, "req_1"), Reply(Client().send, "req_2")
+    running = asyncio.create_task(keep_alive.run())
+    keep_alive.add(silent)
+    keep_alive.add(flowing)
+    await flowing.start(200, [])
+    for _ in range(12):
+        await flowing.piece(b"data: 1\n\n")
+        await asyncio.sleep(0.02)
+    keep_alive.remove(silent)
+    running.cancel()
+    assert 1 <= client.body.count(b"event: ping") <= 3
+    assert flowing.size_bytes == 12 * len(b"data: 1\n\n")
