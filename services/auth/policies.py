@@ -49,17 +49,18 @@ class Rule:
     @property
     def said(self) -> str:
         """The limit in words."""
-        what = _WORDS[self.metric].format(self.amount)
+        what, how = _WORDS[self.metric]
+        what += "" if self.amount == 1 else "s"
         whose = f"of the {self.scope}" if self.scope == self.source else f"of plan {self.scope}"
-        return f"the limit of {what}{f' for {self.model}' if self.model else ''} {whose}"
+        return f"the limit of {self.amount} {what} {how}{f' for {self.model}' if self.model else ''} {whose}"
 
 
-_WORDS: Final[Mapping[int, str]] = {
-    types_pb2.LIMIT_METRIC_REQUESTS: "{} requests a minute",
-    types_pb2.LIMIT_METRIC_TOKENS: "{} tokens a minute",
-    types_pb2.LIMIT_METRIC_INPUT_TOKENS: "{} input tokens a minute",
-    types_pb2.LIMIT_METRIC_OUTPUT_TOKENS: "{} output tokens a minute",
-    types_pb2.LIMIT_METRIC_CONCURRENT: "{} requests at a time",
+_WORDS: Final[Mapping[int, tuple[str, str]]] = {
+    types_pb2.LIMIT_METRIC_REQUESTS: ("request", "a minute"),
+    types_pb2.LIMIT_METRIC_TOKENS: ("token", "a minute"),
+    types_pb2.LIMIT_METRIC_INPUT_TOKENS: ("input token", "a minute"),
+    types_pb2.LIMIT_METRIC_OUTPUT_TOKENS: ("output token", "a minute"),
+    types_pb2.LIMIT_METRIC_CONCURRENT: ("request", "at a time"),
 }
 
 
