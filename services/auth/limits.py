@@ -53,8 +53,9 @@ class Part:
         if self.rule.metric == _CONCURRENT:
             return
         amount, bucket = self.rule.amount, self.counter.bucket
-        if used >= self.cost:
+        if used > self.cost:
             bucket.take(amount, used - self.cost, now_ns)
+        if used >= self.cost:
             return
         standing = -(-max(0, self.gone_ns - now_ns) * amount // MINUTE_NS)
         bucket.correct(amount, -min(self.cost - used, standing))

@@ -28,7 +28,7 @@ class Bucket:
         if amount <= 0:
             return MINUTE_NS
         self._flow(amount, now_ns)
-        over = self.parts + (min(cost, amount) - amount) * MINUTE_NS
+        over = self.parts + (cost - amount) * MINUTE_NS if cost < amount else self.parts
         return -(-over // amount) if over > 0 else 0
 
     def take(self, amount: int, cost: int, now_ns: int) -> None:
@@ -44,21 +44,24 @@ class Bucket:
 
     def remaining(self, amount: int, now_ns: int) -> int:
         """How much fits now."""
-        if amount <= 0:
-            return 0
-        return max(0, amount * MINUTE_NS - self._standing(now_ns)) // MINUTE_NS
+        left = amount * MINUTE_NS - self._standing(now_ns)
+        return left // MINUTE_NS if left > 0 else 0
 
     def reset_ns(self, now_ns: int) -> int:
         """How long until nothing is in it, and all of a minute's worth fits."""
         return -(-self._standing(now_ns) // self.rate)
 
     def _standing(self, now_ns: int) -> int:
-        return max(0, self.parts - max(0, now_ns - self.at_ns) * self.rate)
+        if now_ns <= self.at_ns:
+            return self.parts
+        left = self.parts - (now_ns - self.at_ns) * self.rate
+        return left if left > 0 else 0
 
     def _flow(self, amount: int, now_ns: int) -> None:
-        self.parts = self._standing(now_ns)
-        self.at_ns = max(self.at_ns, now_ns)
-        self._turn_to(amount)
+        if now_ns > self.at_ns:
+            self.parts, self.at_ns = self._standing(now_ns), now_ns
+        if amount != self.rate:
+            self._turn_to(amount)
 
     def _turn_to(self, amount: int) -> None:
         rate = max(1, amount)
