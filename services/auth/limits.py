@@ -24,7 +24,7 @@ _ANOTHER_ENDS_NS: Final = 1_000_000_000
 _MS_NS: Final = 1_000_000
 _MOST_MS: Final = (1 << 32) - 1
 _MOST_COUNTERS: Final = 1_000_000
-_LOOKED_AT: Final = 20_000
+_LOOKED_AT: Final = 5_000
 """Counters that one turn of forgetting looks at."""
 
 
@@ -35,6 +35,12 @@ class Counter:
     bucket: Bucket = field(default_factory=Bucket)
     under_way: int = 0
     """Requests that have taken of it and have not ended."""
+
+    def take(self, rule: Rule, cost: int, now_ns: int) -> None:
+        """One more request, which costs so much."""
+        self.under_way += 1
+        if rule.metric != _CONCURRENT:
+            self.bucket.take(rule.amount, cost, now_ns)
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +58,8 @@ class Part:
         self.counter.under_way -= 1
         if self.rule.metric == _CONCURRENT:
             return
-        amount, bucket = self.rule.amount, self.counter.bucket
+        bucket = self.counter.bucket
+        amount = bucket.rate  # the limit may have changed since
         if used > self.cost:
             bucket.take(amount, used - self.cost, now_ns)
         if used >= self.cost:
@@ -123,8 +130,7 @@ class Limits:
         if hit is not None:
             raise _refusal(hit, longest_ns)
         for rule, counter in counted:
-            if rule.metric != _CONCURRENT:
-                counter.bucket.take(rule.amount, costs[rule.metric], now_ns)
+            counter.take(rule, costs[rule.metric], now_ns)
         return self._reserve(item.hold_id, counted, costs, now_ns)
 
     def take_over(self, terms: Terms, item: auth_pb2.RenewItem, now_s: float) -> Reservation | None:
@@ -136,7 +142,10 @@ class Limits:
         if standing is not None:
             standing.askers += 1
             return standing
-        return self._reserve(item.hold_id, self._counted(terms, item), _TAKEN_ELSEWHERE, _ns(now_s))
+        counted, now_ns = self._counted(terms, item), _ns(now_s)
+        for rule, counter in counted:
+            counter.take(rule, 0, now_ns)
+        return self._reserve(item.hold_id, counted, _TAKEN_ELSEWHERE, now_ns)
 
     def states(self, terms: Terms, item: auth_pb2.AdmitItem, now_s: float) -> list[auth_pb2.LimitState]:
         """Of each metric a minute, the limit that is nearest to be reached."""
@@ -194,7 +203,6 @@ class Limits:
     ) -> Reservation:
         parts = []
         for rule, counter in counted:
-            counter.under_way += 1
             gone_ns = now_ns + counter.bucket.reset_ns(now_ns)
             parts.append(Part(rule, counter, costs[rule.metric], gone_ns))
         reservation = self._standing[hold_id] = Reservation(hold_id, parts, self._standing)

@@ -230,6 +230,17 @@ def test_what_a_long_stream_used_beyond_its_estimate_counts_when_it_is_known() -
     assert owner.state()[OUTPUT] == (600, 0, 60_000)
 
 
+def test_what_ends_after_its_limit_was_raised_is_corrected_under_the_new_one() -> None:
+    owner = Owner(policy(tenant_plan="free", tenant_plan_limits=[limit(OUTPUT, 100)]))
+    before = [owner.take(asks(out=20)) for _ in range(5)]
+    owner.policy = policy(tenant_plan="pro", tenant_plan_limits=[limit(OUTPUT, 1000)])
+    owner.take(asks(out=500))
+    for taken in before:
+        owner.settle(taken, Tokens(output=10))
+        assert owner.state()[OUTPUT][0] == 1000
+    assert owner.state()[OUTPUT][1] == 1000 - 500 - 5 * 10
+
+
 def test_a_request_that_used_nothing_stays_counted_as_a_request() -> None:
     owner = Owner(policy(key_limits=[limit(REQUESTS, 5), limit(TOKENS, 100)]))
     owner.settle(owner.take(asks(into=50)))
