@@ -28,7 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from services import billing_commands, commands, journal_commands, ledger_commands, usage_commands
+    from services import (
+        billing_commands,
+        commands,
+        journal_commands,
+        ledger_commands,
+        plan_commands,
+        tenant_commands,
+        usage_commands,
+    )
 
     top = argparse.ArgumentParser(prog="tollhouse", description="A gateway in front of language-model providers.")
     sub = top.add_subparsers(required=True, metavar="COMMAND")
@@ -56,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
     for name in SERVICES:
         service = sub.add_parser(name, help=f"run one {name} process; settings come from TOLLHOUSE_{name.upper()}_*")
         service.set_defaults(run=_serve, service=name)
+    tenant_commands.add_parsers(sub, _state_dir)
+    plan_commands.add_parsers(sub, _state_dir)
     commands.add_parsers(sub, _state_dir)
     billing_commands.add_parsers(sub, _state_dir)
     usage_commands.add_parsers(sub, _state_dir)

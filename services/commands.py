@@ -1,4 +1,4 @@
-"""Operator commands: `tollhouse tenant|key|account`, all through the gRPC services.
+"""Operator commands: `tollhouse account`, and what all commands that call the gRPC services share.
 
 Addresses are those of the running `up` in the state folder, or TOLLHOUSE_CLI_AUTH_ADDRESS and so on.
 """
@@ -13,14 +13,9 @@ from typing import Any
 
 import grpc
 
-from services.shared import clock, rpc, settings
+from services.shared import rpc, settings
 from services.shared.errors import TRAILER
-from services.shared.money import (
-    dollars,
-    nano_from_dollars,
-)
 from tollhouse.v1 import (
-    auth_pb2,
     auth_pb2_grpc,
     billing_pb2,
     billing_pb2_grpc,
@@ -120,36 +115,6 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
     ) -> argparse.ArgumentParser:
         return add_action(parent, name, text, run, state_dir)
 
-    tenant = group("tenant", "make, list, enable and disable tenants")
-    command = action(tenant, "add", "make a tenant", _tenant_add)
-    command.add_argument("tenant", help="lower-case letters, digits and hyphens")
-    command.add_argument("--name", default="", help="for people")
-    action(tenant, "list", "list tenants", _tenant_list)
-    for name, enabled in (("enable", True), ("disable", False)):
-        command = action(tenant, name, f"{name} a tenant", _tenant_enabled)
-        command.add_argument("tenant")
-        command.set_defaults(enabled=enabled)
-
-    key = group("key", "make, list, enable, disable and delete client keys")
-    command = action(key, "add", "make a key and print its secret, this once", _key_add)
-    command.add_argument("tenant")
-    command.add_argument("--name", required=True, help="for people, at most 50 characters")
-    command.add_argument("--days", type=int, default=0, help="how long it lives (default: for ever)")
-    command.add_argument("--spend-cap", metavar="DOLLARS", help="what it may spend over its life (default: no cap)")
-    command = action(key, "list", "list keys", _key_list)
-    command.add_argument("tenant", nargs="?", default="")
-    for name, enabled in (("enable", True), ("disable", False)):
-        command = action(key, name, f"{name} a key", _key_enabled)
-        command.add_argument("key_id")
-        command.set_defaults(enabled=enabled)
-    command = action(key, "cap", "set or lift what a key may spend over its life", _key_cap)
-    command.add_argument("key_id")
-    cap = command.add_mutually_exclusive_group(required=True)
-    cap.add_argument("--dollars", help="the cap, such as 25 or 0.50")
-    cap.add_argument("--none", action="store_true", help="no cap")
-    command = action(key, "delete", "delete a key for good", _key_delete)
-    command.add_argument("key_id")
-
     account = group("account", "add, list, enable, disable and delete upstream accounts")
     command = action(account, "add", "add an upstream account, or replace the one of that name", _account_add)
     command.add_argument("--kind", choices=list(_KINDS), required=True)
@@ -215,82 +180,9 @@ def when(unix_ms: int) -> str:
     )
 
 
-def _state(enabled: bool) -> str:
+def state(enabled: bool) -> str:
+    """Whether something is enabled, for people."""
     return "enabled" if enabled else "disabled"
-
-
-def _tenant_add(services: Services, arguments: argparse.Namespace) -> None:
-    request = auth_pb2.CreateTenantRequest(tenant_id=arguments.tenant, name=arguments.name)
-    print(services.auth.CreateTenant(request, timeout=TIMEOUT_S).tenant.tenant_id)
-
-
-def _tenant_list(services: Services, arguments: argparse.Namespace) -> None:
-    tenants = services.auth.ListTenants(auth_pb2.ListTenantsRequest(), timeout=TIMEOUT_S).tenants
-    table(
-        ("TENANT", "NAME", "STATE", "SINCE"),
-        [(t.tenant_id, t.name, _state(t.enabled), when(t.created_ms)) for t in tenants],
-    )
-
-
-def _tenant_enabled(services: Services, arguments: argparse.Namespace) -> None:
-    request = auth_pb2.SetTenantEnabledRequest(tenant_id=arguments.tenant, enabled=arguments.enabled)
-    tenant = services.auth.SetTenantEnabled(request, timeout=TIMEOUT_S).tenant
-    print(f"{tenant.tenant_id} is {_state(tenant.enabled)}")
-
-
-def _key_add(services: Services, arguments: argparse.Namespace) -> None:
-    expires_ms = 0
-    if arguments.days:
-        expires_ms = clock.now_ms() + arguments.days * 86_400 * clock.MS_PER_S
-    request = auth_pb2.CreateKeyRequest(
-        tenant_id=arguments.tenant,
-        name=arguments.name,
-        expires_ms=expires_ms,
-        spend_cap_nano=nano_from_dollars(arguments.spend_cap) if arguments.spend_cap else None,
-    )
-    print(services.auth.CreateKey(request, timeout=TIMEOUT_S).secret)
-
-
-def _key_list(services: Services, arguments: argparse.Namespace) -> None:
-    keys = services.auth.ListKeys(auth_pb2.ListKeysRequest(tenant_id=arguments.tenant), timeout=TIMEOUT_S).keys
-    table(
-        ("KEY", "TENANT", "NAME", "LOOKS LIKE", "STATE", "SPEND CAP", "SINCE", "UNTIL"),
-        [
-            (
-                k.key_id,
-                k.tenant_id,
-                k.name,
-                k.hint,
-                _state(k.enabled),
-                _cap(k),
-                when(k.created_ms),
-                when(k.expires_ms),
-            )
-            for k in keys
-        ],
-    )
-
-
-def _key_enabled(services: Services, arguments: argparse.Namespace) -> None:
-    request = auth_pb2.SetKeyEnabledRequest(key_id=arguments.key_id, enabled=arguments.enabled)
-    key = services.auth.SetKeyEnabled(request, timeout=TIMEOUT_S).key
-    print(f"{key.key_id} is {_state(key.enabled)}")
-
-
-def _key_cap(services: Services, arguments: argparse.Namespace) -> None:
-    cap_nano = None if arguments.none else nano_from_dollars(arguments.dollars)
-    request = auth_pb2.SetKeySpendCapRequest(key_id=arguments.key_id, spend_cap_nano=cap_nano)
-    key = services.auth.SetKeySpendCap(request, timeout=TIMEOUT_S).key
-    print(f"{key.key_id} may spend {_cap(key)}" if key.HasField("spend_cap_nano") else f"{key.key_id} has no spend cap")
-
-
-def _cap(key: auth_pb2.Key) -> str:
-    return dollars(key.spend_cap_nano) if key.HasField("spend_cap_nano") else "-"
-
-
-def _key_delete(services: Services, arguments: argparse.Namespace) -> None:
-    services.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=arguments.key_id), timeout=TIMEOUT_S)
-    print(f"{arguments.key_id} is deleted")
 
 
 def _account_add(services: Services, arguments: argparse.Namespace) -> None:
@@ -337,7 +229,7 @@ def _account_list(services: Services, arguments: argparse.Namespace) -> None:
                 _KIND_NAMES[a.kind],
                 a.base_url,
                 a.priority,
-                _state(a.enabled),
+                state(a.enabled),
                 a.in_flight,
                 ",".join(sorted(a.models)),
             )
@@ -349,7 +241,7 @@ def _account_list(services: Services, arguments: argparse.Namespace) -> None:
 def _account_enabled(services: Services, arguments: argparse.Namespace) -> None:
     request = router_pb2.SetUpstreamAccountEnabledRequest(name=arguments.name, enabled=arguments.enabled)
     account = services.router.SetUpstreamAccountEnabled(request, timeout=TIMEOUT_S).account
-    print(f"{account.name} is {_state(account.enabled)}")
+    print(f"{account.name} is {state(account.enabled)}")
 
 
 def _account_delete(services: Services, arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Credit for tenants: holds are placed, grow, are renewed and end here, in grants from the ledger.
+"""Credit for tenants: holds are placed, grow, are renewed and end here, in grants from the ledger and within limits.
 
 The ledger is asked ahead of need, so that admission is a decision in memory; only a tenant whose grant runs short
 waits for it.
@@ -6,12 +6,15 @@ waits for it.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import grpc
 
 from services.auth.conversation import Conversation
 from services.auth.holds import Credit, Hold
+from services.auth.limits import Limits, Reservation
 from services.auth.orphans import orphaned_usage
+from services.auth.policies import Terms, terms_of
 from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
 from services.auth.tenants import Account, Tenant, Waiter
@@ -47,6 +50,7 @@ class Grants:
         self._tenants: dict[str, Tenant] = {}
         self._unpriced: set[str] = set()
         """Hold ids whose model's price is being looked for."""
+        self._limits = Limits()
         self._conversation = Conversation(ledger, settings, recall)
         self._looked_s = float("inf")
         """When grants were last looked after; never before the first time."""
@@ -56,23 +60,33 @@ class Grants:
     def admit(self, item: auth_pb2.AdmitItem, edge: str = "") -> Hold | Awaitable[Hold]:
         """Places the hold that `item` asks for: at once, or when the ledger has answered. Raises Refusal, as the
         awaitable does. `edge` is who asks: its name, a slash, its life."""
-        rates = self._prices.in_force(item.model)
+        terms = terms_of(item.policy)
+        rates = self._rates(item.model, terms)
         if rates is None:
             self._unpriced.add(item.hold_id)
-            return self._admit_unpriced(item, edge)
-        return self._admit(item, rates, edge)
+            return self._admit_unpriced(item, terms, edge)
+        return self._admit(item, terms, rates, edge)
 
-    def _admit(self, item: auth_pb2.AdmitItem, rates: Rates, edge: str) -> Hold | Awaitable[Hold]:
+    def _admit(self, item: auth_pb2.AdmitItem, terms: Terms, rates: Rates, edge: str) -> Hold | Awaitable[Hold]:
         self._doubt_if_stood_still()
         tenant = self._tenant(item.tenant_id)
+        standing = tenant.holds.standing.get(item.hold_id)
+        if standing is not None:
+            return standing
+        # Limits first, and taken while the ledger is asked: of those who wait only so many may pass.
+        reserved = self._limits.take(terms, item, clock.monotonic_s())
         hold = self._new_hold(tenant, item, rates, edge)
+        hold.reserved = reserved
         placed = None if tenant.waiters else tenant.holds.place(hold)
         if placed is None:
-            return self._wait(tenant, hold, item.output_tokens)
+            waiting = self._wait(tenant, hold, item.output_tokens)
+            if reserved is not None:
+                waiting.add_done_callback(partial(_give_back_unless_placed, hold, reserved))
+            return waiting
         self._look_ahead(tenant, placed, placed.amount_nano)
         return placed
 
-    async def _admit_unpriced(self, item: auth_pb2.AdmitItem, edge: str) -> Hold:
+    async def _admit_unpriced(self, item: auth_pb2.AdmitItem, terms: Terms, edge: str) -> Hold:
         """The price may be newer than what this replica has heard of."""
         try:
             await self._prices.refresh_now()
@@ -80,11 +94,19 @@ class Grants:
                 raise Refusal(Kind.INTERNAL, "settled before it was admitted")
         finally:
             self._unpriced.discard(item.hold_id)
-        rates = self._prices.in_force(item.model)
+        rates = self._rates(item.model, terms)
         if rates is None:
             raise Refusal(Kind.MODEL_UNPRICED, f"the model {item.model!r} has no price")
-        admitted = self._admit(item, rates, edge)
+        admitted = self._admit(item, terms, rates, edge)
         return admitted if isinstance(admitted, Hold) else await admitted
+
+    def limit_states(self, item: auth_pb2.AdmitItem) -> list[auth_pb2.LimitState]:
+        """How the limits stand that an admission is up against; none when its policy is malformed."""
+        try:
+            terms = terms_of(item.policy)
+        except Refusal:
+            return []
+        return self._limits.states(terms, item, clock.monotonic_s())
 
     def extend(self, item: auth_pb2.ExtendItem) -> Hold | Awaitable[Hold]:
         """Lets a hold grow: at once, or when the ledger has answered. Raises Refusal, as the awaitable does."""
@@ -100,15 +122,20 @@ class Grants:
         return self._wait(tenant, hold, item.output_tokens)
 
     def renew(self, item: auth_pb2.RenewItem, edge: str = "") -> Hold | None:
-        """Puts off a hold's expiry, or takes it over from another replica or an earlier life of this one. None when its
-        model has no price here, so that it cannot be taken over."""
+        """Puts off a hold's expiry, or takes it over from another replica or an earlier life of this one. None when it
+        cannot be taken over: its model has no price here, or its policy is malformed."""
         tenant = self._tenant(item.tenant_id)
         hold = tenant.holds.standing.get(item.hold_id)
         if hold is None:
-            rates = self._prices.in_force(item.model)
+            try:
+                terms = terms_of(item.policy)
+            except Refusal:
+                return None
+            rates = self._rates(item.model, terms)
             if rates is None:
                 return None
             hold = self._new_hold(tenant, item, rates, edge)
+            hold.reserved = self._limits.take_over(terms, item, clock.monotonic_s())
             tenant.holds.take_over(hold)
             for account in tenant.accounts_of(hold):
                 self._conversation.soon(tenant, account, hold.amount_nano)
@@ -146,6 +173,9 @@ class Grants:
         """What is held for a tenant, in nano-dollars, and for how many requests."""
         tenant = self._tenants.get(tenant_id)
         return (tenant.balance.credit.held_nano, len(tenant.holds.standing)) if tenant else (0, 0)
+
+    def _rates(self, model: str, terms: Terms) -> Rates | None:
+        return self._prices.in_force(model, plan=terms.plan, group=terms.group)
 
     def _tenant(self, tenant_id: str) -> Tenant:
         tenant = self._tenants.get(tenant_id)
@@ -185,7 +215,7 @@ class Grants:
             if low and clock.monotonic_s() >= account.dry_until_s:
                 self._conversation.soon(tenant, account, amount_nano)
 
-    def _wait(self, tenant: Tenant, hold: Hold, output_tokens: int) -> Awaitable[Hold]:
+    def _wait(self, tenant: Tenant, hold: Hold, output_tokens: int) -> asyncio.Future[Hold]:
         waiter = Waiter(hold, output_tokens, asyncio.get_running_loop().create_future())
         tenant.waiters.append(waiter)
         for account in tenant.accounts_of(hold):
@@ -214,6 +244,7 @@ class Grants:
                 self._forgive(now_s + self._settings.hold_ttl_s)
             self._doubt_if_stood_still()
             self._looked_s = looked_s = now_s
+            self._limits.forget_idle(now_s)
             try:
                 await self._renew_grants()
             except grpc.aio.AioRpcError as error:
@@ -321,6 +352,11 @@ class Grants:
                 await self._conversation.lower(credit)
             except grpc.aio.AioRpcError as error:
                 _log.warning("grant_not_given_back", grant_id=credit.grant_id, error=error.code().name)
+
+
+def _give_back_unless_placed(hold: Hold, reserved: Reservation, future: asyncio.Future[Hold]) -> None:
+    if future.cancelled() or future.exception() is not None or future.result() is not hold:
+        reserved.give_back(clock.monotonic_s())
 
 
 def _new_grant_id() -> str:

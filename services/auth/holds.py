@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.auth.limits import Reservation
 from services.shared.pricing import Rates, Tokens
 
 
@@ -57,6 +58,8 @@ class Hold:
     amount_nano: int = 0
     so_far: Sequence[Any] | None = None
     """The usage events to book should nothing more be heard; None while the edge has said nothing since admission."""
+    reserved: Reservation | None = None
+    """What the request has taken of the limits of its policy; None when it has none."""
 
     @property
     def wanted_nano(self) -> int:
@@ -130,6 +133,8 @@ class Holds:
         for credit in hold.credits:
             credit.held_nano -= hold.amount_nano
             credit.settled_nano += cost_nano
+        if hold.reserved is not None:
+            hold.reserved.settle(charged, now_s)
         self.idle_since_s = now_s
         return cost_nano
 

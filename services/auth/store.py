@@ -1,4 +1,4 @@
-"""auth's SQL: tenants and keys."""
+"""auth's SQL: tenants, keys and plans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,14 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from services.shared.database import Pool
 
 T = TypeVar("T")
+
+Limits = list[dict[str, Any]]
+"""As `policies.stored` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +24,21 @@ class TenantRow:
     name: str
     enabled: bool
     created_at: datetime
+    plan: str | None
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """A row of plans."""
+
+    name: str
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A row of keys, and whether its tenant is enabled."""
+    """A row of keys, and what its tenant and the plans of both say."""
 
     key_id: str
     tenant_id: str
@@ -35,13 +49,23 @@ class KeyRow:
     expires_at: datetime | None
     spend_cap_nano: int | None
     created_at: datetime
+    group_name: str
+    plan: str | None
+    limits: Limits
+    plan_limits: Limits | None
     tenant_enabled: bool
+    tenant_plan: str | None
+    tenant_limits: Limits
+    tenant_plan_limits: Limits | None
 
 
-_TENANT: Final = "tenant_id, name, enabled, created_at"
+_TENANT: Final = "tenant_id, name, enabled, created_at, plan, limits"
 _KEYS: Final = (
     "SELECT k.key_id, k.tenant_id, k.name, k.key_hash, k.hint, k.enabled, k.expires_at, k.spend_cap_nano,"
-    " k.created_at, t.enabled AS tenant_enabled FROM keys k JOIN tenants t USING (tenant_id)"
+    " k.created_at, k.group_name, k.plan, k.limits, kp.limits AS plan_limits, t.enabled AS tenant_enabled,"
+    " t.plan AS tenant_plan, t.limits AS tenant_limits, tp.limits AS tenant_plan_limits"
+    " FROM keys k JOIN tenants t USING (tenant_id)"
+    " LEFT JOIN plans kp ON kp.name = k.plan LEFT JOIN plans tp ON tp.name = t.plan"
 )
 
 
@@ -76,15 +100,18 @@ class Store:
         expires_at: datetime | None,
         spend_cap_nano: int | None,
         idempotency_key: str | None,
+        group: str,
+        plan: str | None,
     ) -> str:
         """Adds a key; the tenant must exist. Answers its id, or that of the key that was made under the same
-        idempotency key before."""
+        idempotency key before. Raises ForeignKeyViolation when there is no such plan."""
         async with self._pool.connection() as connection:
             await connection.execute(
                 "INSERT INTO keys"
-                " (key_id, tenant_id, name, key_hash, hint, expires_at, spend_cap_nano, idempotency_key)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
-                (key_id, tenant_id, name, key_hash, hint, expires_at, spend_cap_nano, idempotency_key),
+                " (key_id, tenant_id, name, key_hash, hint, expires_at, spend_cap_nano, idempotency_key, group_name,"
+                " plan)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
+                (key_id, tenant_id, name, key_hash, hint, expires_at, spend_cap_nano, idempotency_key, group, plan),
             )
             made = await connection.execute(
                 "SELECT key_id FROM keys WHERE key_id = %s OR (tenant_id = %s AND idempotency_key = %s)",
@@ -96,6 +123,13 @@ class Store:
     async def set_key_spend_cap(self, key_id: str, spend_cap_nano: int | None) -> None:
         """Sets or lifts what a key may spend over its life."""
         await self._run("UPDATE keys SET spend_cap_nano = %s WHERE key_id = %s", (spend_cap_nano, key_id))
+
+    async def set_key_policy(self, key_id: str, group: str, plan: str | None, limits: Limits) -> None:
+        """Sets a key's group, plan and limits. Raises ForeignKeyViolation when there is no such plan."""
+        await self._run(
+            "UPDATE keys SET group_name = %s, plan = %s, limits = %s WHERE key_id = %s",
+            (group, plan, Jsonb(limits), key_id),
+        )
 
     async def set_key_enabled(self, key_id: str, enabled: bool) -> None:
         """Enables or disables a key."""
@@ -113,15 +147,38 @@ class Store:
         """One tenant."""
         return await self._one(TenantRow, f"SELECT {_TENANT} FROM tenants WHERE tenant_id = %s", (tenant_id,))
 
-    async def add_tenant(self, tenant_id: str, name: str) -> None:
-        """Adds a tenant, unless it exists."""
+    async def add_tenant(self, tenant_id: str, name: str, plan: str | None) -> None:
+        """Adds a tenant, unless it exists. Raises ForeignKeyViolation when there is no such plan."""
         await self._run(
-            "INSERT INTO tenants (tenant_id, name) VALUES (%s, %s) ON CONFLICT DO NOTHING", (tenant_id, name)
+            "INSERT INTO tenants (tenant_id, name, plan) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            (tenant_id, name, plan),
         )
 
     async def set_tenant_enabled(self, tenant_id: str, enabled: bool) -> None:
         """Enables or disables a tenant."""
         await self._run("UPDATE tenants SET enabled = %s WHERE tenant_id = %s", (enabled, tenant_id))
+
+    async def set_tenant_policy(self, tenant_id: str, plan: str | None, limits: Limits) -> None:
+        """Sets a tenant's plan and limits. Raises ForeignKeyViolation when there is no such plan."""
+        await self._run(
+            "UPDATE tenants SET plan = %s, limits = %s WHERE tenant_id = %s", (plan, Jsonb(limits), tenant_id)
+        )
+
+    async def plans(self) -> list[PlanRow]:
+        """Every plan, by name."""
+        return await self._all(PlanRow, 'SELECT name, limits FROM plans ORDER BY name COLLATE "C"', ())
+
+    async def put_plan(self, name: str, limits: Limits) -> None:
+        """Adds a plan, or replaces its limits."""
+        await self._run(
+            "INSERT INTO plans (name, limits) VALUES (%s, %s)"
+            " ON CONFLICT (name) DO UPDATE SET limits = EXCLUDED.limits",
+            (name, Jsonb(limits)),
+        )
+
+    async def delete_plan(self, name: str) -> None:
+        """Deletes a plan, if it exists. Raises ForeignKeyViolation while a tenant or a key has it."""
+        await self._run("DELETE FROM plans WHERE name = %s", (name,))
 
     async def _run(self, query: str, parameters: tuple[Any, ...]) -> None:
         async with self._pool.connection() as connection:

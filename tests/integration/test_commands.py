@@ -105,3 +105,40 @@ def test_a_service_with_wrong_settings_names_every_fault(tmp_path: Path) -> None
     assert done.returncode == 2
     for words in ("TOLLHOUSE_EDGE_NATS_URL is not set", "TOLLHOUSE_EDGE_PORT: 'x'", "TOLLHOUSE_EDGE_TYPO is not a"):
         assert words in done.stderr
+
+
+def test_plans_and_limits_are_set_shown_and_lifted(tollhouse: Deployment) -> None:
+    made = ("plan", "set", "cli-plan", "--requests", "60", "--tokens", "200000", "--model-limit", "a:free:requests=5")
+    assert run(tollhouse, *made) == "cli-plan: 60 requests, 200000 tokens, a:free: 5 requests"
+    changed = (
+        "plan",
+        "set",
+        "cli-plan",
+        "--tokens",
+        "none",
+        "--concurrent",
+        "2",
+        "--model-limit",
+        "a:free:requests=none",
+    )
+    assert run(tollhouse, *changed) == "cli-plan: 60 requests, 2 concurrent"
+    listed = [line.split(maxsplit=1) for line in run(tollhouse, "plan", "list").splitlines()]
+    assert ["starter", "60 requests, 200000 tokens"] in listed
+    assert run(tollhouse, "tenant", "add", "planned", "--plan", "cli-plan") == "planned"
+    assert "in use" in run(tollhouse, "plan", "delete", "cli-plan", fails=True)
+    run(tollhouse, "key", "add", "planned", "--name", "k", "--group", "batch", "--plan", "free")
+    key = run(tollhouse, "key", "list", "planned").splitlines()[1]
+    assert {"batch", "free"} <= set(key.split())
+    key_id = key.split()[0]
+    own = ("key", "set", key_id, "--no-plan", "--input-tokens", "1000", "--output-tokens", "500")
+    assert run(tollhouse, *own) == f"{key_id}: group batch, plan -, limits 1000 input tokens, 500 output tokens"
+    moved = ("key", "set", key_id, "--group", "default", "--plan", "pro", "--input-tokens", "none")
+    assert run(tollhouse, *moved) == f"{key_id}: group default, plan pro, limits 500 output tokens"
+    assert run(tollhouse, "tenant", "set", "planned", "--requests", "9") == "planned: plan cli-plan, limits 9 requests"
+    assert "9 requests" in run(tollhouse, "tenant", "list")
+    assert run(tollhouse, "tenant", "set", "planned", "--no-plan") == "planned: plan -, limits 9 requests"
+    assert run(tollhouse, "plan", "delete", "cli-plan") == "cli-plan is deleted"
+    assert "no tenant" in run(tollhouse, "tenant", "set", "nobody-here", "--requests", "1", fails=True)
+    assert "no plan" in run(tollhouse, "tenant", "set", "planned", "--plan", "unheard-of", fails=True)
+    assert "whole number" in run(tollhouse, "plan", "set", "odd", "--requests", "many", fails=True)
+    assert "MODEL:METRIC=N" in run(tollhouse, "plan", "set", "odd", "--model-limit", "requests=1", fails=True)

@@ -55,6 +55,7 @@ class Ledger:
 
     balances: dict[str, int] = field(default_factory=lambda: {"acme": 0})
     prices: dict[str, Rates] = field(default_factory=lambda: {"opus": RATES})
+    multipliers: list[billing_pb2.Multiplier] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
     raises: list[ledger_pb2.RaiseGrantRequest] = field(default_factory=list)
     lowered: list[ledger_pb2.LowerGrantRequest] = field(default_factory=list)
@@ -173,7 +174,7 @@ class Ledger:
             )
             for model, rates in self.prices.items()
         ]
-        return billing_pb2.ListPricesResponse(prices=prices)
+        return billing_pb2.ListPricesResponse(prices=prices, multipliers=self.multipliers)
 
     def _be_up(self) -> None:
         if self.down:

@@ -1,0 +1,218 @@
+"""auth's gRPC service, what operators call: tenants, keys, plans."""
+
+import re
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from nats.aio.client import Client
+from psycopg.errors import ForeignKeyViolation
+
+from services.auth import policies
+from services.auth.store import KeyRow, PlanRow, Store, TenantRow
+from services.shared import bus, clock, ids, principal
+from services.shared.errors import Kind, Refusal
+from tollhouse.v1 import auth_pb2, auth_pb2_grpc
+
+_TENANT_ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NAME_LENGTH: Final = 50
+_IDEMPOTENCY_KEY_LENGTH: Final = 200
+
+Context = Any
+T = TypeVar("T")
+
+
+class Management(auth_pb2_grpc.AuthServiceServicer):
+    """Who there is, and what they may."""
+
+    def __init__(self, store: Store, nc: Client, pepper: bytes) -> None:
+        self._store = store
+        self._nc = nc
+        self._pepper = pepper
+
+    # ---- tenants ----
+
+    async def CreateTenant(
+        self, request: auth_pb2.CreateTenantRequest, context: Context
+    ) -> auth_pb2.CreateTenantResponse:
+        if not _TENANT_ID.fullmatch(request.tenant_id):
+            raise Refusal(
+                Kind.INVALID_REQUEST,
+                "tenant_id must be lower-case letters, digits and hyphens, at most 63, and start and end with none",
+            )
+        added = self._store.add_tenant(request.tenant_id, request.name or request.tenant_id, request.plan or None)
+        await _with_plan(request.plan, added)
+        return auth_pb2.CreateTenantResponse(tenant=_tenant(await self._tenant_row(request.tenant_id)))
+
+    async def ListTenants(self, request: auth_pb2.ListTenantsRequest, context: Context) -> auth_pb2.ListTenantsResponse:
+        return auth_pb2.ListTenantsResponse(tenants=[_tenant(row) for row in await self._store.tenants()])
+
+    async def SetTenantEnabled(
+        self, request: auth_pb2.SetTenantEnabledRequest, context: Context
+    ) -> auth_pb2.SetTenantEnabledResponse:
+        await self._store.set_tenant_enabled(request.tenant_id, request.enabled)
+        row = await self._tenant_row(request.tenant_id)
+        await bus.announce(self._nc, bus.TENANT_CHANGED, request.tenant_id.encode())
+        return auth_pb2.SetTenantEnabledResponse(tenant=_tenant(row))
+
+    async def SetTenantPolicy(
+        self, request: auth_pb2.SetTenantPolicyRequest, context: Context
+    ) -> auth_pb2.SetTenantPolicyResponse:
+        policies.check_limits(request.limits)
+        limits = policies.stored(request.limits)
+        await _with_plan(request.plan, self._store.set_tenant_policy(request.tenant_id, request.plan or None, limits))
+        row = await self._tenant_row(request.tenant_id)
+        await bus.announce(self._nc, bus.TENANT_CHANGED, request.tenant_id.encode())
+        return auth_pb2.SetTenantPolicyResponse(tenant=_tenant(row))
+
+    async def _tenant_row(self, tenant_id: str) -> TenantRow:
+        row = await self._store.tenant(tenant_id)
+        if row is None:
+            raise Refusal(Kind.NOT_FOUND, f"there is no tenant {tenant_id!r}")
+        return row
+
+    # ---- keys ----
+
+    async def CreateKey(self, request: auth_pb2.CreateKeyRequest, context: Context) -> auth_pb2.CreateKeyResponse:
+        await self._tenant_row(request.tenant_id)
+        if not request.name or len(request.name) > _NAME_LENGTH:
+            raise Refusal(Kind.INVALID_REQUEST, f"name is needed, of at most {_NAME_LENGTH} characters")
+        if request.expires_ms and request.expires_ms <= clock.now_ms():
+            raise Refusal(Kind.INVALID_REQUEST, "expires_ms is in the past")
+        if request.spend_cap_nano < 0 or len(request.idempotency_key) > _IDEMPOTENCY_KEY_LENGTH:
+            raise Refusal(Kind.INVALID_REQUEST, "spend_cap_nano is below 0, or idempotency_key too long")
+        group = request.group or policies.DEFAULT_GROUP
+        policies.check_name("group", group)
+        secret = principal.new_key()
+        expires_at = datetime.fromtimestamp(request.expires_ms / 1000, UTC) if request.expires_ms else None
+        key_id, key_hash = f"key_{ids.ulid()}", principal.key_hash(secret, self._pepper)
+        added = self._store.add_key(
+            key_id,
+            request.tenant_id,
+            request.name,
+            key_hash,
+            principal.hint(secret),
+            expires_at,
+            request.spend_cap_nano if request.HasField("spend_cap_nano") else None,
+            request.idempotency_key or None,
+            group,
+            request.plan or None,
+        )
+        made_id = await _with_plan(request.plan, added)
+        key = _key(await self._key_row(made_id))
+        if made_id != key_id:
+            return auth_pb2.CreateKeyResponse(key=key, repeated=True)
+        await bus.announce(self._nc, bus.KEY_CHANGED, key_hash)
+        return auth_pb2.CreateKeyResponse(key=key, secret=secret)
+
+    async def SetKeySpendCap(
+        self, request: auth_pb2.SetKeySpendCapRequest, context: Context
+    ) -> auth_pb2.SetKeySpendCapResponse:
+        if request.spend_cap_nano < 0:
+            raise Refusal(Kind.INVALID_REQUEST, "spend_cap_nano is below 0")
+        cap_nano = request.spend_cap_nano if request.HasField("spend_cap_nano") else None
+        await self._store.set_key_spend_cap(request.key_id, cap_nano)
+        row = await self._key_row(request.key_id)
+        await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
+        return auth_pb2.SetKeySpendCapResponse(key=_key(row))
+
+    async def SetKeyPolicy(
+        self, request: auth_pb2.SetKeyPolicyRequest, context: Context
+    ) -> auth_pb2.SetKeyPolicyResponse:
+        group = request.group or policies.DEFAULT_GROUP
+        policies.check_name("group", group)
+        policies.check_limits(request.limits)
+        limits = policies.stored(request.limits)
+        await _with_plan(request.plan, self._store.set_key_policy(request.key_id, group, request.plan or None, limits))
+        row = await self._key_row(request.key_id)
+        await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
+        return auth_pb2.SetKeyPolicyResponse(key=_key(row))
+
+    async def ListKeys(self, request: auth_pb2.ListKeysRequest, context: Context) -> auth_pb2.ListKeysResponse:
+        return auth_pb2.ListKeysResponse(keys=[_key(row) for row in await self._store.keys(request.tenant_id)])
+
+    async def SetKeyEnabled(
+        self, request: auth_pb2.SetKeyEnabledRequest, context: Context
+    ) -> auth_pb2.SetKeyEnabledResponse:
+        await self._store.set_key_enabled(request.key_id, request.enabled)
+        row = await self._key_row(request.key_id)
+        await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
+        return auth_pb2.SetKeyEnabledResponse(key=_key(row))
+
+    async def DeleteKey(self, request: auth_pb2.DeleteKeyRequest, context: Context) -> auth_pb2.DeleteKeyResponse:
+        row = await self._store.key(request.key_id)
+        if row is not None:
+            await self._store.delete_key(request.key_id)
+            await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
+        return auth_pb2.DeleteKeyResponse()
+
+    async def _key_row(self, key_id: str) -> KeyRow:
+        row = await self._store.key(key_id)
+        if row is None:
+            raise Refusal(Kind.NOT_FOUND, f"there is no key {key_id!r}")
+        return row
+
+    # ---- plans ----
+
+    async def PutPlan(self, request: auth_pb2.PutPlanRequest, context: Context) -> auth_pb2.PutPlanResponse:
+        plan = request.plan
+        policies.check_plan(plan.name)
+        policies.check_limits(plan.limits)
+        await self._store.put_plan(plan.name, policies.stored(plan.limits))
+        await bus.announce(self._nc, bus.PLAN_CHANGED, plan.name.encode())
+        return auth_pb2.PutPlanResponse(plan=plan)
+
+    async def ListPlans(self, request: auth_pb2.ListPlansRequest, context: Context) -> auth_pb2.ListPlansResponse:
+        return auth_pb2.ListPlansResponse(plans=[_plan(row) for row in await self._store.plans()])
+
+    async def DeletePlan(self, request: auth_pb2.DeletePlanRequest, context: Context) -> auth_pb2.DeletePlanResponse:
+        try:
+            await self._store.delete_plan(request.name)
+        except ForeignKeyViolation:
+            raise Refusal(
+                Kind.INVALID_REQUEST, f"the plan {request.name!r} is in use: give its tenants and keys another first"
+            ) from None
+        return auth_pb2.DeletePlanResponse()
+
+
+async def _with_plan(plan: str, change: Awaitable[T]) -> T:
+    """A change that gives somebody a plan. Raises Refusal when there is none of this name."""
+    try:
+        return await change
+    except ForeignKeyViolation:
+        raise Refusal(Kind.NOT_FOUND, f"there is no plan {plan!r}") from None
+
+
+def _ms(at: datetime | None) -> int:
+    return 0 if at is None else int(at.timestamp() * 1000)
+
+
+def _tenant(row: TenantRow) -> auth_pb2.Tenant:
+    return auth_pb2.Tenant(
+        tenant_id=row.tenant_id,
+        name=row.name,
+        enabled=row.enabled,
+        created_ms=_ms(row.created_at),
+        plan=row.plan or "",
+        limits=policies.limits_of(row.limits),
+    )
+
+
+def _plan(row: PlanRow) -> auth_pb2.Plan:
+    return auth_pb2.Plan(name=row.name, limits=policies.limits_of(row.limits))
+
+
+def _key(row: KeyRow) -> auth_pb2.Key:
+    return auth_pb2.Key(
+        key_id=row.key_id,
+        tenant_id=row.tenant_id,
+        name=row.name,
+        hint=row.hint,
+        enabled=row.enabled,
+        created_ms=_ms(row.created_at),
+        expires_ms=_ms(row.expires_at),
+        spend_cap_nano=row.spend_cap_nano,
+        group=row.group_name,
+        plan=row.plan or "",
+        limits=policies.limits_of(row.limits),
+    )
