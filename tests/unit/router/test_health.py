@@ -99,6 +99,33 @@ def test_many_attempts_that_are_throttled_at_once_count_as_one() -> None:
     assert (health.streak, until_ms(health)) == (1, T0 + 5_000)
 
 
+def test_many_attempts_that_hang_bench_an_account_once_however_late_they_come_back() -> None:
+    health = busy()
+    for number in range(10):
+        health.began(f"{number}:1", T0)
+    for number in range(2):
+        health.ended(f"{number}:1", FAULT, 0, T0 + 60_000, lambda: 0.5, yes)
+    now_ms = until_ms(health)
+    assert attempt(health, OK, now_ms)
+    for number in range(2, 10):
+        assert not health.ended(f"{number}:1", FAULT, 0, now_ms + number, lambda: 0.5, yes)
+    assert (health.verdict(now_ms + 10), health.streak) == (Verdict.READY, 1)
+
+
+def test_a_refusal_counts_though_the_account_was_throttled_meanwhile() -> None:
+    health = busy()
+    health.began("old:1", T0)
+    attempt(health, THROTTLED, T0)
+    assert health.ended("old:1", REFUSED, 0, T0 + 1, lambda: 0.5, yes)
+    assert until_ms(health) == FOREVER_MS
+
+
+def test_what_comes_of_a_lease_that_is_not_known_says_nothing() -> None:
+    health = busy()
+    for outcome in router_pb2.Outcome.values():
+        assert not health.ended("stranger:1", outcome, 1_000, T0, lambda: 0.5, yes)
+
+
 def test_a_later_hint_lengthens_a_cooldown_and_an_earlier_one_does_not_shorten_it() -> None:
     health = busy()
     for lease in ("a:1", "b:1", "c:1"):
