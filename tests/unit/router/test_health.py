@@ -373,6 +373,27 @@ def test_hearing_what_one_knows_already_changes_nothing(told: list[Shared]) -> N
         assert merged(*told, one).ended_ms == known.ended_ms
 
 
+@given(st.lists(SHARED, min_size=2, max_size=4))
+def test_replicas_that_write_what_they_know_over_each_other_come_to_one_cooldown(known: list[Shared]) -> None:
+    replicas = [Health() for _ in known]
+    for health, one in zip(replicas, known, strict=True):
+        health.merge(one)
+    writing = list(range(len(known)))  # everybody at first; the bucket keeps the order
+    for _ in range(5):
+        values = [replicas[number].shared() for number in writing]
+        last, writing = values[-1], []
+        for number, health in enumerate(replicas):
+            for value in values:
+                health.merge(value)
+                if health.shared() != value and (health.cooldown is not None or value.cooldown is not None):
+                    writing.append(number)
+        writing = list(dict.fromkeys(writing))
+        if not writing:
+            break
+    assert not writing
+    assert {health.cooldown for health in replicas} == {last.cooldown}
+
+
 @given(st.lists(SHARED, min_size=1, max_size=5))
 def test_a_cooldown_that_was_ended_stays_ended_whenever_it_is_heard_of(told: list[Shared]) -> None:
     ended = Shared(None, max(one.ended_ms for one in told) + 20)
