@@ -17,3 +17,15 @@ class RouterSettings:
     database_connections: int = setting("connections to Postgres, at most", default=4, at_least=1, at_most=100)
     lease_ttl_s: float = setting("seconds after which a lease that was never given back ends", default=3700, at_least=1)
     drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)
+    conversations: int = setting(
+        "conversations whose upstream account is remembered, at most", default=100_000, at_least=1, at_most=10_000_000
+    )
+    conversation_idle_s: float = setting(
+        "seconds without a turn after which a conversation's upstream account is forgotten", default=600, at_least=1
+    )
+    decisions: int = setting(
+        "picks that are remembered for whoever asks how a request was routed",
+        default=5000,
+        at_least=1,
+        at_most=1_000_000,
+    )

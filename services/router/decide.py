@@ -1,0 +1,406 @@
+"""Decisions for edges: an upstream account for each attempt, and the end of each lease."""
+
+import asyncio
+import random as randomness
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from services.router.accounts import Account
+from services.router.affinity import Conversations, PoolAccounts, Tiers, place
+from services.router.decisions import Decisions, Kept
+from services.router.health import Verdict
+from services.router.leases import AS_ESTIMATED, NOTHING, Lease, Leases, Used
+from services.router.picker import ONLY, PROVING, SPARE, Picked, Turn, pick
+from services.router.refusals import COOLING, PROBING, Refused, refused
+from services.router.settings import RouterSettings
+from services.router.waiting import Waiting
+from services.shared import clock
+from services.shared.errors import Kind, to_detail
+from services.shared.telemetry import logger
+from tollhouse.v1 import router_pb2
+
+_log = logger("decide")
+
+EXCLUDED: Final = "excluded"
+"""Found of an account: the request has tried it already."""
+
+_HEALTHY: Final = frozenset((Verdict.READY, Verdict.UNPROVEN, Verdict.PROBE_DUE))
+_TURNED_AWAY: Final = frozenset(
+    (
+        router_pb2.OUTCOME_THROTTLED,
+        router_pb2.OUTCOME_OVERLOADED,
+        router_pb2.OUTCOME_REFUSED,
+        router_pb2.OUTCOME_OUT_OF_CREDIT,
+    )
+)
+_NO_TOKENS: Final = Used(None, 0, 0)
+
+_SERVE_S: Final = 0.25
+_EXPIRE_S: Final = 5.0
+_CLOSED_MS: Final = 100
+
+KINDS: Final = {
+    "anthropic": router_pb2.UPSTREAM_KIND_ANTHROPIC,
+    "simulator": router_pb2.UPSTREAM_KIND_SIMULATOR,
+    "openai": router_pb2.UPSTREAM_KIND_OPENAI,
+    "openrouter": router_pb2.UPSTREAM_KIND_OPENROUTER,
+    "gemini-openai": router_pb2.UPSTREAM_KIND_GEMINI_OPENAI,
+}
+"""What an upstream account speaks, by the names that operators use."""
+
+
+class Pools(Protocol):
+    """What decisions need of the catalogue."""
+
+    def pool(self, name: str) -> PoolAccounts | None:
+        """The accounts of a pool; None for one that does not exist."""
+        ...
+
+    def family(self, model: str) -> str:
+        """The family that a model's health is kept for."""
+        ...
+
+
+class Health(Protocol):
+    """What decisions need of the health of upstream accounts; times are Unix milliseconds."""
+
+    def verdict(self, account_id: str, family: str, now_ms: int) -> Verdict:
+        """How an account is."""
+        ...
+
+    def until_ms(self, account_id: str, family: str) -> int:
+        """The end of its cooldown; 0 when it has none by time."""
+        ...
+
+    def cause(self, account_id: str, family: str) -> router_pb2.Cause.ValueType:
+        """Why it cools, or cooled last."""
+        ...
+
+    def left(self, account_id: str, now_ms: int) -> float:
+        """The share of the upstream's own limits that is left."""
+        ...
+
+    def began(self, account_id: str, family: str, lease_id: str, now_ms: int) -> None:
+        """An attempt goes."""
+        ...
+
+    def ended(
+        self,
+        account_id: str,
+        family: str,
+        lease_id: str,
+        report: router_pb2.ReportItem,
+        now_ms: int,
+        others_healthy: Callable[[], bool],
+    ) -> None:
+        """An attempt ended."""
+        ...
+
+
+@dataclass(slots=True)
+class _Sight:
+    """What one pick sees of accounts."""
+
+    leases: Leases
+    health: Health
+    item: router_pb2.PickItem
+    exclude: frozenset[str]
+    family: str
+    now_ms: int
+    now_s: float
+
+    def found(self, account: Account) -> str:
+        if account.upstream_account_id in self.exclude:
+            return EXCLUDED
+        found = self._health_of(account.upstream_account_id)
+        if found in (COOLING, PROBING):
+            return found
+        return self.leases.reached(account, self.item.input_tokens, self.item.output_tokens, self.now_s) or found
+
+    def _health_of(self, account_id: str) -> str:
+        verdict = self.health.verdict(account_id, self.family, self.now_ms)
+        if verdict is Verdict.READY or verdict is Verdict.PROBE_DUE:
+            return SPARE
+        if verdict is Verdict.COOLING:
+            return COOLING
+        if verdict is Verdict.UNPROVEN:
+            return PROVING if self.leases.in_flight_of(account_id, self.family) else SPARE
+        return PROVING if self.health.cause(account_id, self.family) == router_pb2.CAUSE_UNSPECIFIED else PROBING
+
+    def moves(self, account: Account) -> bool:
+        return self._health_of(account.upstream_account_id) in (COOLING, PROBING)
+
+    def in_flight(self, account_id: str) -> int:
+        return self.leases.in_flight(account_id)
+
+    def left(self, account_id: str) -> float:
+        return self.health.left(account_id, self.now_ms)
+
+    def cause(self, account: Account) -> router_pb2.Cause.ValueType:
+        return self.health.cause(account.upstream_account_id, self.family)
+
+    def cool_until_ms(self, account: Account) -> int:
+        return self.health.until_ms(account.upstream_account_id, self.family)
+
+    def fits_at_ms(self, account: Account) -> int:
+        tokens = (self.item.input_tokens, self.item.output_tokens)
+        return self.now_ms + self.leases.fits_ms(account, *tokens, self.now_s)
+
+
+class Decider:
+    """Picks upstream accounts and ends leases, a batch at a time.
+
+    Args:
+        catalog: the pools.
+        leases: attempts under way.
+        cooldowns: the health of upstream accounts.
+        settings: the router's.
+        random: gives numbers from 0.0 to below 1.0.
+        replica: the name of this replica, for whoever asks how a request was routed.
+    """
+
+    def __init__(
+        self,
+        catalog: Pools,
+        leases: Leases,
+        cooldowns: Health,
+        settings: RouterSettings,
+        *,
+        random: Callable[[], float] = randomness.random,
+        replica: str = "",
+    ) -> None:
+        self._catalog = catalog
+        self._leases = leases
+        self._cooldowns = cooldowns
+        self._random = random
+        self._decisions = Decisions(settings.decisions, replica)
+        self._conversations = Conversations(
+            settings.conversations, round(settings.conversation_idle_s * clock.MS_PER_S)
+        )
+        self._waiting = Waiting(self._try_again, self._refuse)
+        self._closed: dict[tuple[str, str], tuple[Tiers, Refused, int]] = {}
+
+    def decide(
+        self, request: router_pb2.RouterDecideRequest
+    ) -> tuple[router_pb2.RouterDecideResponse, list[Awaitable[router_pb2.RouterDecideResponse]]]:
+        """What is known at once, and awaitables of picks that wait."""
+        response = router_pb2.RouterDecideResponse(sequence=request.sequence)
+        later: list[Awaitable[router_pb2.RouterDecideResponse]] = []
+        now_ms = clock.now_ms()
+        # What ends a lease of this very batch waits for it; everything else frees slots for the picks to come, and
+        # first of all for those that wait already.
+        late = self._end_all(request.report, now_ms)
+        for item in request.pick:
+            account = self._pick(item, now_ms, now_ms)
+            if not isinstance(account, Refused):
+                _add(response, item, account)
+            elif item.wait_ms and account.within(now_ms + item.wait_ms) and not self._waiting.full():
+                later.append(self._waiting.add(item, account, now_ms))
+            else:
+                response.MergeFrom(self._refuse(item, now_ms, account))
+        self._end_all(late, now_ms)
+        for report in request.report:
+            response.report.add(id=report.id)
+        return response, later
+
+    async def decide_all(self, request: router_pb2.RouterDecideRequest) -> router_pb2.RouterDecideResponse:
+        """The same, once everything is known."""
+        response, later = self.decide(request)
+        for awaitable in later:
+            response.MergeFrom(await awaitable)
+        return response
+
+    def explain(self, request_id: str) -> list[router_pb2.Decision]:
+        """How a request was routed, as far as this replica remembers; in the order of its attempts."""
+        return self._decisions.of(request_id)
+
+    async def run(self) -> None:
+        """Ends leases that nobody gave back, and has those who wait see what other replicas and operators changed;
+        until cancelled."""
+        next_expiry_s = clock.monotonic_s() + _EXPIRE_S
+        while True:
+            await asyncio.sleep(_SERVE_S)
+            self._waiting.serve()
+            if clock.monotonic_s() >= next_expiry_s:
+                next_expiry_s = clock.monotonic_s() + _EXPIRE_S
+                self.expire(clock.monotonic_s())
+
+    def expire(self, now_s: float) -> None:
+        """Ends the leases whose time is over; they tell nothing of their accounts."""
+        expired = self._leases.expire(now_s)
+        for lease_id, lease in expired.items():
+            report = router_pb2.ReportItem(lease_id=lease_id, outcome=router_pb2.OUTCOME_UNUSED)
+            self._ended(lease_id, lease, report, clock.now_ms())
+        if expired:
+            _log.warning("leases_expired", count=len(expired))
+
+    # ---- picks ----
+
+    def _pick(self, item: router_pb2.PickItem, now_ms: int, began_ms: int) -> Account | Refused:
+        """Leases an account. `began_ms` is when the item was first tried."""
+        pool = self._catalog.pool(item.pool)
+        if pool is None:
+            return Refused(Kind.NO_HEALTHY_ACCOUNT, f"there is no pool {item.pool!r}")
+        tiers = pool.serving(item.model)
+        if tiers is None:
+            return Refused(Kind.MODEL_UNKNOWN, f"there is no model {item.model!r} in the pool {item.pool!r}")
+        standing = self._leases.standing(item.lease_id)
+        if standing is not None and standing.model == item.model:
+            account = tiers.get(standing.account.upstream_account_id)
+            if account is not None:
+                return account
+        closed = self._known_closed(item, tiers, now_ms)
+        if closed is not None:
+            return closed
+        family, now_s = self._catalog.family(item.model), clock.monotonic_s()
+        sight = _Sight(self._leases, self._cooldowns, item, frozenset(item.exclude), family, now_ms, now_s)
+        picked = self._choose(tiers, item, sight)
+        if picked.account is None:
+            sight.exclude = frozenset()
+            among = [only for only in (tiers.get(item.only),) if only is not None] if item.only else tiers
+            answer = refused(item.model, among, () if item.only else item.exclude, sight, picked.looked)
+            if answer.all_cool and not item.exclude and not item.only:
+                self._closed[item.pool, item.model] = (tiers, answer, now_ms)
+            return answer
+        account = picked.account
+        account_id = account.upstream_account_id
+        self._leases.take(item.lease_id, account, item.model, family, now_s, item.input_tokens, item.output_tokens)
+        self._cooldowns.began(account_id, family, item.lease_id, now_ms)
+        self._remember(item, picked, family, tiers.count, now_ms, began_ms)
+        return account
+
+    def _choose(self, tiers: Tiers, item: router_pb2.PickItem, sight: _Sight) -> Picked:
+        if item.only:
+            return self._only(tiers, item, sight)
+        turn: Turn | None = None
+        if item.conversation:
+            home = self._conversations.home(item.pool, item.model, item.conversation, sight.now_ms)
+            turn = Turn(place(item.conversation), home, self._conversations.live(item.pool, item.model))
+        picked = pick(tiers, turn, sight, self._random)
+        if turn is not None and picked.account is not None:
+            if picked.settles:
+                self._conversations.settle(item.pool, item.model, item.conversation, picked.account, sight.now_ms)
+            else:
+                self._conversations.used(item.pool, item.model, item.conversation, sight.now_ms)
+        return picked
+
+    def _only(self, tiers: Tiers, item: router_pb2.PickItem, sight: _Sight) -> Picked:
+        """The account that was asked for, however it is; its limits hold."""
+        picked = Picked(reason=ONLY)
+        account = tiers.get(item.only)
+        if account is not None:
+            reached = self._leases.reached(account, item.input_tokens, item.output_tokens, sight.now_s)
+            picked.see(account, reached or SPARE, sight.in_flight(item.only))
+            picked.account = None if reached else account
+        return picked
+
+    def _known_closed(self, item: router_pb2.PickItem, tiers: Tiers, now_ms: int) -> Refused | None:
+        """What was found a moment ago, when every account cooled: in a provider's outage 10,000 accounts are not asked
+        for each request."""
+        known = self._closed.get((item.pool, item.model))
+        if known is None or item.exclude or item.only:
+            return None
+        closed_tiers, answer, at_ms = known
+        if closed_tiers is tiers and now_ms < at_ms + _CLOSED_MS and not 0 < answer.earliest_ms <= now_ms:
+            return answer
+        del self._closed[item.pool, item.model]
+        return None
+
+    def _remember(
+        self, item: router_pb2.PickItem, picked: Picked, family: str, serving: int, now_ms: int, began_ms: int
+    ) -> None:
+        account_id = picked.account.upstream_account_id if picked.account else ""
+        self._decisions.keep(
+            Kept(
+                item.lease_id,
+                now_ms,
+                item.pool,
+                item.model,
+                family,
+                account_id,
+                picked.reason,
+                picked.looked,
+                serving,
+                now_ms - began_ms,
+            )
+        )
+
+    def _try_again(self, item: router_pb2.PickItem, began_ms: int) -> router_pb2.RouterDecideResponse | Refused:
+        """A pick that waits."""
+        account = self._pick(item, clock.now_ms(), began_ms)
+        if isinstance(account, Refused):
+            return account
+        response = router_pb2.RouterDecideResponse()
+        _add(response, item, account)
+        return response
+
+    def _refuse(self, item: router_pb2.PickItem, began_ms: int, answer: Refused) -> router_pb2.RouterDecideResponse:
+        """The answer for an item that no account takes."""
+        now_ms = clock.now_ms()
+        picked = Picked(reason=answer.kind.label, looked=answer.looked)
+        self._remember(item, picked, self._catalog.family(item.model), answer.serving, now_ms, began_ms)
+        response = router_pb2.RouterDecideResponse()
+        response.pick.add(id=item.id, error=to_detail(answer.refusal(now_ms)))
+        return response
+
+    # ---- reports ----
+
+    def _end_all(self, reports: Sequence[router_pb2.ReportItem], now_ms: int) -> list[router_pb2.ReportItem]:
+        """Ends leases, and has those who wait for their slots served. The reports of leases that do not stand."""
+        freed: set[str] = set()
+        unknown = []
+        for report in reports:
+            lease = self._leases.end(report.lease_id, clock.monotonic_s(), _used(report))
+            if lease is None:
+                unknown.append(report)
+                continue
+            self._ended(report.lease_id, lease, report, now_ms)
+            freed.add(lease.account.pool)
+        for pool in freed:
+            self._waiting.serve(pool)
+        return unknown
+
+    def _ended(self, lease_id: str, lease: Lease, report: router_pb2.ReportItem, now_ms: int) -> None:
+        """Tells of an attempt that ended."""
+        self._closed.clear()
+        self._decisions.ended(lease_id, report.outcome)
+        account_id = lease.account.upstream_account_id
+        self._cooldowns.ended(
+            account_id, lease.family, lease_id, report, now_ms, lambda: self._others_healthy(lease, now_ms)
+        )
+
+    def _others_healthy(self, lease: Lease, now_ms: int) -> bool:
+        """Whether another account of the pool can serve the lease's model."""
+        pool = self._catalog.pool(lease.account.pool)
+        tiers = pool.serving(lease.model) if pool is not None else None
+        return tiers is not None and any(
+            self._cooldowns.verdict(account.upstream_account_id, lease.family, now_ms) in _HEALTHY
+            for account in tiers
+            if account.upstream_account_id != lease.account.upstream_account_id
+        )
+
+
+def _used(report: router_pb2.ReportItem) -> Used:
+    """What an attempt used of its account's limits. What the upstream turned away cost it no tokens; where nothing is
+    known of an attempt, the estimate stands."""
+    if report.outcome == router_pb2.OUTCOME_UNUSED:
+        return NOTHING
+    if report.HasField("used"):
+        used = report.used
+        return Used(None, used.input + used.cache_write_5m + used.cache_write_1h, used.output)
+    return _NO_TOKENS if report.outcome in _TURNED_AWAY else AS_ESTIMATED
+
+
+def _add(response: router_pb2.RouterDecideResponse, item: router_pb2.PickItem, account: Account) -> None:
+    """The answer for an item that an account takes."""
+    response.pick.add(
+        id=item.id,
+        upstream_account_id=account.upstream_account_id,
+        kind=KINDS[account.kind],
+        base_url=account.base_url,
+        credential=account.credential,
+        upstream_model=account.models[item.model],
+        headers=account.headers,
+        proxy=account.proxy,
+    )
