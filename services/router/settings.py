@@ -13,6 +13,7 @@ class RouterSettings:
     nats_url: Secret = setting("URL of NATS, credentials included")
     master_key: Secret = setting("base64 of the 32 bytes that upstream credentials are sealed under")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
+    replica: str = setting("this replica's name, told with what it decided", default="router-0")
     port: int = setting("port to listen on for gRPC", default=7002, at_least=1, at_most=65535)
     database_connections: int = setting("connections to Postgres, at most", default=4, at_least=1, at_most=100)
     lease_ttl_s: float = setting("seconds after which a lease that was never given back ends", default=3700, at_least=1)
