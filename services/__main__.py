@@ -28,7 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from services import billing_commands, commands, journal_commands, ledger_commands, usage_commands
+    from services import (
+        billing_commands,
+        commands,
+        journal_commands,
+        ledger_commands,
+        routing_commands,
+        usage_commands,
+    )
 
     top = argparse.ArgumentParser(prog="tollhouse", description="A gateway in front of language-model providers.")
     sub = top.add_subparsers(required=True, metavar="COMMAND")
@@ -56,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         service = sub.add_parser(name, help=f"run one {name} process; settings come from TOLLHOUSE_{name.upper()}_*")
         service.set_defaults(run=_serve, service=name)
     commands.add_parsers(sub, _state_dir)
+    routing_commands.add_parsers(sub, _state_dir)
     billing_commands.add_parsers(sub, _state_dir)
     usage_commands.add_parsers(sub, _state_dir)
     ledger_commands.add_parsers(sub, _state_dir)

@@ -1,4 +1,4 @@
-"""Operator commands: `tollhouse tenant|key|account`, all through the gRPC services.
+"""Operator commands: `tollhouse tenant|key`, all through the gRPC services.
 
 Addresses are those of the running `up` in the state folder, or TOLLHOUSE_CLI_AUTH_ADDRESS and so on.
 """
@@ -22,10 +22,8 @@ from services.shared.money import (
 from tollhouse.v1 import (
     auth_pb2,
     auth_pb2_grpc,
-    billing_pb2,
     billing_pb2_grpc,
     ledger_pb2_grpc,
-    router_pb2,
     router_pb2_grpc,
     tokens_pb2_grpc,
     types_pb2,
@@ -33,9 +31,6 @@ from tollhouse.v1 import (
 )
 
 TIMEOUT_S = 10
-_KINDS = {"anthropic": router_pb2.UPSTREAM_KIND_ANTHROPIC, "simulator": router_pb2.UPSTREAM_KIND_SIMULATOR}
-_KIND_NAMES = {number: name for name, number in _KINDS.items()}
-_DEFAULT_URLS = {"anthropic": "https://api.anthropic.com"}
 
 
 @dataclass(frozen=True)
@@ -150,22 +145,6 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
     command = action(key, "delete", "delete a key for good", _key_delete)
     command.add_argument("key_id")
 
-    account = group("account", "add, list, enable, disable and delete upstream accounts")
-    command = action(account, "add", "add an upstream account, or replace the one of that name", _account_add)
-    command.add_argument("--kind", choices=list(_KINDS), required=True)
-    command.add_argument("--key-file", type=Path, required=True, help="file that holds the credential")
-    command.add_argument("--models", nargs="+", required=True, metavar="MODEL", help="public id, or public=upstream")
-    command.add_argument("--base-url", help="where it is (anthropic: https://api.anthropic.com)")
-    command.add_argument("--name", help="for operators (default: the kind)")
-    command.add_argument("--priority", type=int, default=10, help="lower is tried first (default: %(default)s)")
-    action(account, "list", "list upstream accounts", _account_list)
-    for name, enabled in (("enable", True), ("disable", False)):
-        command = action(account, name, f"{name} an upstream account", _account_enabled)
-        command.add_argument("name")
-        command.set_defaults(enabled=enabled)
-    command = action(account, "delete", "delete an upstream account and its credential", _account_delete)
-    command.add_argument("name")
-
 
 def add_action(
     parent: Any,
@@ -215,7 +194,8 @@ def when(unix_ms: int) -> str:
     )
 
 
-def _state(enabled: bool) -> str:
+def state(enabled: bool) -> str:
+    """Whether something is enabled, for people."""
     return "enabled" if enabled else "disabled"
 
 
@@ -228,14 +208,14 @@ def _tenant_list(services: Services, arguments: argparse.Namespace) -> None:
     tenants = services.auth.ListTenants(auth_pb2.ListTenantsRequest(), timeout=TIMEOUT_S).tenants
     table(
         ("TENANT", "NAME", "STATE", "SINCE"),
-        [(t.tenant_id, t.name, _state(t.enabled), when(t.created_ms)) for t in tenants],
+        [(t.tenant_id, t.name, state(t.enabled), when(t.created_ms)) for t in tenants],
     )
 
 
 def _tenant_enabled(services: Services, arguments: argparse.Namespace) -> None:
     request = auth_pb2.SetTenantEnabledRequest(tenant_id=arguments.tenant, enabled=arguments.enabled)
     tenant = services.auth.SetTenantEnabled(request, timeout=TIMEOUT_S).tenant
-    print(f"{tenant.tenant_id} is {_state(tenant.enabled)}")
+    print(f"{tenant.tenant_id} is {state(tenant.enabled)}")
 
 
 def _key_add(services: Services, arguments: argparse.Namespace) -> None:
@@ -261,7 +241,7 @@ def _key_list(services: Services, arguments: argparse.Namespace) -> None:
                 k.tenant_id,
                 k.name,
                 k.hint,
-                _state(k.enabled),
+                state(k.enabled),
                 _cap(k),
                 when(k.created_ms),
                 when(k.expires_ms),
@@ -274,7 +254,7 @@ def _key_list(services: Services, arguments: argparse.Namespace) -> None:
 def _key_enabled(services: Services, arguments: argparse.Namespace) -> None:
     request = auth_pb2.SetKeyEnabledRequest(key_id=arguments.key_id, enabled=arguments.enabled)
     key = services.auth.SetKeyEnabled(request, timeout=TIMEOUT_S).key
-    print(f"{key.key_id} is {_state(key.enabled)}")
+    print(f"{key.key_id} is {state(key.enabled)}")
 
 
 def _key_cap(services: Services, arguments: argparse.Namespace) -> None:
@@ -291,69 +271,3 @@ def _cap(key: auth_pb2.Key) -> str:
 def _key_delete(services: Services, arguments: argparse.Namespace) -> None:
     services.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=arguments.key_id), timeout=TIMEOUT_S)
     print(f"{arguments.key_id} is deleted")
-
-
-def _account_add(services: Services, arguments: argparse.Namespace) -> None:
-    models = dict(_alias(text) for text in ",".join(arguments.models).split(",") if text.strip())
-    base_url = arguments.base_url or _DEFAULT_URLS.get(arguments.kind)
-    if base_url is None:
-        raise CommandFailed(f"an account of kind {arguments.kind} needs --base-url")
-    account = router_pb2.UpstreamAccount(
-        name=arguments.name or arguments.kind,
-        kind=_KINDS[arguments.kind],
-        base_url=base_url,
-        models=models,
-        priority=arguments.priority,
-        enabled=True,
-    )
-    credential = arguments.key_file.read_text(encoding="utf-8").strip()
-    request = router_pb2.PutUpstreamAccountRequest(account=account, credential=credential)
-    stored = services.router.PutUpstreamAccount(request, timeout=TIMEOUT_S).account
-    print(f"{stored.name} ({stored.upstream_account_id}) serves {', '.join(sorted(stored.models))}")
-    priced = {
-        price.model for price in services.billing.ListPrices(billing_pb2.ListPricesRequest(), timeout=TIMEOUT_S).prices
-    }
-    for model in sorted(stored.models.keys() - priced):
-        print(
-            f"{model} has no price and cannot be called before: tollhouse price set {model} --input ... --output ...",
-            file=sys.stderr,
-        )
-
-
-def _alias(text: str) -> tuple[str, str]:
-    public, _, upstream = text.strip().partition("=")
-    return public, upstream or public
-
-
-def _account_list(services: Services, arguments: argparse.Namespace) -> None:
-    request = router_pb2.ListUpstreamAccountsRequest()
-    accounts = services.router.ListUpstreamAccounts(request, timeout=TIMEOUT_S).accounts
-    table(
-        ("NAME", "ID", "KIND", "BASE URL", "PRIORITY", "STATE", "IN FLIGHT", "MODELS"),
-        [
-            (
-                a.name,
-                a.upstream_account_id,
-                _KIND_NAMES[a.kind],
-                a.base_url,
-                a.priority,
-                _state(a.enabled),
-                a.in_flight,
-                ",".join(sorted(a.models)),
-            )
-            for a in accounts
-        ],
-    )
-
-
-def _account_enabled(services: Services, arguments: argparse.Namespace) -> None:
-    request = router_pb2.SetUpstreamAccountEnabledRequest(name=arguments.name, enabled=arguments.enabled)
-    account = services.router.SetUpstreamAccountEnabled(request, timeout=TIMEOUT_S).account
-    print(f"{account.name} is {_state(account.enabled)}")
-
-
-def _account_delete(services: Services, arguments: argparse.Namespace) -> None:
-    services.router.DeleteUpstreamAccount(
-        router_pb2.DeleteUpstreamAccountRequest(name=arguments.name), timeout=TIMEOUT_S
-    )
-    print(f"{arguments.name} is deleted")

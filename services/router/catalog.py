@@ -92,8 +92,8 @@ class Catalog:
     # ---- for decisions ----
 
     def pool(self, name: str) -> PoolAccounts | None:
-        """The upstream accounts of a pool; None when there is no such pool."""
-        return self._pools.get(name)
+        """The upstream accounts of a pool, the default one without a name; None when there is no such pool."""
+        return self._pools.get(name or "default")
 
     def family(self, model: str) -> str:
         """The family that the health of a model's upstream accounts is kept for."""
