@@ -30,10 +30,10 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from services import (
         billing_commands,
-        commands,
         journal_commands,
         ledger_commands,
         plan_commands,
+        routing_commands,
         tenant_commands,
         usage_commands,
     )
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         service.set_defaults(run=_serve, service=name)
     tenant_commands.add_parsers(sub, _state_dir)
     plan_commands.add_parsers(sub, _state_dir)
-    commands.add_parsers(sub, _state_dir)
+    routing_commands.add_parsers(sub, _state_dir)
     billing_commands.add_parsers(sub, _state_dir)
     usage_commands.add_parsers(sub, _state_dir)
     ledger_commands.add_parsers(sub, _state_dir)

@@ -1,5 +1,4 @@
-"""Operator commands: `tollhouse account`, and what all commands that call the gRPC services share.
-
+"""What all commands that call the gRPC services share.
 Addresses are those of the running `up` in the state folder, or TOLLHOUSE_CLI_AUTH_ADDRESS and so on.
 """
 
@@ -17,10 +16,8 @@ from services.shared import rpc, settings
 from services.shared.errors import TRAILER
 from tollhouse.v1 import (
     auth_pb2_grpc,
-    billing_pb2,
     billing_pb2_grpc,
     ledger_pb2_grpc,
-    router_pb2,
     router_pb2_grpc,
     tokens_pb2_grpc,
     types_pb2,
@@ -28,9 +25,6 @@ from tollhouse.v1 import (
 )
 
 TIMEOUT_S = 10
-_KINDS = {"anthropic": router_pb2.UPSTREAM_KIND_ANTHROPIC, "simulator": router_pb2.UPSTREAM_KIND_SIMULATOR}
-_KIND_NAMES = {number: name for name, number in _KINDS.items()}
-_DEFAULT_URLS = {"anthropic": "https://api.anthropic.com"}
 
 
 @dataclass(frozen=True)
@@ -104,34 +98,6 @@ class Services:
         return grpc.insecure_channel(address)
 
 
-def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Adds the operator commands to the command line."""
-
-    def group(name: str, text: str) -> Any:
-        return sub.add_parser(name, help=text).add_subparsers(required=True, metavar="ACTION")
-
-    def action(
-        parent: Any, name: str, text: str, run: Callable[[Services, argparse.Namespace], None]
-    ) -> argparse.ArgumentParser:
-        return add_action(parent, name, text, run, state_dir)
-
-    account = group("account", "add, list, enable, disable and delete upstream accounts")
-    command = action(account, "add", "add an upstream account, or replace the one of that name", _account_add)
-    command.add_argument("--kind", choices=list(_KINDS), required=True)
-    command.add_argument("--key-file", type=Path, required=True, help="file that holds the credential")
-    command.add_argument("--models", nargs="+", required=True, metavar="MODEL", help="public id, or public=upstream")
-    command.add_argument("--base-url", help="where it is (anthropic: https://api.anthropic.com)")
-    command.add_argument("--name", help="for operators (default: the kind)")
-    command.add_argument("--priority", type=int, default=10, help="lower is tried first (default: %(default)s)")
-    action(account, "list", "list upstream accounts", _account_list)
-    for name, enabled in (("enable", True), ("disable", False)):
-        command = action(account, name, f"{name} an upstream account", _account_enabled)
-        command.add_argument("name")
-        command.set_defaults(enabled=enabled)
-    command = action(account, "delete", "delete an upstream account and its credential", _account_delete)
-    command.add_argument("name")
-
-
 def add_action(
     parent: Any,
     name: str,
@@ -183,69 +149,3 @@ def when(unix_ms: int) -> str:
 def state(enabled: bool) -> str:
     """Whether something is enabled, for people."""
     return "enabled" if enabled else "disabled"
-
-
-def _account_add(services: Services, arguments: argparse.Namespace) -> None:
-    models = dict(_alias(text) for text in ",".join(arguments.models).split(",") if text.strip())
-    base_url = arguments.base_url or _DEFAULT_URLS.get(arguments.kind)
-    if base_url is None:
-        raise CommandFailed(f"an account of kind {arguments.kind} needs --base-url")
-    account = router_pb2.UpstreamAccount(
-        name=arguments.name or arguments.kind,
-        kind=_KINDS[arguments.kind],
-        base_url=base_url,
-        models=models,
-        priority=arguments.priority,
-        enabled=True,
-    )
-    credential = arguments.key_file.read_text(encoding="utf-8").strip()
-    request = router_pb2.PutUpstreamAccountRequest(account=account, credential=credential)
-    stored = services.router.PutUpstreamAccount(request, timeout=TIMEOUT_S).account
-    print(f"{stored.name} ({stored.upstream_account_id}) serves {', '.join(sorted(stored.models))}")
-    priced = {
-        price.model for price in services.billing.ListPrices(billing_pb2.ListPricesRequest(), timeout=TIMEOUT_S).prices
-    }
-    for model in sorted(stored.models.keys() - priced):
-        print(
-            f"{model} has no price and cannot be called before: tollhouse price set {model} --input ... --output ...",
-            file=sys.stderr,
-        )
-
-
-def _alias(text: str) -> tuple[str, str]:
-    public, _, upstream = text.strip().partition("=")
-    return public, upstream or public
-
-
-def _account_list(services: Services, arguments: argparse.Namespace) -> None:
-    request = router_pb2.ListUpstreamAccountsRequest()
-    accounts = services.router.ListUpstreamAccounts(request, timeout=TIMEOUT_S).accounts
-    table(
-        ("NAME", "ID", "KIND", "BASE URL", "PRIORITY", "STATE", "IN FLIGHT", "MODELS"),
-        [
-            (
-                a.name,
-                a.upstream_account_id,
-                _KIND_NAMES[a.kind],
-                a.base_url,
-                a.priority,
-                state(a.enabled),
-                a.in_flight,
-                ",".join(sorted(a.models)),
-            )
-            for a in accounts
-        ],
-    )
-
-
-def _account_enabled(services: Services, arguments: argparse.Namespace) -> None:
-    request = router_pb2.SetUpstreamAccountEnabledRequest(name=arguments.name, enabled=arguments.enabled)
-    account = services.router.SetUpstreamAccountEnabled(request, timeout=TIMEOUT_S).account
-    print(f"{account.name} is {state(account.enabled)}")
-
-
-def _account_delete(services: Services, arguments: argparse.Namespace) -> None:
-    services.router.DeleteUpstreamAccount(
-        router_pb2.DeleteUpstreamAccountRequest(name=arguments.name), timeout=TIMEOUT_S
-    )
-    print(f"{arguments.name} is deleted")

@@ -2,22 +2,21 @@
 
 import asyncio
 import contextlib
+import random
 
 from nats.aio.msg import Msg
 
 from services.router.catalog import Catalog
+from services.router.cooldowns import Cooldowns
 from services.router.credentials import Sealer
+from services.router.decide import Decider
+from services.router.explanations import Explanations
 from services.router.grpc_api import RouterApi
 from services.router.leases import Leases
 from services.router.settings import RouterSettings
 from services.router.store import Store
-from services.shared import bus, clock, database, lifecycle, rpc
-from services.shared.telemetry import logger
+from services.shared import bus, database, discovery, lifecycle, rpc
 from tollhouse.v1 import router_pb2, router_pb2_grpc
-
-_log = logger("router")
-
-_EXPIRE_EVERY_S = 5
 
 
 async def serve(settings: RouterSettings) -> None:
@@ -25,33 +24,35 @@ async def serve(settings: RouterSettings) -> None:
     sealer = Sealer(settings.master_key.reveal())
     pool, nc = await asyncio.gather(
         database.connect(settings.database_url, service="router", size=settings.database_connections),
-        bus.connect(settings.nats_url, name="router"),
+        bus.connect(settings.nats_url, name=settings.replica),
     )
-    store = Store(pool)
-    catalog, leases = Catalog(store, sealer), Leases(settings.lease_ttl_s)
-    await catalog.load()
+    store, leases, cooldowns = Store(pool), Leases(settings.lease_ttl_s), Cooldowns(nc, random.random)
+    catalog = Catalog(store, sealer, loaded=cooldowns.forget)
+    decider = Decider(catalog, leases, cooldowns, settings, replica=settings.replica)
+    explanations = Explanations(nc, decider)
+    api = RouterApi(store, catalog, leases, cooldowns, decider, explanations, sealer, nc)
 
     async def catalog_changed(_: Msg) -> None:
         catalog.changed()
 
     await nc.subscribe(bus.CATALOG_CHANGED, cb=catalog_changed)
+    await explanations.start()
+    await catalog.load()  # after the subscription: no change falls between the two
     server = rpc.Server(
         f"{settings.host}:{settings.port}", [router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name]
     )
-    router_pb2_grpc.add_RouterServiceServicer_to_server(RouterApi(store, catalog, leases, sealer, nc), server.grpc)
-    await server.start()
-    lifecycle.settle_memory()
-    async with lifecycle.background(catalog.keep(), _expire_leases(leases)):
-        await lifecycle.stopped()
+    router_pb2_grpc.add_RouterServiceServicer_to_server(api, server.grpc)
+    presence = discovery.Presence(
+        nc, "router", settings.replica, settings.advertise or f"{settings.host}:{settings.port}"
+    )
+    async with lifecycle.background(cooldowns.run(), catalog.keep(), decider.run()):
+        await server.start()
+        lifecycle.settle_memory()
+        async with lifecycle.background(presence.run()):
+            await lifecycle.stopped()
+            await presence.leave()
+            await asyncio.sleep(settings.drain_s)  # edges turn to other replicas
         await server.stop(settings.drain_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
     await pool.close()
-
-
-async def _expire_leases(leases: Leases) -> None:
-    while True:
-        await asyncio.sleep(_EXPIRE_EVERY_S)
-        lost = leases.expire(clock.monotonic_s())
-        if lost:
-            _log.warning("leases_expired", count=lost)

@@ -10,6 +10,7 @@ from services.router.accounts import Account
 from services.router.affinity import Conversations, PoolAccounts, Tiers, place
 from services.router.decisions import Decisions, Kept
 from services.router.health import Verdict
+from services.router.kinds import KINDS, SIMULATOR
 from services.router.leases import AS_ESTIMATED, NOTHING, Lease, Leases, Used
 from services.router.picker import ONLY, PROVING, SPARE, Picked, Turn, pick
 from services.router.refusals import COOLING, PROBING, Refused, refused
@@ -39,15 +40,6 @@ _NO_TOKENS: Final = Used(None, 0, 0)
 _SERVE_S: Final = 0.25
 _EXPIRE_S: Final = 5.0
 _CLOSED_MS: Final = 100
-
-KINDS: Final = {
-    "anthropic": router_pb2.UPSTREAM_KIND_ANTHROPIC,
-    "simulator": router_pb2.UPSTREAM_KIND_SIMULATOR,
-    "openai": router_pb2.UPSTREAM_KIND_OPENAI,
-    "openrouter": router_pb2.UPSTREAM_KIND_OPENROUTER,
-    "gemini-openai": router_pb2.UPSTREAM_KIND_GEMINI_OPENAI,
-}
-"""What an upstream account speaks, by the names that operators use."""
 
 
 class Pools(Protocol):
@@ -366,6 +358,9 @@ class Decider:
         self._closed.clear()
         self._decisions.ended(lease_id, report.outcome)
         account_id = lease.account.upstream_account_id
+        if lease.account.kind == SIMULATOR and report.outcome != router_pb2.OUTCOME_OK:
+            # Its faults are scripted by whoever calls: one caller's script must not cool it for the others.
+            report = router_pb2.ReportItem(lease_id=lease_id, outcome=router_pb2.OUTCOME_UNUSED)
         self._cooldowns.ended(
             account_id, lease.family, lease_id, report, now_ms, lambda: self._others_healthy(lease, now_ms)
         )

@@ -1,38 +1,49 @@
-"""router's gRPC service: decisions for edges, management of upstream accounts."""
+"""router's gRPC service: decisions for edges; management of upstream accounts, pools, groups and models."""
 
-import random
 from collections.abc import AsyncIterator
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any
 
 from nats.aio.client import Client
 
-from services.router.catalog import Catalog
-from services.router.credentials import Sealer
+from services.router import forms
+from services.router.accounts import Account
+from services.router.catalog import Catalog, Model, PoolSummary
+from services.router.cooldowns import Cooldowns
+from services.router.credentials import Sealer, Unsealable
+from services.router.decide import Decider
+from services.router.explanations import Explanations
+from services.router.kinds import KINDS
 from services.router.leases import Leases
-from services.router.picker import Account, pick
-from services.router.store import Store
-from services.shared import bus, clock
+from services.router.rows import AccountRow, GroupRow
+from services.router.store import PoolInUse, Store, UnknownPool
+from services.shared import bus, clock, ids
 from services.shared.batching import answer_stream
-from services.shared.errors import Kind, Refusal, to_detail
+from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import router_pb2, router_pb2_grpc
-
-_KINDS: Final = {
-    "anthropic": router_pb2.UPSTREAM_KIND_ANTHROPIC,
-    "simulator": router_pb2.UPSTREAM_KIND_SIMULATOR,
-}
-_KIND_NAMES: Final = {number: name for name, number in _KINDS.items()}
 
 Context = Any
 
 
 class RouterApi(router_pb2_grpc.RouterServiceServicer):
-    """Which upstream account takes an attempt."""
+    """Which upstream account takes an attempt, and what there is to take."""
 
-    def __init__(self, store: Store, catalog: Catalog, leases: Leases, sealer: Sealer, nc: Client) -> None:
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        leases: Leases,
+        cooldowns: Cooldowns,
+        decider: Decider,
+        explanations: Explanations,
+        sealer: Sealer,
+        nc: Client,
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._leases = leases
+        self._cooldowns = cooldowns
+        self._decider = decider
+        self._explanations = explanations
         self._sealer = sealer
         self._nc = nc
 
@@ -41,99 +52,153 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
     async def DecideStream(  # type: ignore[override]
         self, request_iterator: AsyncIterator[router_pb2.RouterDecideRequest], context: Context
     ) -> None:
-        await answer_stream(request_iterator, context, lambda request: (self._decide(request), []))
+        await answer_stream(request_iterator, context, self._decider.decide)
 
     async def Decide(
         self, request: router_pb2.RouterDecideRequest, context: Context
     ) -> router_pb2.RouterDecideResponse:
-        return self._decide(request)
+        return await self._decider.decide_all(request)
 
-    def _decide(self, request: router_pb2.RouterDecideRequest) -> router_pb2.RouterDecideResponse:
-        response = router_pb2.RouterDecideResponse(sequence=request.sequence)
-        # What ends a lease of this very batch waits for it; everything else frees slots for the picks to come.
-        early = [self._leases.end(report.lease_id) for report in request.report]
-        now_s = clock.monotonic_s()
-        for item in request.pick:
-            try:
-                account = self._pick(item, now_s)
-            except Refusal as refusal:
-                response.pick.add(id=item.id, error=to_detail(refusal))
-                continue
-            response.pick.add(
-                id=item.id,
-                upstream_account_id=account.upstream_account_id,
-                kind=_KINDS[account.kind],
-                base_url=account.base_url,
-                credential=account.credential,
-                upstream_model=account.models[item.model],
-            )
-        for report, done in zip(request.report, early, strict=True):
-            if not done:
-                self._leases.end(report.lease_id)
-            response.report.add(id=report.id)
-        return response
+    async def ExplainRoute(
+        self, request: router_pb2.ExplainRouteRequest, context: Context
+    ) -> router_pb2.ExplainRouteResponse:
+        decisions = await self._explanations.of(request.request_id)
+        if not decisions:
+            raise Refusal(Kind.NOT_FOUND, f"no router remembers how {request.request_id!r} was routed")
+        return router_pb2.ExplainRouteResponse(decisions=decisions)
 
-    def _pick(self, item: router_pb2.PickItem, now_s: float) -> Account:
-        candidates = self._catalog.serving(item.model)
-        if candidates is None:
-            raise Refusal(Kind.MODEL_UNKNOWN, f"there is no model {item.model!r}")
-        standing = self._leases.held_by(item.lease_id)
-        for account in candidates:
-            if account.upstream_account_id == standing:
-                return account
-        account_or_none = pick(candidates, item.exclude, self._leases.in_flight, random.random)
-        if account_or_none is None:
-            raise Refusal(Kind.NO_HEALTHY_ACCOUNT, f"no upstream account can serve {item.model!r} now")
-        self._leases.take(item.lease_id, account_or_none.upstream_account_id, now_s)
-        return account_or_none
+    # ---- what there is ----
 
     async def ListModels(
         self, request: router_pb2.ListModelsRequest, context: Context
     ) -> router_pb2.ListModelsResponse:
-        models = [
-            router_pb2.Model(model=model, display_name=model, created_ms=created_ms)
-            for model, created_ms in self._catalog.models()
-        ]
-        return router_pb2.ListModelsResponse(models=models)
+        return router_pb2.ListModelsResponse(models=map(_model, self._catalog.models()))
+
+    async def GetRoutes(self, request: router_pb2.GetRoutesRequest, context: Context) -> router_pb2.GetRoutesResponse:
+        return router_pb2.GetRoutesResponse(
+            pools=map(_pool, self._catalog.pools()),
+            groups=map(_group, self._catalog.groups),
+            models=map(_model, self._catalog.models()),
+        )
+
+    # ---- pools, groups, models ----
+
+    async def PutPool(self, request: router_pb2.PutPoolRequest, context: Context) -> router_pb2.PutPoolResponse:
+        name = forms.named("pool", request.name)
+        await self._store.put_pool(name)
+        await self._reload(name)
+        pool = next((pool for pool in self._catalog.pools() if pool.name == name), None)
+        if pool is None:
+            raise Refusal(Kind.NOT_FOUND, f"the pool {name!r} was deleted at the same time")
+        return router_pb2.PutPoolResponse(pool=_pool(pool))
+
+    async def ListPools(self, request: router_pb2.ListPoolsRequest, context: Context) -> router_pb2.ListPoolsResponse:
+        return router_pb2.ListPoolsResponse(pools=map(_pool, self._catalog.pools()))
+
+    async def DeletePool(
+        self, request: router_pb2.DeletePoolRequest, context: Context
+    ) -> router_pb2.DeletePoolResponse:
+        if request.name == forms.DEFAULT:
+            raise Refusal(Kind.INVALID_REQUEST, "the pool default stays: it takes the accounts that name no other")
+        try:
+            await self._store.delete_pool(request.name)
+        except PoolInUse:
+            await self._catalog.load()
+            raise Refusal(Kind.INVALID_REQUEST, self._uses(request.name)) from None
+        await self._reload(request.name)
+        return router_pb2.DeletePoolResponse()
+
+    async def PutGroup(self, request: router_pb2.PutGroupRequest, context: Context) -> router_pb2.PutGroupResponse:
+        name, pools = forms.group(request.group)
+        try:
+            await self._store.put_group(name, pools)
+        except UnknownPool:
+            await self._catalog.load()
+            unknown = [pool for pool in pools if self._catalog.pool(pool) is None]
+            raise Refusal(Kind.NOT_FOUND, f"there is no pool {', '.join(map(repr, unknown))}") from None
+        await self._reload(name)
+        return router_pb2.PutGroupResponse(group=router_pb2.Group(name=name, pools=pools))
+
+    async def ListGroups(
+        self, request: router_pb2.ListGroupsRequest, context: Context
+    ) -> router_pb2.ListGroupsResponse:
+        return router_pb2.ListGroupsResponse(groups=map(_group, self._catalog.groups))
+
+    async def DeleteGroup(
+        self, request: router_pb2.DeleteGroupRequest, context: Context
+    ) -> router_pb2.DeleteGroupResponse:
+        if request.name == forms.DEFAULT:
+            raise Refusal(Kind.INVALID_REQUEST, "the group default stays: it is that of keys that were given no other")
+        await self._store.delete_group(request.name)
+        await self._reload(request.name)
+        return router_pb2.DeleteGroupResponse()
+
+    async def PutModel(self, request: router_pb2.PutModelRequest, context: Context) -> router_pb2.PutModelResponse:
+        row = forms.model(request.model)
+        await self._store.put_model(row)
+        await self._reload(row.model)
+        served = next((model for model in self._catalog.models() if model.model == row.model), None)
+        return router_pb2.PutModelResponse(model=_model(served or Model.of(row)))
 
     # ---- upstream accounts ----
 
     async def PutUpstreamAccount(
         self, request: router_pb2.PutUpstreamAccountRequest, context: Context
     ) -> router_pb2.PutUpstreamAccountResponse:
-        account = request.account
-        _check(account, request.credential)
-        account_id = await self._store.account_id(account.name)
-        await self._store.put_account(
-            account_id,
-            account.name,
-            _KIND_NAMES[account.kind],
-            account.base_url.rstrip("/"),
-            self._sealer.seal(request.credential, account_id),
-            account.priority,
-            account.enabled,
-            account.models,
+        change = forms.account(request.account)
+        row = await self._store.account(change.name)
+        account_id = row.upstream_account_id if row else f"acc_{ids.ulid()}"
+        sealed = self._sealed(row, account_id, request.credential)
+        try:
+            await self._store.put_account(account_id, change, sealed)
+        except UnknownPool:
+            raise Refusal(Kind.NOT_FOUND, f"there is no pool {change.pool!r}") from None
+        if row is not None and sealed != row.credential_sealed:
+            self._cooldowns.forget_refusals(account_id)
+        await self._reload(change.name)
+        return router_pb2.PutUpstreamAccountResponse(account=self._shown(change.name))
+
+    async def SetUpstreamCredential(
+        self, request: router_pb2.SetUpstreamCredentialRequest, context: Context
+    ) -> router_pb2.SetUpstreamCredentialResponse:
+        row = await self._store.account(request.name)
+        if row is None:
+            raise _unknown(request.name)
+        account_id = row.upstream_account_id
+        await self._store.set_credential(
+            account_id, self._sealer.seal(forms.credential(request.credential), account_id)
         )
-        await self._reload(account.name)
-        return router_pb2.PutUpstreamAccountResponse(account=self._account(account.name))
+        # Whoever sets a credential, were it the same, wants it tried: it may be good again at the provider.
+        self._cooldowns.forget_refusals(account_id)
+        await self._reload(request.name)
+        return router_pb2.SetUpstreamCredentialResponse(account=self._shown(request.name))
 
     async def ListUpstreamAccounts(
         self, request: router_pb2.ListUpstreamAccountsRequest, context: Context
     ) -> router_pb2.ListUpstreamAccountsResponse:
         names = sorted(account.name for account in self._catalog.accounts)
-        return router_pb2.ListUpstreamAccountsResponse(accounts=[self._account(name) for name in names])
+        return router_pb2.ListUpstreamAccountsResponse(accounts=map(self._shown, names))
+
+    async def ClearUpstreamAccount(
+        self, request: router_pb2.ClearUpstreamAccountRequest, context: Context
+    ) -> router_pb2.ClearUpstreamAccountResponse:
+        account = self._catalog.named(request.name)
+        if account is None:
+            raise _unknown(request.name)
+        self._cooldowns.clear(account.upstream_account_id, request.family)
+        return router_pb2.ClearUpstreamAccountResponse(account=self._shown(request.name))
 
     async def SetUpstreamAccountEnabled(
         self, request: router_pb2.SetUpstreamAccountEnabledRequest, context: Context
     ) -> router_pb2.SetUpstreamAccountEnabledResponse:
         await self._store.set_enabled(request.name, request.enabled)
         await self._reload(request.name)
-        return router_pb2.SetUpstreamAccountEnabledResponse(account=self._account(request.name))
+        return router_pb2.SetUpstreamAccountEnabledResponse(account=self._shown(request.name))
 
     async def DeleteUpstreamAccount(
         self, request: router_pb2.DeleteUpstreamAccountRequest, context: Context
     ) -> router_pb2.DeleteUpstreamAccountResponse:
-        await self._store.delete(request.name)
+        await self._store.delete_account(request.name)
         await self._reload(request.name)
         return router_pb2.DeleteUpstreamAccountResponse()
 
@@ -141,38 +206,85 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         await self._catalog.load()
         await bus.announce(self._nc, bus.CATALOG_CHANGED, name.encode())
 
-    def _account(self, name: str) -> router_pb2.UpstreamAccount:
-        for account in self._catalog.accounts:
-            if account.name == name:
-                return router_pb2.UpstreamAccount(
-                    upstream_account_id=account.upstream_account_id,
-                    name=account.name,
-                    kind=_KINDS[account.kind],
-                    base_url=account.base_url,
-                    models=account.models,
-                    priority=account.priority,
-                    enabled=account.enabled,
-                    created_ms=account.created_ms,
-                    in_flight=self._leases.in_flight(account.upstream_account_id),
-                )
-        raise Refusal(Kind.NOT_FOUND, f"there is no upstream account {name!r}")
+    def _sealed(self, row: AccountRow | None, account_id: str, credential: str) -> bytes:
+        """The credential to store: what is stored already where it is the same or none is given."""
+        if row is not None:
+            if not credential:
+                return row.credential_sealed
+            try:
+                if self._sealer.open(row.credential_sealed, account_id) == credential:
+                    return row.credential_sealed
+            except Unsealable:
+                pass  # of another master key: replaced
+        return self._sealer.seal(forms.credential(credential), account_id)
+
+    def _uses(self, pool: str) -> str:
+        """Why a pool cannot be deleted."""
+        accounts = sum(account.pool == pool for account in self._catalog.accounts)
+        if accounts:
+            return f"the pool {pool!r} holds {accounts} upstream account{'s' if accounts > 1 else ''}"
+        groups = ", ".join(repr(row.group) for row in self._catalog.groups if pool in row.pools)
+        return f"the pool {pool!r} stands in the group {groups}"
+
+    def _shown(self, name: str) -> router_pb2.UpstreamAccount:
+        account = self._catalog.named(name)
+        if account is None:
+            raise _unknown(name)
+        account_id = account.upstream_account_id
+        shown = _account(account)
+        shown.in_flight = self._leases.in_flight(account_id)
+        shown.health.extend(self._cooldowns.shown(account_id, clock.now_ms()))
+        return shown
 
 
-def _check(account: router_pb2.UpstreamAccount, credential: str) -> None:
-    """Raises Refusal when an upstream account cannot be stored as it is."""
-    if not account.name or len(account.name) > 100:
-        raise Refusal(Kind.INVALID_REQUEST, "name is needed, of at most 100 characters")
-    if account.kind not in _KIND_NAMES:
-        raise Refusal(Kind.INVALID_REQUEST, f"kind must be one of {', '.join(_KINDS)}")
-    if not credential or not credential.isascii() or not credential.isprintable() or credential != credential.strip():
-        raise Refusal(Kind.INVALID_REQUEST, "credential is needed: printable ASCII without blanks around it")
-    try:
-        url = urlsplit(account.base_url)
-        well_formed = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:
-        well_formed = False
-        url = urlsplit("")
-    if not well_formed or url.username or url.password or url.query or url.fragment:
-        raise Refusal(Kind.INVALID_REQUEST, f"base_url {account.base_url!r} is not an http(s) URL of a host")
-    if not account.models or any(not public or not name for public, name in account.models.items()):
-        raise Refusal(Kind.INVALID_REQUEST, "models is needed: public id to the name at the upstream")
+def _unknown(name: str) -> Refusal:
+    return Refusal(Kind.NOT_FOUND, f"there is no upstream account {name!r}")
+
+
+def _account(account: Account) -> router_pb2.UpstreamAccount:
+    limits = account.limits
+    return router_pb2.UpstreamAccount(
+        upstream_account_id=account.upstream_account_id,
+        name=account.name,
+        kind=KINDS[account.kind],
+        base_url=account.base_url,
+        models=account.models,
+        priority=account.priority,
+        enabled=account.enabled,
+        created_ms=account.created_ms,
+        pool=account.pool,
+        weight=account.weight,
+        headers=account.headers,
+        proxy=account.proxy,
+        limits=router_pb2.AccountLimits(
+            concurrent=limits.concurrent,
+            requests_per_minute=limits.requests,
+            input_tokens_per_minute=limits.input_tokens,
+            output_tokens_per_minute=limits.output_tokens,
+        ),
+        resale_allowed=account.resale_allowed,
+        note=account.note,
+    )
+
+
+def _pool(pool: PoolSummary) -> router_pb2.Pool:
+    return router_pb2.Pool(name=pool.name, models=pool.models, accounts=pool.accounts)
+
+
+def _group(row: GroupRow) -> router_pb2.Group:
+    return router_pb2.Group(name=row.group, pools=row.pools)
+
+
+def _model(model: Model) -> router_pb2.Model:
+    return router_pb2.Model(
+        model=model.model,
+        display_name=model.display_name,
+        created_ms=model.created_ms,
+        family=model.family,
+        times=router_pb2.ModelTimes(
+            attempts_budget_ms=model.attempts_budget_ms,
+            first_byte_ms=model.first_byte_ms,
+            idle_ms=model.idle_ms,
+            total_ms=model.total_ms,
+        ),
+    )

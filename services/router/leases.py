@@ -55,7 +55,7 @@ class _Meter:
     """When it was last found full: what was taken before that has come back by itself."""
 
     def take(self, amount: int, cost: int, now_ns: int) -> None:
-        if self.bucket.full_ns < now_ns:
+        if not self.bucket.reset_ns(now_ns):
             self.refilled_ns = now_ns
         self.bucket.take(amount, cost, now_ns)
 
@@ -187,7 +187,7 @@ class Leases:
         now_ns = round(now_s * _NS)
         for account_id, meters in list(self._meters.items()):
             buckets = (meters.requests.bucket, meters.input_tokens.bucket, meters.output_tokens.bucket)
-            if account_id not in self._in_flight and all(bucket.full_ns <= now_ns for bucket in buckets):
+            if account_id not in self._in_flight and not any(bucket.reset_ns(now_ns) for bucket in buckets):
                 del self._meters[account_id]
         return ended
 

@@ -3,15 +3,20 @@
 The rows below are frozen: they are what that version wrote, whatever today's code would write.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from services.migrate import migrate
-from services.shared import ids
+from services.router.rows import GroupRow
+from services.router.store import Store
+from services.shared import database, ids
+from services.shared.settings import Secret
 from tests.books import Books, books_in, database_named, superuser_url, usage
 from tests.deployment import Deployment
 
@@ -40,6 +45,14 @@ BOOKS: Final = """
     INSERT INTO ledger.grants (grant_id, tenant_id, holder, amount_nano, spent_nano, expires_at)
         VALUES ('g1', 'acme', 'auth-1', 50000000, 30000000, now() + interval '1 minute'),
             ('g2', 'broke', 'auth-1', 10000000, 40000000, now() + interval '1 minute');
+"""
+ACCOUNTS: Final = """
+    INSERT INTO router.upstream_accounts
+        (upstream_account_id, name, kind, base_url, credential_sealed, priority, enabled) VALUES
+        ('acc_1', 'mine', 'anthropic', 'https://api.anthropic.com', '\\x0102', 10, true),
+        ('acc_2', 'sim', 'simulator', 'http://127.0.0.1:7010', '\\x0103', 100, false);
+    INSERT INTO router.upstream_models (upstream_account_id, model, upstream_model) VALUES
+        ('acc_1', 'opus', 'opus-upstream'), ('acc_1', 'sonnet', 'sonnet'), ('acc_2', 'opus', 'opus');
 """
 TOP_UP: Final = """
     WITH t AS (
@@ -98,6 +111,7 @@ def upgraded(tollhouse: Deployment) -> Iterator[str]:
         migrate(url, {}, "0001")
         with psycopg.connect(url) as connection:
             connection.execute(TENANTS)
+            connection.execute(ACCOUNTS)
             connection.execute(BOOKS)
             for tenant, nano in (("acme", 100 * CENT), ("broke", 2 * CENT)):
                 connection.execute(TOP_UP, {"tenant": tenant, "nano": nano, "key": f"{tenant}/first"})
@@ -105,6 +119,17 @@ def upgraded(tollhouse: Deployment) -> Iterator[str]:
                 connection.execute(BOOK, record)
         migrate(url, {})
         yield url
+
+
+@asynccontextmanager
+async def router_store_in(url: str) -> AsyncIterator[Store]:
+    """The router's store on a migrated database, as its own role."""
+    options = quote("-c search_path=router -c role=tollhouse_router")
+    pool = await database.connect(Secret(f"{url}?options={options}"), service="test", size=2)
+    try:
+        yield Store(pool)
+    finally:
+        await pool.close()
 
 
 def facts(books: Books) -> list[Any]:
@@ -142,6 +167,32 @@ async def test_data_of_the_first_version_is_whole_after_an_upgrade(upgraded: str
             ("key_3", True, None),
         ]
         assert books.sql("SELECT tenant_id, enabled FROM auth.tenants ORDER BY 1") == [("acme", True), ("broke", False)]
+
+
+async def test_every_upstream_account_of_the_first_version_is_in_the_default_pool(upgraded: str) -> None:
+    async with router_store_in(upgraded) as store:
+        stored = await store.everything()
+        assert stored.pools == ["default"]
+        assert stored.groups == [GroupRow("default", ["default"])]
+        assert stored.models == []
+        mine, sim = stored.accounts
+        assert (mine.upstream_account_id, mine.name, mine.kind, mine.enabled) == ("acc_1", "mine", "anthropic", True)
+        assert (mine.credential_sealed, mine.models) == (b"\x01\x02", {"opus": "opus-upstream", "sonnet": "sonnet"})
+        assert (mine.pool, mine.weight, mine.headers, mine.proxy, mine.concurrent_limit) == ("default", 100, {}, "", 0)
+        assert (sim.pool, sim.enabled, sim.models) == ("default", False, {"opus": "opus"})
+        kept = "SELECT count(*) FROM router.upstream_accounts WHERE credential_changed_at = created_at"
+        with psycopg.connect(upgraded) as connection:
+            assert connection.execute(kept).fetchone() == (2,)
+
+
+async def test_what_the_version_before_writes_of_an_upstream_account_still_works(upgraded: str) -> None:
+    before = ACCOUNTS.replace("acc_", "late_").replace("'mine'", "'late'").replace("'sim'", "'late-sim'")
+    with psycopg.connect(upgraded) as connection:
+        connection.execute(before.encode())
+    async with router_store_in(upgraded) as store:
+        late = await store.account("late")
+        assert late is not None
+        assert (late.pool, late.weight, late.note, late.models["opus"]) == ("default", 100, "", "opus-upstream")
 
 
 async def test_a_balance_below_zero_becomes_a_shortfall_of_the_last_usage(upgraded: str) -> None:
