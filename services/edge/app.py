@@ -40,6 +40,7 @@ from services.shared.telemetry import RecordLog
 _KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them first
 _BACKLOG = 4096
 _FLUSH_S = 10
+_ROUTES_WITHIN_S = 10
 
 
 async def serve(settings: EdgeSettings) -> None:
@@ -77,9 +78,15 @@ async def serve(settings: EdgeSettings) -> None:
         routes.keep(),
         keep_alive.run(),
     ):
+
+        async def serve_clients() -> None:
+            with contextlib.suppress(TimeoutError):  # after which clients are told who is missing
+                await asyncio.wait_for(routes.known.wait(), _ROUTES_WITHIN_S)
+            await server.serve([_listen(settings.host, settings.port, shared=True)])
+
         recovering = asyncio.create_task(_recover(edge, journal, left, outbox, clients.auth))
         serving = asyncio.gather(
-            server.serve([_listen(settings.host, settings.port, shared=True)]),
+            serve_clients(),
             ops.serve([_listen(settings.ops_host, settings.ops_port, shared=False)]),
         )
         await lifecycle.stopped_or_done(serving)

@@ -88,7 +88,8 @@ async def ask(
     async with session.post(f"{tollhouse.base_url}/v1/messages", data=body, headers=headers) as response:
         text = await response.text()
         cut = fields.get("stream") and "event: error" in text
-        return "cut" if cut else str(response.status), dict(response.headers)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return "cut" if cut else str(response.status), headers
 
 
 async def many(requests: int, one: Callable[[int], Awaitable[str]], clients: int = CLIENTS) -> Counter[str]:
