@@ -34,7 +34,7 @@ _TURNED_AWAY: Final = frozenset(
         router_pb2.OUTCOME_OUT_OF_CREDIT,
     )
 )
-_NO_TOKENS: Final = Used(None, 0, 0)
+_NO_TOKENS: Final = Used(0, 0)
 
 _SERVE_S: Final = 0.25
 _EXPIRE_S: Final = 5.0
@@ -388,7 +388,7 @@ def _used(report: router_pb2.ReportItem) -> Used:
         return NOTHING
     if report.HasField("used"):
         used = report.used
-        return Used(None, used.input + used.cache_write_5m + used.cache_write_1h, used.output)
+        return Used(used.input + used.cache_write_5m + used.cache_write_1h, used.output)
     return _NO_TOKENS if report.outcome in _TURNED_AWAY else AS_ESTIMATED
 
 

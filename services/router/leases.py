@@ -2,6 +2,8 @@
 
 Times are on the monotonic clock. Concurrent attempts are counted exactly. Requests and tokens a minute run through a
 bucket each (`services.shared.gcra`): a lease takes what its attempt will use by estimate, and its end corrects that.
+Requests are limited exactly. Of tokens, what was estimated too high is given back in full as long as the bucket was not
+full in between, so a limit that is used up is used up by what really went; in return as much may pass once more.
 """
 
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.router.accounts import NO_LIMITS, Account
-from services.shared.gcra import Bucket
+from services.shared.gcra import MINUTE_NS, Bucket
 
 CONCURRENT: Final = "limit_concurrent"
 REQUESTS: Final = "limit_requests"
@@ -23,14 +25,15 @@ _NS: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What an attempt used of an account's limits; None: as estimated."""
+    """What an attempt used of an account's limits; tokens of None: as estimated."""
 
-    requests: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    unused: bool = False
+    """Whether it never reached the upstream, so that it was no request either."""
 
 
-NOTHING: Final = Used(0, 0, 0)
+NOTHING: Final = Used(0, 0, unused=True)
 AS_ESTIMATED: Final = Used()
 
 
@@ -55,7 +58,7 @@ class _Meter:
     """When it was last found full: what was taken before that has come back by itself."""
 
     def take(self, amount: int, cost: int, now_ns: int) -> None:
-        if self.bucket.full_ns < now_ns:
+        if self.bucket.full_ns <= now_ns:
             self.refilled_ns = now_ns
         self.bucket.take(amount, cost, now_ns)
 
@@ -64,6 +67,10 @@ class _Meter:
             self.take(amount, used - taken, now_ns)
         elif used < taken and taken_ns >= self.refilled_ns:
             self.bucket.correct(amount, used - taken)
+
+    def give_back_one(self, amount: int, taken_ns: int, now_ns: int) -> None:
+        """Of one that was not used, what time has not given back since: so no more than `amount` ever fit at once."""
+        self.bucket.full_ns -= max(0, MINUTE_NS // amount - (now_ns - taken_ns))
 
 
 @dataclass(slots=True)
@@ -194,8 +201,8 @@ class Leases:
 
 def _correct(meters: _Meters, lease: Lease, used: Used, now_ns: int) -> None:
     limits, taken_ns = lease.account.limits, round(lease.taken_s * _NS)
-    if limits.requests and used.requests is not None:
-        meters.requests.correct(limits.requests, 1, used.requests, taken_ns, now_ns)
+    if limits.requests and used.unused:
+        meters.requests.give_back_one(limits.requests, taken_ns, now_ns)
     if limits.input_tokens and used.input_tokens is not None:
         meters.input_tokens.correct(limits.input_tokens, lease.input_tokens, used.input_tokens, taken_ns, now_ns)
     if limits.output_tokens and used.output_tokens is not None:
