@@ -89,7 +89,6 @@ class Leases:
         self._ttl_s = ttl_s
         self._leases: dict[str, Lease] = {}
         self._in_flight: dict[str, int] = {}
-        self._of_family: dict[tuple[str, str], int] = {}
         self._meters: dict[str, _Meters] = {}
 
     def __len__(self) -> int:
@@ -102,10 +101,6 @@ class Leases:
     def in_flight(self, upstream_account_id: str) -> int:
         """Attempts under way on an account."""
         return self._in_flight.get(upstream_account_id, 0)
-
-    def in_flight_of(self, upstream_account_id: str, family: str) -> int:
-        """Attempts under way on an account with models of one family."""
-        return self._of_family.get((upstream_account_id, family), 0)
 
     def reached(self, account: Account, input_tokens: int, output_tokens: int, now_s: float) -> str:
         """The first limit of the account that keeps an attempt of so many tokens out; empty when none does."""
@@ -149,7 +144,6 @@ class Leases:
         self._leases[lease_id] = Lease(account, model, family, input_tokens, output_tokens, now_s)
         account_id = account.upstream_account_id
         self._in_flight[account_id] = self._in_flight.get(account_id, 0) + 1
-        self._of_family[account_id, family] = self._of_family.get((account_id, family), 0) + 1
         limits, now_ns = account.limits, round(now_s * _NS)
         if not (limits.requests or limits.input_tokens or limits.output_tokens):
             return
@@ -172,9 +166,6 @@ class Leases:
         in_flight = self._in_flight.pop(account_id) - 1
         if in_flight:
             self._in_flight[account_id] = in_flight
-        of_family = self._of_family.pop((account_id, lease.family)) - 1
-        if of_family:
-            self._of_family[account_id, lease.family] = of_family
         meters = self._meters.get(account_id)
         if meters is not None:
             _correct(meters, lease, used, round(now_s * _NS))

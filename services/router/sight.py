@@ -74,12 +74,10 @@ class AccountsSeen:
 
     def _health_of(self, account_id: str) -> str:
         verdict = self.health.verdict(account_id, self.family, self.now_ms)
-        if verdict is Verdict.READY or verdict is Verdict.PROBE_DUE:
-            return SPARE
         if verdict is Verdict.COOLING:
             return COOLING
-        if verdict is Verdict.UNPROVEN:
-            return PROVING if self.leases.in_flight_of(account_id, self.family) else SPARE
+        if verdict is not Verdict.PROBING:
+            return SPARE
         return PROVING if self.health.cause(account_id, self.family) == router_pb2.CAUSE_UNSPECIFIED else PROBING
 
     def moves(self, account: Account) -> bool:

@@ -23,8 +23,8 @@ def test_an_account_counts_the_attempts_under_way_on_it() -> None:
     leases = Leases(TTL_S)
     take(leases, "req_1:1", 0.0)
     take(leases, "req_2:1", 0.0)
-    assert leases.in_flight("acc_a") == leases.in_flight_of("acc_a", FAMILY) == 2
-    assert leases.in_flight("acc_b") == leases.in_flight_of("acc_a", "other") == 0
+    assert leases.in_flight("acc_a") == 2
+    assert leases.in_flight("acc_b") == 0
     lease = leases.standing("req_1:1")
     assert lease is not None
     assert (lease.account, lease.model, lease.family) == (A, MODEL, FAMILY)
@@ -132,7 +132,6 @@ class LeaseMachine(RuleBasedStateMachine):
         counted = Counter(account_id for account_id, _ in self.standing.values())
         for account_id in ("acc_a", "acc_b"):
             assert self.leases.in_flight(account_id) == counted[account_id]
-            assert self.leases.in_flight_of(account_id, FAMILY) == counted[account_id]
         assert len(self.leases) == len(self.standing)
         for lease_id, (account_id, _) in self.standing.items():
             lease = self.leases.standing(lease_id)
