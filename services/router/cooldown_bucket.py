@@ -12,6 +12,7 @@ from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js.api import StorageType
 from nats.js.client import JetStreamContext
+from nats.js.errors import BucketNotFoundError
 from nats.js.kv import KeyValue
 
 from services.router.health import Cooldown, Shared
@@ -148,8 +149,11 @@ class CooldownBucket:
 
 
 async def _open(js: JetStreamContext) -> KeyValue:
-    """The bucket, which whoever comes first makes. Making it twice in one way does no harm."""
-    return await js.create_key_value(bucket=bus.COOLDOWNS_BUCKET, history=1, storage=StorageType.FILE)
+    """The bucket, which whoever comes first makes; one that an operator made, with replicas say, is taken as it is."""
+    try:
+        return await js.key_value(bus.COOLDOWNS_BUCKET)
+    except BucketNotFoundError:
+        return await js.create_key_value(bucket=bus.COOLDOWNS_BUCKET, history=1, storage=StorageType.FILE)
 
 
 def _name(key: Key) -> str:

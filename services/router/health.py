@@ -37,7 +37,7 @@ _UNKNOWN_RATIO: Final = 0.5
 _BENCH_ABOVE: Final = 0.5
 _FORGIVEN_BELOW: Final = 0.1
 _WEIGHT: Final = 0.3
-_TRIALS_MAX: Final = 16
+_UNDER_WAY_MAX: Final = 4096
 
 _ANSWERED: Final = (router_pb2.OUTCOME_OK, router_pb2.OUTCOME_CLIENT_FAULT)
 _FAILED: Final = (router_pb2.OUTCOME_UPSTREAM_FAULT, router_pb2.OUTCOME_CUT)
@@ -84,8 +84,9 @@ class Shared(NamedTuple):
 class Health:
     """The health of one upstream account for one family of models.
 
-    An attempt that began before the cooldown that stands, or before an operator cleared it, tells of the time before:
-    it neither ends the cooldown nor counts as its probe. Those that began after are its trials.
+    Every cooldown that begins or becomes longer, and whatever makes it forget, begins an era. An attempt tells of the
+    era in which it began: ten that hang bench an account once, however late the last of them comes back. Only what
+    an upstream says of itself (throttled, refused, out of credit) counts later too, unless it was forgotten since.
     """
 
     known: bool = False
@@ -96,8 +97,14 @@ class Health:
     streak: int = 0
     ratio: float = _UNKNOWN_RATIO
     """How many of its attempts fail, the latest weighing most."""
-    _trials: dict[str, None] = field(default_factory=dict)
-    _tried_ms: int = 0
+    _era: int = 0
+    _forgot: int = 0
+    """The era that began when it last forgot."""
+    _under_way: dict[str, int] = field(default_factory=dict)
+    """The era in which each attempt began. The oldest is forgotten where there are too many: then it tells nothing."""
+    _probe: str = ""
+    """The lease of the latest attempt of this era; empty when it ended."""
+    _probe_ms: int = 0
 
     def verdict(self, now_ms: int) -> Verdict:
         """Whether it may be picked."""
@@ -111,12 +118,10 @@ class Health:
 
     def began(self, lease_id: str, now_ms: int) -> None:
         """An attempt goes."""
-        if self.known and self.cooldown is None:
-            return
-        if len(self._trials) >= _TRIALS_MAX:
-            del self._trials[next(iter(self._trials))]
-        self._trials[lease_id] = None
-        self._tried_ms = now_ms
+        if len(self._under_way) >= _UNDER_WAY_MAX:
+            del self._under_way[next(iter(self._under_way))]
+        self._under_way[lease_id] = self._era
+        self._probe, self._probe_ms = lease_id, now_ms
 
     def ended(
         self,
@@ -134,8 +139,12 @@ class Health:
             random: from 0 to below 1.
             others_healthy: whether another account could take the request; asked only where it matters.
         """
-        fresh = lease_id in self._trials or (self.known and self.cooldown is None)
-        self._trials.pop(lease_id, None)
+        era = self._under_way.pop(lease_id, -1)
+        if self._probe == lease_id:
+            self._probe = ""
+        if era < self._forgot:
+            return False
+        fresh = era == self._era
         if outcome in _ANSWERED:
             return fresh and self._answered(now_ms)
         if outcome in _FAILED:
@@ -147,7 +156,7 @@ class Health:
         if outcome == router_pb2.OUTCOME_OVERLOADED and fresh and others_healthy():
             wait_ms = _OVERLOADED_MIN_MS + int(random() * _OVERLOADED_SPREAD_MS)
             return self._cool(router_pb2.CAUSE_OVERLOADED, now_ms + wait_ms, now_ms)
-        if outcome == router_pb2.OUTCOME_REFUSED and (fresh or self.known):
+        if outcome == router_pb2.OUTCOME_REFUSED:
             return self._cool(router_pb2.CAUSE_REFUSED, FOREVER_MS, now_ms)
         return False
 
@@ -177,7 +186,8 @@ class Health:
     def forget(self) -> None:
         """Forgets how it answered until now; a cooldown stays."""
         self.known, self.ratio, self.streak = False, _UNKNOWN_RATIO, 0
-        self._trials.clear()
+        self._begin_era()
+        self._forgot = self._era
 
     def shared(self) -> Shared:
         """What other replicas should know."""
@@ -195,10 +205,10 @@ class Health:
             self.forget()
         else:
             self.streak = max(self.streak, merged.streak)
-            self._trials.clear()
+            self._begin_era()
 
     def _trying(self, now_ms: int) -> bool:
-        return bool(self._trials) and abs(now_ms - self._tried_ms) < PROBE_MS
+        return bool(self._probe) and abs(now_ms - self._probe_ms) < PROBE_MS
 
     @staticmethod
     def _cooling(until_ms: int, now_ms: int) -> bool:
@@ -213,9 +223,7 @@ class Health:
         self.ratio -= _WEIGHT * self.ratio
         if self.ratio < _FORGIVEN_BELOW:
             self.streak = 0
-        if not self.known or self.cooldown is not None:
-            self.known = True
-            self._trials.clear()
+        self.known = True
         if self.cooldown is None:
             return False
         self._end(now_ms)
@@ -240,9 +248,7 @@ class Health:
         return fresh and self._cool_doubled(router_pb2.CAUSE_OUT_OF_CREDIT, _CREDIT_BASE_MS, LONGEST_MS, now_ms)
 
     def _cool_as_told(self, cause: Cause, wait_ms: int, now_ms: int, fresh: bool) -> bool:
-        """For as long as the upstream said; also said to an attempt that began before."""
-        if not (fresh or self.known or self.cooldown is not None):
-            return False
+        """For as long as the upstream said; counts as one more in a row only where the attempt is of this era."""
         self.streak += fresh
         return self._cool(cause, now_ms + wait_ms, now_ms)
 
@@ -260,11 +266,14 @@ class Health:
                 return False
             since_ms = self.cooldown.since_ms
         self.cooldown = Cooldown(until_ms, stamp_ms, since_ms, cause, self.streak)
-        self._trials.clear()
+        self._begin_era()
         return True
 
     def _end(self, now_ms: int) -> None:
         assert self.cooldown is not None
         self.ended_ms = max(now_ms, self.ended_ms, self.cooldown.stamp_ms)
         self.cooldown = None
-        self._trials.clear()
+
+    def _begin_era(self) -> None:
+        self._era += 1
+        self._probe = ""

@@ -3,7 +3,9 @@
 Shapes: https://docs.anthropic.com/en/api/messages and .../messages-streaming.
 """
 
+import base64
 import functools
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,10 @@ from services.simulator.script import Script
 
 _DEFAULT_TOKENS: Final = 40
 _BYTES_PER_TOKEN: Final = 4
+_NO_CREDIT: Final = (
+    "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase"
+    " credits."
+)
 _ROLES: Final = ("user", "assistant", "system")
 # What a careless relay breaks on: not ASCII, a line separator that is no newline, quotes, the protocol's own words.
 _ODD: Final = (" naïve", " \u2028", " 😀", ' "usage":', " \\", " data: x\n\n", " 東京")
@@ -32,6 +38,14 @@ class Request:
     max_tokens: int
     stream: bool
     prompt: str
+    thoughts: tuple["Thought", ...] = ()
+
+
+class Thought(NamedTuple):
+    """A thinking block among the messages: where it is, and whether it is signed as the simulator signed it."""
+
+    where: str
+    signed: bool
 
 
 class _Raw(msgspec.Struct):
@@ -61,7 +75,8 @@ def read(body: bytes) -> Request:
     texts = list(_message_texts(fields.get("messages")))
     texts += _texts("system", fields.get("system") or "")
     texts.append(bytes(raw.tools).decode())
-    return Request(model, max_tokens, stream, "\n".join(filter(None, texts)))
+    thoughts = tuple(_thoughts(fields["messages"])) if b"thinking" in body else ()
+    return Request(model, max_tokens, stream, "\n".join(filter(None, texts)), thoughts)
 
 
 def _message_texts(messages: Any) -> Iterator[str]:
@@ -89,6 +104,31 @@ def _texts(where: str, content: Any) -> Iterator[str]:
             yield block["text"]
         if block["type"] == "tool_result" and block.get("content"):
             yield from _texts(f"{where}.{index}.content", block["content"])
+
+
+def _thoughts(messages: list[Any]) -> Iterator[Thought]:
+    for index, one in enumerate(messages):
+        content = one["content"] if isinstance(one["content"], list) else ()
+        for place, block in enumerate(content):
+            if block["type"] == "thinking":
+                signed = block.get("signature") == signature(str(block.get("thinking")))
+                yield Thought(f"messages.{index}.content.{place}", signed)
+
+
+def signature(thought: str) -> str:
+    """What the simulator signs a thinking block with; like the real one it holds for these words only."""
+    digest = hashlib.sha256(b"simulator:" + thought.encode("utf-8", "surrogatepass")).digest()
+    return base64.b64encode(digest).decode()
+
+
+def refusal(request: Request, script: Script) -> str | None:
+    """Why the real API would answer such a request with 400 invalid_request_error; None where it would not."""
+    if script.error == "credit":
+        return _NO_CREDIT
+    for thought in request.thoughts:
+        if script.error == "signature" or not thought.signed:
+            return f"{thought.where}: Invalid `signature` in `thinking` block"
+    return None
 
 
 @dataclass(frozen=True)
@@ -134,7 +174,7 @@ def answer(request: Request, script: Script, counts: Counts, message_id: str) ->
     content: list[dict[str, Any]] = []
     if script.thinking:
         thought = "".join(_words(script.thinking))
-        content.append({"type": "thinking", "thinking": thought, "signature": "c2lnbmF0dXJl"})
+        content.append({"type": "thinking", "thinking": thought, "signature": signature(thought)})
     content.append({"type": "text", "text": "".join(_words(counts.output))})
     if script.tool:
         content.append({"type": "tool_use", "id": "toolu_" + message_id[4:], "name": "get_weather", "input": _TOOL})
@@ -145,7 +185,7 @@ def answer(request: Request, script: Script, counts: Counts, message_id: str) ->
 def events(request: Request, script: Script, counts: Counts, message_id: str) -> Iterator[Event]:
     """A stream, event by event."""
     if script.error_first:
-        yield _event(_OVERLOADED)
+        yield _error_event(script)
         return
     yield Event(_frame({"type": "message_start", "message": _message(request, counts, message_id, 1)}), starts=True)
     index = 0
@@ -157,7 +197,7 @@ def events(request: Request, script: Script, counts: Counts, message_id: str) ->
     for word in itertools.islice(_words(counts.output), script.error_after):
         yield _text_delta(index, word)
     if script.error_after is not None:
-        yield _event(_OVERLOADED)
+        yield _error_event(script)
         return
     yield _event({"type": "content_block_stop", "index": index})
     if script.tool:
@@ -168,8 +208,12 @@ def events(request: Request, script: Script, counts: Counts, message_id: str) ->
     yield _event({"type": "message_stop"})
 
 
-_OVERLOADED: Final = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 _TOOL: Final = {"city": "東京", "usage": {"output_tokens": 999_999}}
+
+
+def _error_event(script: Script) -> Event:
+    message = "Overloaded" if script.error_type == "overloaded_error" else script.message
+    return _event({"type": "error", "error": {"type": script.error_type, "message": message}})
 
 
 def _tool_input() -> Iterator[dict[str, Any]]:
@@ -181,7 +225,7 @@ def _tool_input() -> Iterator[dict[str, Any]]:
 def _thinking(count: int) -> Iterator[dict[str, Any]]:
     for word in _words(count):
         yield {"type": "thinking_delta", "thinking": word}
-    yield {"type": "signature_delta", "signature": "c2lnbmF0dXJl"}
+    yield {"type": "signature_delta", "signature": signature("".join(_words(count)))}
 
 
 def _block(index: int, start: dict[str, Any], deltas: Iterator[dict[str, Any]]) -> Iterator[Event]:

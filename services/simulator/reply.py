@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Final
 
 from services.shared import clock
@@ -52,9 +53,13 @@ class Reply:
                 await asyncio.sleep(due_s - clock.monotonic_s())
             batch.append(event)
             batch_bytes += len(event.data)
-            if gap_ms or batch_bytes >= _WRITE_BYTES:
+            pause_ms = self._script.first_content_ms if event.starts else 0
+            if gap_ms or pause_ms or batch_bytes >= _WRITE_BYTES:
                 await self._send_events(batch, counts)
                 batch, batch_bytes = [], 0
+            if pause_ms:
+                await asyncio.sleep(pause_ms / clock.MS_PER_S)
+                due_s = clock.monotonic_s()
         if batch:
             await self._send_events(batch, counts)
         if number == self._script.cut_after:
@@ -112,19 +117,34 @@ def _headers(served: Served, script: Script) -> Headers:
 
     https://docs.anthropic.com/en/api/rate-limits#response-headers
     """
-    reset_s = clock.now_ms() // clock.MS_PER_S + (_RESET_S if script.reset_s is None else script.reset_s)
-    reset = datetime.datetime.fromtimestamp(reset_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     headers = [
         ("request-id", served.request_id),
         ("anthropic-organization-id", "00000000-0000-4000-8000-000000000000"),
-        ("anthropic-ratelimit-requests-limit", "4000"),
-        ("anthropic-ratelimit-requests-remaining", "3999"),
-        ("anthropic-ratelimit-requests-reset", reset),
+    ]
+    now_s = clock.now_ms() // clock.MS_PER_S
+    if script.rl_limit:
+        headers += _limits(script, now_s)
+    if script.retry_after is not None:
+        date = formatdate(now_s + 1 + script.retry_after, usegmt=True)  # whole seconds: never too early
+        headers.append(("retry-after", date if script.retry_after_date else str(script.retry_after)))
+    return headers
+
+
+def _limits(script: Script, now_s: int) -> Headers:
+    others_s = now_s + (_RESET_S if script.reset_s is None else script.reset_s)
+    requests_s = others_s if script.rl_reset_s is None else now_s + script.rl_reset_s
+    unified_s = others_s if script.unified_reset_s is None else now_s + script.unified_reset_s
+    remaining = script.rl_limit - 1 if script.rl_remaining is None else script.rl_remaining
+    return [
+        ("anthropic-ratelimit-requests-limit", str(script.rl_limit)),
+        ("anthropic-ratelimit-requests-remaining", str(remaining)),
+        ("anthropic-ratelimit-requests-reset", _rfc3339(requests_s)),
         ("anthropic-ratelimit-tokens-limit", "4000000"),
         ("anthropic-ratelimit-tokens-remaining", "3999000"),
-        ("anthropic-ratelimit-tokens-reset", reset),
-        ("anthropic-ratelimit-unified-reset", str(reset_s)),
+        ("anthropic-ratelimit-tokens-reset", _rfc3339(others_s)),
+        ("anthropic-ratelimit-unified-reset", str(unified_s)),
     ]
-    if script.retry_after is not None:
-        headers.append(("retry-after", str(script.retry_after)))
-    return headers
+
+
+def _rfc3339(unix_s: int) -> str:
+    return datetime.datetime.fromtimestamp(unix_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

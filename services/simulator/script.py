@@ -49,7 +49,15 @@ class Script:
     status: int | None = key("answers with this status and an error body", None, 400, 599)
     message: str = key("the text of that error", "scripted")
     retry_after: int | None = key("seconds in the header retry-after", None)
+    retry_after_date: int = key("1: retry-after is an HTTP date", 0, 0, 1)
     reset_s: int | None = key("seconds until the reset that the rate-limit headers tell", None)
+    rl_limit: int = key("requests a minute that the rate-limit headers tell; 0 leaves all of them out", 4000)
+    rl_remaining: int | None = key("requests that they tell are left; one less than the limit otherwise", None)
+    rl_reset_s: int | None = key("seconds until requests are full again; reset_s otherwise", None)
+    unified_reset_s: int | None = key("seconds until the unified reset; reset_s otherwise", None)
+    error: str = key(
+        "credit: our account there has no credit; signature: no signature of a thinking block is taken", ""
+    )
     cut_after: int | None = key(
         "breaks the connection: a stream after so many events, a plain answer in the middle of its body;"
         " 0 after the headers, -1 before any byte",
@@ -59,6 +67,8 @@ class Script:
     hang: str = key("before: never answers; after: falls silent after cut_after events", "")
     error_after: int | None = key("a stream ends with an error event after so many content deltas", None)
     error_first: int = key("1: a stream whose first event is an error", 0, 0, 1)
+    error_type: str = key("the type of the error that a stream has first, or ends with", "overloaded_error")
+    first_content_ms: float = key("milliseconds of silence in a stream between message_start and its content", 0)
     chunk: int = key("splits the stream into writes of so many bytes", 0)
     crlf: int = key("1: lines of the stream end with CRLF", 0, 0, 1)
     times: int = key("with id: only the first so many requests of that id are scripted", 0)
@@ -70,7 +80,7 @@ _FIELDS: Final = {field.name: field for field in dataclasses.fields(Script)}
 
 
 def parse(header: str, prompt: str) -> Script:
-    """Reads a script. Raises ScriptError."""
+    """Reads the script of a request; NO_SCRIPT where it has none. Raises ScriptError."""
     found = _IN_PROMPT.search(prompt) if "[[sim " in prompt else None
     text = header or (found.group(1) if found else "")
     if not text:
@@ -96,6 +106,12 @@ def _check(script: Script) -> None:
         raise ScriptError("x-simulator: hang=after needs cut_after, of at least 0")
     if script.status is not None and script.status not in STATUSES:
         raise ScriptError(f"x-simulator: status must be one of {', '.join(map(str, STATUSES))}")
+    if script.error not in ("", "credit", "signature"):
+        raise ScriptError("x-simulator: error must be credit or signature")
+    if script.error_type not in STATUSES.values():
+        raise ScriptError(f"x-simulator: error_type must be one of {', '.join(dict.fromkeys(STATUSES.values()))}")
+    if script.retry_after_date and script.retry_after is None:
+        raise ScriptError("x-simulator: retry_after_date needs retry_after")
     if bool(script.id) != bool(script.times):
         raise ScriptError("x-simulator: id and times go together, and times is at least 1")
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 from services.simulator.messages import Counts
 
 _CREDENTIALS: Final = ("x-api-key", "authorization")
+_CREDENTIALS_MAX: Final = 20_000
+_OUR_OWN: Final = "sim-"
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Served:
     tokens: Counts = field(default_factory=Counts)
     sent_bytes: int = 0
     epoch: int = 0
+    credential: str = field(default="", repr=False)
     digest: Any = field(default_factory=hashlib.sha256, repr=False)
 
     def sent(self, data: bytes) -> None:
@@ -56,7 +59,8 @@ class Served:
 
 
 class Book:
-    """Totals, and the last requests one by one. All but `requests` and `open` count when an answer has ended."""
+    """Totals, and the last requests one by one. All but `requests`, `open` and those by credential count when
+    an answer has ended."""
 
     def __init__(self, remember: int) -> None:
         self._remember = remember
@@ -69,6 +73,7 @@ class Book:
         self._epoch += 1
         self._requests = self._streams = self._aborted = 0
         self._by_status: Counter[int] = Counter()
+        self._by_credential: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._last: deque[Served] = deque(maxlen=self._remember)
 
@@ -77,6 +82,9 @@ class Book:
         served.epoch = self._epoch
         self._requests += 1
         self._open += 1
+        self._by_credential[served.credential] += 1
+        if len(self._by_credential) > _CREDENTIALS_MAX:
+            del self._by_credential[next(iter(self._by_credential))]
         self._last.append(served)
 
     def end(self, served: Served) -> None:
@@ -97,6 +105,7 @@ class Book:
             "streams": self._streams,
             "open": self._open,
             "aborted": self._aborted,
+            "by_credential": {_named(one): count for one, count in self._by_credential.items()},
             "by_status": {str(status): count for status, count in sorted(self._by_status.items())},
             "tokens": {name: self._tokens[name] for name in _shown(Counts())},
         }
@@ -110,6 +119,11 @@ def credential(value: str) -> str:
     """The credential in an x-api-key or authorization header."""
     scheme, _, rest = value.partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else value.strip()
+
+
+def _named(one: str) -> str:
+    """A credential made for the simulator is no secret; others are shown by their digest."""
+    return one if not one or one.startswith(_OUR_OWN) else sha256(one.encode())
 
 
 def sha256(data: bytes) -> str:

@@ -1,5 +1,7 @@
 """Unit tests of services.router.cooldowns, with NATS away."""
 
+from typing import Any
+
 import nats.aio.client
 import pytest
 
@@ -16,7 +18,7 @@ def cooldowns() -> Cooldowns:
     return Cooldowns(nats.aio.client.Client(), lambda: 0.5)
 
 
-def report(outcome: router_pb2.Outcome.ValueType, **fields: int) -> router_pb2.ReportItem:
+def report(outcome: router_pb2.Outcome.ValueType, **fields: Any) -> router_pb2.ReportItem:
     return router_pb2.ReportItem(outcome=outcome, **fields)
 
 

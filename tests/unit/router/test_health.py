@@ -99,6 +99,33 @@ def test_many_attempts_that_are_throttled_at_once_count_as_one() -> None:
     assert (health.streak, until_ms(health)) == (1, T0 + 5_000)
 
 
+def test_many_attempts_that_hang_bench_an_account_once_however_late_they_come_back() -> None:
+    health = busy()
+    for number in range(10):
+        health.began(f"{number}:1", T0)
+    for number in range(2):
+        health.ended(f"{number}:1", FAULT, 0, T0 + 60_000, lambda: 0.5, yes)
+    now_ms = until_ms(health)
+    assert attempt(health, OK, now_ms)
+    for number in range(2, 10):
+        assert not health.ended(f"{number}:1", FAULT, 0, now_ms + number, lambda: 0.5, yes)
+    assert (health.verdict(now_ms + 10), health.streak) == (Verdict.READY, 1)
+
+
+def test_a_refusal_counts_though_the_account_was_throttled_meanwhile() -> None:
+    health = busy()
+    health.began("old:1", T0)
+    attempt(health, THROTTLED, T0)
+    assert health.ended("old:1", REFUSED, 0, T0 + 1, lambda: 0.5, yes)
+    assert until_ms(health) == FOREVER_MS
+
+
+def test_what_comes_of_a_lease_that_is_not_known_says_nothing() -> None:
+    health = busy()
+    for outcome in router_pb2.Outcome.values():
+        assert not health.ended("stranger:1", outcome, 1_000, T0, lambda: 0.5, yes)
+
+
 def test_a_later_hint_lengthens_a_cooldown_and_an_earlier_one_does_not_shorten_it() -> None:
     health = busy()
     for lease in ("a:1", "b:1", "c:1"):
@@ -344,6 +371,27 @@ def test_hearing_what_one_knows_already_changes_nothing(told: list[Shared]) -> N
     assert merged(*told, known) == merged(known) == known
     for one in told:
         assert merged(*told, one).ended_ms == known.ended_ms
+
+
+@given(st.lists(SHARED, min_size=2, max_size=4))
+def test_replicas_that_write_what_they_know_over_each_other_come_to_one_cooldown(known: list[Shared]) -> None:
+    replicas = [Health() for _ in known]
+    for health, one in zip(replicas, known, strict=True):
+        health.merge(one)
+    writing = list(range(len(known)))  # everybody at first; the bucket keeps the order
+    for _ in range(5):
+        values = [replicas[number].shared() for number in writing]
+        last, writing = values[-1], []
+        for number, health in enumerate(replicas):
+            for value in values:
+                health.merge(value)
+                if health.shared() != value and (health.cooldown is not None or value.cooldown is not None):
+                    writing.append(number)
+        writing = list(dict.fromkeys(writing))
+        if not writing:
+            break
+    assert not writing
+    assert {health.cooldown for health in replicas} == {last.cooldown}
 
 
 @given(st.lists(SHARED, min_size=1, max_size=5))

@@ -48,6 +48,11 @@ class Client:
                 return Answer(response.status, response.headers, body, whole=False)
             return Answer(response.status, response.headers, body)
 
+    async def behave(self, credential: str, script: str) -> int:
+        """Has the credential behave so from now on; answers the status."""
+        async with self.session.put(f"/__behaviour/{credential}", data=script) as response:
+            return response.status
+
     async def get(self, path: str) -> Any:
         async with self.session.get(path) as response:
             assert response.status == 200

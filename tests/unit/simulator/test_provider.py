@@ -73,6 +73,7 @@ async def test_what_was_served_is_counted_by_class(client: Client) -> None:
         "streams": 1,
         "open": 0,
         "aborted": 0,
+        "by_credential": {CREDENTIAL: 3},
         "by_status": {"200": 2, "500": 1},
         "tokens": {"input": 13, "output": 12, "cache_read": 1, "cache_write_5m": 2, "cache_write_1h": 3},
     }

@@ -31,6 +31,9 @@ def test_a_script_is_read_from_the_header_and_from_the_prompt_and_the_header_win
         ("hang=after;cut_after=-1", "hang=after needs cut_after"),
         ("status=500;times=2", "id and times go together"),
         ("status=500;id=a", "id and times go together"),
+        ("error=other", "error must be credit or signature"),
+        ("error_first=1;error_type=other_error", "error_type must be one of invalid_request_error, "),
+        ("retry_after_date=1", "retry_after_date needs retry_after"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(text: str, words: str) -> None:
