@@ -35,6 +35,7 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and 
 bench: $(INSTALLED)  ## Measure the cost of the path (needs wrk)
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/booking.py
+	$(BIN)/python bench/picking.py
 
 proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 	$(BIN)/python scripts/generate_protos.py

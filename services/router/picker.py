@@ -108,6 +108,9 @@ def pick(tiers: Tiers, turn: Turn | None, sight: Sight, random: Callable[[], flo
             break
     else:
         return picked
+    account = picked.account
+    if all(looked is not account for looked, _, _ in picked.looked):
+        picked.looked.append((account, SPARE, sight.in_flight(account.upstream_account_id) / account.weight))
     if turn is not None and picked.reason != CONVERSATION:
         home = tiers.get(turn.home)
         # A home in a later tier was a stopgap; one that is only full or was tried already is returned to.

@@ -39,9 +39,9 @@ def account(
     )
 
 
-def five(**settings: int) -> list[Account]:
+def five() -> list[Account]:
     """Five accounts that are alike."""
-    return [account(f"acc_{name}", **settings) for name in "abcde"]
+    return [account(f"acc_{name}") for name in "abcde"]
 
 
 @dataclass
