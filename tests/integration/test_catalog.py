@@ -9,13 +9,15 @@ import psycopg
 import pytest
 
 from services.migrate import migrate
+from services.router import forms
 from services.router.catalog import Catalog
 from services.router.credentials import Sealer, Unsealable
-from services.router.store import Store
+from services.router.store import Overtaken, Store
 from services.shared import database, ids
 from services.shared.settings import Secret
 from tests.books import database_named, superuser_url
 from tests.deployment import Deployment
+from tollhouse.v1 import router_pb2
 
 SEALER = Sealer(base64.b64encode(bytes(32)).decode())
 ACCOUNT = """
@@ -97,6 +99,27 @@ async def test_only_what_changed_is_made_anew(books: Books) -> None:
     assert serving.serving("nothing") is None
     assert catalog.pool("") is serving
     assert catalog.pool("nowhere") is None
+
+
+async def test_an_account_that_is_stored_without_a_credential_keeps_the_one_set_last(books: Books) -> None:
+    (name,) = books.fill(1)
+    change = forms.account(
+        router_pb2.UpstreamAccount(
+            name=name, kind=router_pb2.UPSTREAM_KIND_ANTHROPIC, base_url="http://127.0.0.1:9", models={"opus": "opus"}
+        )
+    )
+    latest = SEALER.seal("latest", name)
+    await books.store.set_credential(name, latest)
+    await books.store.put_account(name, change, None)
+    row = await books.store.account(name)
+    assert row is not None
+    assert (row.credential_sealed, row.models) == (latest, {"opus": "opus"})
+    with pytest.raises(Overtaken):
+        await books.store.put_account("acc_of_another_router", change, latest)
+    await books.store.delete_account(name)
+    with pytest.raises(Overtaken):
+        await books.store.put_account(name, change, None)
+    assert await books.store.account(name) is None
 
 
 async def test_an_account_whose_credential_cannot_be_opened_is_not_picked(books: Books) -> None:
