@@ -3,7 +3,6 @@
 import asyncio
 import random as randomness
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from services.router.accounts import Account
@@ -12,9 +11,10 @@ from services.router.decisions import Decisions, Kept
 from services.router.health import Verdict
 from services.router.kinds import KINDS
 from services.router.leases import AS_ESTIMATED, NOTHING, Lease, Leases, Used
-from services.router.picker import ONLY, PROVING, SPARE, Picked, Turn, pick
-from services.router.refusals import COOLING, PROBING, Refused, refused
+from services.router.picker import ONLY, SPARE, Picked, Turn, pick
+from services.router.refusals import Refused, refused
 from services.router.settings import RouterSettings
+from services.router.sight import AccountsSeen, Health
 from services.router.waiting import Waiting
 from services.shared import clock
 from services.shared.errors import Kind, to_detail
@@ -22,9 +22,6 @@ from services.shared.telemetry import logger
 from tollhouse.v1 import router_pb2
 
 _log = logger("decide")
-
-EXCLUDED: Final = "excluded"
-"""Found of an account: the request has tried it already."""
 
 _HEALTHY: Final = frozenset((Verdict.READY, Verdict.UNPROVEN, Verdict.PROBE_DUE))
 _TURNED_AWAY: Final = frozenset(
@@ -35,7 +32,7 @@ _TURNED_AWAY: Final = frozenset(
         router_pb2.OUTCOME_OUT_OF_CREDIT,
     )
 )
-_NO_TOKENS: Final = Used(None, 0, 0)
+_NO_TOKENS: Final = Used(0, 0)
 
 _SERVE_S: Final = 0.25
 _EXPIRE_S: Final = 5.0
@@ -52,92 +49,6 @@ class Pools(Protocol):
     def family(self, model: str) -> str:
         """The family that a model's health is kept for."""
         ...
-
-
-class Health(Protocol):
-    """What decisions need of the health of upstream accounts; times are Unix milliseconds."""
-
-    def verdict(self, account_id: str, family: str, now_ms: int) -> Verdict:
-        """How an account is."""
-        ...
-
-    def until_ms(self, account_id: str, family: str) -> int:
-        """The end of its cooldown; 0 when it has none by time."""
-        ...
-
-    def cause(self, account_id: str, family: str) -> router_pb2.Cause.ValueType:
-        """Why it cools, or cooled last."""
-        ...
-
-    def left(self, account_id: str, now_ms: int) -> float:
-        """The share of the upstream's own limits that is left."""
-        ...
-
-    def began(self, account_id: str, family: str, lease_id: str, now_ms: int) -> None:
-        """An attempt goes."""
-        ...
-
-    def ended(
-        self,
-        account_id: str,
-        family: str,
-        lease_id: str,
-        report: router_pb2.ReportItem,
-        now_ms: int,
-        others_healthy: Callable[[], bool],
-    ) -> None:
-        """An attempt ended."""
-        ...
-
-
-@dataclass(slots=True)
-class _Sight:
-    """What one pick sees of accounts."""
-
-    leases: Leases
-    health: Health
-    item: router_pb2.PickItem
-    exclude: frozenset[str]
-    family: str
-    now_ms: int
-    now_s: float
-
-    def found(self, account: Account) -> str:
-        if account.upstream_account_id in self.exclude:
-            return EXCLUDED
-        found = self._health_of(account.upstream_account_id)
-        if found in (COOLING, PROBING):
-            return found
-        return self.leases.reached(account, self.item.input_tokens, self.item.output_tokens, self.now_s) or found
-
-    def _health_of(self, account_id: str) -> str:
-        verdict = self.health.verdict(account_id, self.family, self.now_ms)
-        if verdict is Verdict.READY or verdict is Verdict.PROBE_DUE:
-            return SPARE
-        if verdict is Verdict.COOLING:
-            return COOLING
-        if verdict is Verdict.UNPROVEN:
-            return PROVING if self.leases.in_flight_of(account_id, self.family) else SPARE
-        return PROVING if self.health.cause(account_id, self.family) == router_pb2.CAUSE_UNSPECIFIED else PROBING
-
-    def moves(self, account: Account) -> bool:
-        return self._health_of(account.upstream_account_id) in (COOLING, PROBING)
-
-    def in_flight(self, account_id: str) -> int:
-        return self.leases.in_flight(account_id)
-
-    def left(self, account_id: str) -> float:
-        return self.health.left(account_id, self.now_ms)
-
-    def cause(self, account: Account) -> router_pb2.Cause.ValueType:
-        return self.health.cause(account.upstream_account_id, self.family)
-
-    def cool_until_ms(self, account: Account) -> int:
-        return self.health.until_ms(account.upstream_account_id, self.family)
-
-    def fits_at_ms(self, account: Account) -> int:
-        tokens = (self.item.input_tokens, self.item.output_tokens)
-        return self.now_ms + self.leases.fits_ms(account, *tokens, self.now_s)
 
 
 class Decider:
@@ -246,7 +157,7 @@ class Decider:
         if closed is not None:
             return closed
         family, now_s = self._catalog.family(item.model), clock.monotonic_s()
-        sight = _Sight(self._leases, self._cooldowns, item, frozenset(item.exclude), family, now_ms, now_s)
+        sight = AccountsSeen(self._leases, self._cooldowns, item, frozenset(item.exclude), family, now_ms, now_s)
         picked = self._choose(tiers, item, sight)
         if picked.account is None:
             sight.exclude = frozenset()
@@ -262,7 +173,7 @@ class Decider:
         self._remember(item, picked, family, tiers.count, now_ms, began_ms)
         return account
 
-    def _choose(self, tiers: Tiers, item: router_pb2.PickItem, sight: _Sight) -> Picked:
+    def _choose(self, tiers: Tiers, item: router_pb2.PickItem, sight: AccountsSeen) -> Picked:
         if item.only:
             return self._only(tiers, item, sight)
         turn: Turn | None = None
@@ -277,7 +188,7 @@ class Decider:
                 self._conversations.used(item.pool, item.model, item.conversation, sight.now_ms)
         return picked
 
-    def _only(self, tiers: Tiers, item: router_pb2.PickItem, sight: _Sight) -> Picked:
+    def _only(self, tiers: Tiers, item: router_pb2.PickItem, sight: AccountsSeen) -> Picked:
         """The account that was asked for, however it is; its limits hold."""
         picked = Picked(reason=ONLY)
         account = tiers.get(item.only)
@@ -380,7 +291,7 @@ def _used(report: router_pb2.ReportItem) -> Used:
         return NOTHING
     if report.HasField("used"):
         used = report.used
-        return Used(None, used.input + used.cache_write_5m + used.cache_write_1h, used.output)
+        return Used(used.input + used.cache_write_5m + used.cache_write_1h, used.output)
     return _NO_TOKENS if report.outcome in _TURNED_AWAY else AS_ESTIMATED
 
 

@@ -48,7 +48,7 @@ class Explanations:
             await self._ask(request_id, told)
         except NatsError as error:
             _log.warning("replicas_not_asked", error=repr(error))
-        return sorted(told.values(), key=lambda decision: decision.at_ms)
+        return sorted(told.values(), key=_order)
 
     async def _ask(self, request_id: str, told: dict[tuple[str, ...], router_pb2.Decision]) -> None:
         async def answered(message: Msg) -> None:
@@ -69,3 +69,9 @@ class Explanations:
 def _key(decision: router_pb2.Decision) -> tuple[str, ...]:
     """Tells one decision from another: a replica hears itself as well."""
     return decision.lease_id, decision.pool, decision.replica, decision.reason, str(decision.at_ms)
+
+
+def _order(decision: router_pb2.Decision) -> tuple[int, int]:
+    """By attempt; a pick that was refused in one pool comes before the one in the next pool."""
+    attempt = decision.lease_id.rpartition(":")[2]
+    return int(attempt) if attempt.isdecimal() else 0, decision.at_ms

@@ -2,6 +2,8 @@
 
 Times are on the monotonic clock. Concurrent attempts are counted exactly. Requests and tokens a minute run through a
 bucket each (`services.shared.gcra`): a lease takes what its attempt will use by estimate, and its end corrects that.
+Requests are limited exactly. Of tokens, what was estimated too high is given back in full as long as the bucket was not
+full in between, so a limit that is used up is used up by what really went; in return as much may pass once more.
 """
 
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.router.accounts import NO_LIMITS, Account
-from services.shared.gcra import Bucket
+from services.shared.gcra import MINUTE_NS, Bucket
 
 CONCURRENT: Final = "limit_concurrent"
 REQUESTS: Final = "limit_requests"
@@ -23,14 +25,15 @@ _NS: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What an attempt used of an account's limits; None: as estimated."""
+    """What an attempt used of an account's limits; tokens of None: as estimated."""
 
-    requests: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    unused: bool = False
+    """Whether it never reached the upstream, so that it was no request either."""
 
 
-NOTHING: Final = Used(0, 0, 0)
+NOTHING: Final = Used(0, 0, unused=True)
 AS_ESTIMATED: Final = Used()
 
 
@@ -55,7 +58,7 @@ class _Meter:
     """When it was last found full: what was taken before that has come back by itself."""
 
     def take(self, amount: int, cost: int, now_ns: int) -> None:
-        if self.bucket.full_ns < now_ns:
+        if self.bucket.full_ns <= now_ns:
             self.refilled_ns = now_ns
         self.bucket.take(amount, cost, now_ns)
 
@@ -64,6 +67,10 @@ class _Meter:
             self.take(amount, used - taken, now_ns)
         elif used < taken and taken_ns >= self.refilled_ns:
             self.bucket.correct(amount, used - taken)
+
+    def give_back_one(self, amount: int, taken_ns: int, now_ns: int) -> None:
+        """Of one that was not used, what time has not given back since: so no more than `amount` ever fit at once."""
+        self.bucket.full_ns -= max(0, MINUTE_NS // amount - (now_ns - taken_ns))
 
 
 @dataclass(slots=True)
@@ -82,7 +89,6 @@ class Leases:
         self._ttl_s = ttl_s
         self._leases: dict[str, Lease] = {}
         self._in_flight: dict[str, int] = {}
-        self._of_family: dict[tuple[str, str], int] = {}
         self._meters: dict[str, _Meters] = {}
 
     def __len__(self) -> int:
@@ -95,10 +101,6 @@ class Leases:
     def in_flight(self, upstream_account_id: str) -> int:
         """Attempts under way on an account."""
         return self._in_flight.get(upstream_account_id, 0)
-
-    def in_flight_of(self, upstream_account_id: str, family: str) -> int:
-        """Attempts under way on an account with models of one family."""
-        return self._of_family.get((upstream_account_id, family), 0)
 
     def reached(self, account: Account, input_tokens: int, output_tokens: int, now_s: float) -> str:
         """The first limit of the account that keeps an attempt of so many tokens out; empty when none does."""
@@ -142,7 +144,6 @@ class Leases:
         self._leases[lease_id] = Lease(account, model, family, input_tokens, output_tokens, now_s)
         account_id = account.upstream_account_id
         self._in_flight[account_id] = self._in_flight.get(account_id, 0) + 1
-        self._of_family[account_id, family] = self._of_family.get((account_id, family), 0) + 1
         limits, now_ns = account.limits, round(now_s * _NS)
         if not (limits.requests or limits.input_tokens or limits.output_tokens):
             return
@@ -165,9 +166,6 @@ class Leases:
         in_flight = self._in_flight.pop(account_id) - 1
         if in_flight:
             self._in_flight[account_id] = in_flight
-        of_family = self._of_family.pop((account_id, lease.family)) - 1
-        if of_family:
-            self._of_family[account_id, lease.family] = of_family
         meters = self._meters.get(account_id)
         if meters is not None:
             _correct(meters, lease, used, round(now_s * _NS))
@@ -194,8 +192,8 @@ class Leases:
 
 def _correct(meters: _Meters, lease: Lease, used: Used, now_ns: int) -> None:
     limits, taken_ns = lease.account.limits, round(lease.taken_s * _NS)
-    if limits.requests and used.requests is not None:
-        meters.requests.correct(limits.requests, 1, used.requests, taken_ns, now_ns)
+    if limits.requests and used.unused:
+        meters.requests.give_back_one(limits.requests, taken_ns, now_ns)
     if limits.input_tokens and used.input_tokens is not None:
         meters.input_tokens.correct(limits.input_tokens, lease.input_tokens, used.input_tokens, taken_ns, now_ns)
     if limits.output_tokens and used.output_tokens is not None:

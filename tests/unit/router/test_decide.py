@@ -4,9 +4,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+import nats.aio.client
 import pytest
 
 from services.router.accounts import Account, Limits
+from services.router.cooldowns import Cooldowns
 from services.router.decide import Decider
 from services.router.leases import Leases
 from services.router.settings import RouterSettings
@@ -346,3 +348,50 @@ def test_a_decision_is_told_with_those_that_were_looked_at_and_how_the_attempt_e
     assert (none.reason, none.upstream_account_id) == ("upstream_throttled", "")
     assert {one.name: one.verdict for one in none.candidates} == {"cool-name": "cooling", "good-name": "excluded"}
     assert router.decider.explain("req") == []
+
+
+# ---- with the health that is real ----
+
+
+async def test_one_bad_account_costs_one_attempt_and_its_conversations_come_back_to_where_they_moved() -> None:
+    accounts = five()
+    health = Cooldowns(nats.aio.client.Client(), lambda: 0.5)
+    decider = Decider(Catalogue(accounts), Leases(60.0), health, SETTINGS)
+    attempts: Counter[str] = Counter()
+    for number in range(200):
+        exclude: list[str] = []
+        for attempt in range(3):
+            lease_id = f"req_{number}:{attempt}"
+            item = router_pb2.PickItem(
+                lease_id=lease_id,
+                pool="default",
+                model=MODEL,
+                conversation=number.to_bytes(8, "big"),
+                exclude=exclude,
+            )
+            response, _ = decider.decide(router_pb2.RouterDecideRequest(pick=[item]))
+            account_id = response.pick[0].upstream_account_id
+            assert account_id
+            attempts[account_id] += 1
+            bad = account_id in ("acc_a", "acc_b")
+            outcome = router_pb2.OUTCOME_REFUSED if bad else router_pb2.OUTCOME_OK
+            report = router_pb2.ReportItem(lease_id=lease_id, outcome=outcome)
+            decider.decide(router_pb2.RouterDecideRequest(report=[report]))
+            if not bad:
+                break
+            exclude.append(account_id)
+    assert attempts["acc_a"] == attempts["acc_b"] == 1
+    assert sum(attempts.values()) == 202
+    good = [attempts[name] for name in ("acc_c", "acc_d", "acc_e")]
+    assert max(good) <= 1.25 * sum(good) / 3
+
+
+async def test_of_many_requests_at_a_cold_start_each_is_served_by_the_real_health_too() -> None:
+    health = Cooldowns(nats.aio.client.Client(), lambda: 0.5)
+    decider = Decider(Catalogue([account("acc")]), Leases(60.0), health, SETTINGS)
+    items = [
+        router_pb2.PickItem(id=number, lease_id=f"req_{number}:1", pool="default", model=MODEL) for number in range(32)
+    ]
+    response, later = decider.decide(router_pb2.RouterDecideRequest(pick=items))
+    assert not later
+    assert all(result.upstream_account_id == "acc" for result in response.pick)
