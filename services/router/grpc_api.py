@@ -15,7 +15,7 @@ from services.router.explanations import Explanations
 from services.router.kinds import KINDS
 from services.router.leases import Leases
 from services.router.rows import AccountRow, GroupRow
-from services.router.store import PoolInUse, Store, UnknownPool
+from services.router.store import Overtaken, PoolInUse, Store, UnknownPool
 from services.shared import bus, clock, ids
 from services.shared.batching import answer_stream
 from services.shared.errors import Kind, Refusal
@@ -153,7 +153,9 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
             await self._store.put_account(account_id, change, sealed)
         except UnknownPool:
             raise Refusal(Kind.NOT_FOUND, f"there is no pool {change.pool!r}") from None
-        if row is not None and sealed != row.credential_sealed:
+        except Overtaken:
+            raise Refusal(Kind.INVALID_REQUEST, f"{change.name!r} was added or deleted at the same moment") from None
+        if row is not None and sealed is not None:
             self._cooldowns.forget_refusals(account_id)
         await self._reload(change.name)
         return router_pb2.PutUpstreamAccountResponse(account=self._shown(change.name))
@@ -206,14 +208,14 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         await self._catalog.load()
         await bus.announce(self._nc, bus.CATALOG_CHANGED, name.encode())
 
-    def _sealed(self, row: AccountRow | None, account_id: str, credential: str) -> bytes:
-        """The credential to store: what is stored already where it is the same or none is given."""
+    def _sealed(self, row: AccountRow | None, account_id: str, credential: str) -> bytes | None:
+        """The credential to store; None where none is given for an account that exists, or the one that it has."""
         if row is not None:
             if not credential:
-                return row.credential_sealed
+                return None
             try:
                 if self._sealer.open(row.credential_sealed, account_id) == credential:
-                    return row.credential_sealed
+                    return None
             except Unsealable:
                 pass  # of another master key: replaced
         return self._sealer.seal(forms.credential(credential), account_id)

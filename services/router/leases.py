@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.router.accounts import NO_LIMITS, Account
-from services.shared.gcra import MINUTE_NS, Bucket
+from services.shared.gcra import Bucket
 
 CONCURRENT: Final = "limit_concurrent"
 REQUESTS: Final = "limit_requests"
@@ -70,7 +70,7 @@ class _Meter:
 
     def give_back_one(self, amount: int, taken_ns: int, now_ns: int) -> None:
         """Of one that was not used, what time has not given back since: so no more than `amount` ever fit at once."""
-        self.bucket.full_ns -= max(0, MINUTE_NS // amount - (now_ns - taken_ns))
+        self.bucket.give_back(amount, 1, taken_ns, now_ns)
 
 
 @dataclass(slots=True)

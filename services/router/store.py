@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from psycopg.errors import ForeignKeyViolation
+from psycopg.errors import ForeignKeyViolation, NotNullViolation, UniqueViolation
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -14,6 +14,10 @@ from services.shared.database import Pool
 
 class UnknownPool(Exception):
     """What is to be stored names a pool that does not exist."""
+
+
+class Overtaken(Exception):
+    """An upstream account whose name somebody else took, or that somebody deleted, at the same moment."""
 
 
 class PoolInUse(Exception):
@@ -44,17 +48,21 @@ _PUT_ACCOUNT: Final = """
     INSERT INTO upstream_accounts AS a (upstream_account_id, name, kind, base_url, credential_sealed, priority, enabled,
         pool, weight, headers, proxy, concurrent_limit, requests_limit, input_tokens_limit, output_tokens_limit,
         resale_allowed, note)
-    VALUES (%(upstream_account_id)s, %(name)s, %(kind)s, %(base_url)s, %(sealed)s, %(priority)s, %(enabled)s,
+    VALUES (%(upstream_account_id)s, %(name)s, %(kind)s, %(base_url)s,
+        coalesce(%(sealed)s::bytea,
+            (SELECT credential_sealed FROM upstream_accounts WHERE upstream_account_id = %(upstream_account_id)s)),
+        %(priority)s, %(enabled)s,
         %(pool)s, %(weight)s, %(headers)s, %(proxy)s, %(concurrent)s, %(requests)s, %(input_tokens)s,
         %(output_tokens)s, %(resale_allowed)s, %(note)s)
     ON CONFLICT (upstream_account_id) DO UPDATE SET kind = excluded.kind, base_url = excluded.base_url,
-        credential_sealed = excluded.credential_sealed, priority = excluded.priority, enabled = excluded.enabled,
+        credential_sealed = coalesce(%(sealed)s::bytea, a.credential_sealed),
+        priority = excluded.priority, enabled = excluded.enabled,
         pool = excluded.pool, weight = excluded.weight, headers = excluded.headers, proxy = excluded.proxy,
         concurrent_limit = excluded.concurrent_limit, requests_limit = excluded.requests_limit,
         input_tokens_limit = excluded.input_tokens_limit, output_tokens_limit = excluded.output_tokens_limit,
         resale_allowed = excluded.resale_allowed, note = excluded.note,
         credential_changed_at =
-            CASE WHEN a.credential_sealed = excluded.credential_sealed THEN a.credential_changed_at ELSE now() END
+            CASE WHEN %(sealed)s::bytea IS NULL THEN a.credential_changed_at ELSE now() END
 """
 _PUT_MODEL: Final = """
     INSERT INTO models (model, display_name, family, attempts_budget_ms, first_byte_ms, idle_ms, total_ms)
@@ -97,8 +105,9 @@ class Store:
             await cursor.execute(_ACCOUNT, (name,))
             return await cursor.fetchone()
 
-    async def put_account(self, account_id: str, change: AccountChange, credential_sealed: bytes) -> None:
-        """Stores an account with exactly these models. Raises UnknownPool."""
+    async def put_account(self, account_id: str, change: AccountChange, credential_sealed: bytes | None) -> None:
+        """Stores an account with exactly these models; without a credential the one that was set last stays. Raises
+        UnknownPool, and Overtaken."""
         limits = change.limits
         values: dict[str, Any] = {
             "upstream_account_id": account_id,
@@ -135,6 +144,8 @@ class Store:
                 )
         except ForeignKeyViolation:
             raise UnknownPool(change.pool) from None
+        except (UniqueViolation, NotNullViolation):
+            raise Overtaken(change.name) from None
 
     async def set_credential(self, account_id: str, credential_sealed: bytes) -> None:
         """Replaces an account's credential, if it exists."""

@@ -42,6 +42,12 @@ class Bucket:
         self._turn_to(amount)
         self.parts = max(0, self.parts + more * MINUTE_NS)
 
+    def give_back(self, amount: int, cost: int, taken_ns: int, now_ns: int) -> None:
+        """Of a `cost` that was taken and not used, what has not flowed off since."""
+        self._flow(amount, now_ns)
+        unused = cost * MINUTE_NS - (now_ns - taken_ns) * max(1, amount)
+        self.parts = max(0, self.parts - max(0, unused))
+
     def remaining(self, amount: int, now_ns: int) -> int:
         """How much fits now."""
         left = amount * MINUTE_NS - self._standing(now_ns)
