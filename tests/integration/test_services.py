@@ -183,22 +183,23 @@ def test_prompts_answers_and_secrets_are_written_nowhere(own: Deployment, tmp_pa
     """The state folder holds every log, table, stream and journal: a canary in a prompt, in a key's place and in an
     upstream credential must not be found in it, but where it belongs."""
     tenant = own.tenant()
-    credential = f"{CANARY}-credential"
-    account = router_pb2.UpstreamAccount(
-        name="canary",
-        kind=router_pb2.UPSTREAM_KIND_ANTHROPIC,
-        base_url=own.simulator_url,
-        models={"m": MODEL},
-        enabled=True,
-    )
-    own.router.PutUpstreamAccount(router_pb2.PutUpstreamAccountRequest(account=account, credential=credential))
-    own.billing.SetPrice(
-        billing_pb2.SetPriceRequest(price=billing_pb2.Price(model="m", input_pico=1, output_pico=1), actor="test")
-    )
     prompt = [{"role": "user", "content": f"{CANARY}-prompt"}]
-    for script in ("", f"status=400;message={CANARY}-answer", f"status=500;message={CANARY}-answer", "cut_after=3"):
-        for stream in (False, True):
-            own.messages(tenant.key, model="m", simulator=script, stream=stream, messages=prompt)
+    scripts = ("", f"status=400;message={CANARY}-answer", f"status=500;message={CANARY}-answer", "cut_after=3")
+    for number, script in enumerate(scripts * 2):
+        model = f"m{number}"  # each with an account of its own, for one that failed is not asked for a while
+        account = router_pb2.UpstreamAccount(
+            name=f"canary-{number}",
+            kind=router_pb2.UPSTREAM_KIND_ANTHROPIC,
+            base_url=own.simulator_url,
+            models={model: MODEL},
+            enabled=True,
+        )
+        credential = f"{CANARY}-credential"
+        own.router.PutUpstreamAccount(router_pb2.PutUpstreamAccountRequest(account=account, credential=credential))
+        price = billing_pb2.Price(model=model, input_pico=1, output_pico=1)
+        own.billing.SetPrice(billing_pb2.SetPriceRequest(price=price, actor="test"))
+        stream = number >= len(scripts)
+        own.messages(tenant.key, model=model, simulator=script, stream=stream, messages=prompt)
     own.call("POST", "/v1/messages", {"x-api-key": f"sk-th-{CANARY}"}, json.dumps(message()).encode())
     own.call("POST", "/v1/messages", {"x-api-key": tenant.key}, f'{{"model": "{CANARY}"'.encode())
     eventually(lambda: len(own.usages(tenant.tenant_id)) >= 8)
