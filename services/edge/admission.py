@@ -26,9 +26,10 @@ class Admission:
 
     def hold(self, request_id: str, principal: Principal, request: anthropic.Messages, body: bytes) -> Hold:
         """The hold to ask for: the worst case or, for a stream, a first stretch of it."""
-        settings, output_tokens = self._settings, request.max_tokens
+        settings, output_tokens, unseen = self._settings, request.max_tokens, 0
         if request.stream:
-            output_tokens = min(output_tokens, settings.hold_stretch_tokens + request.thinking_tokens)
+            unseen = request.thinking_tokens(settings.hold_thinking_tokens)
+            output_tokens = min(output_tokens, settings.hold_stretch_tokens + unseen)
         return Hold(
             self._auth.owner(principal.tenant_id),
             request_id,
@@ -38,6 +39,7 @@ class Admission:
             request.max_tokens,
             settings.hold_stretch_tokens,
             settings.decision_timeout_s,
+            unseen,
         )
 
     def ask(self, exchange: Exchange) -> Admitting:

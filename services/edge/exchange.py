@@ -20,6 +20,9 @@ from services.shared.pricing import Tokens
 from tollhouse.v1 import auth_pb2, events_pb2, router_pb2, types_pb2
 
 NO_TOKENS: Final = Tokens()
+_ANSWERED: Final = (events_pb2.USAGE_STATUS_OK, events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED)
+_LEFT: Final = (events_pb2.USAGE_STATUS_CLIENT_GONE,)
+"""A request counts as answered where its client has left while it was being answered."""
 _ASKING_LATER: Final = (
     router_pb2.OUTCOME_THROTTLED,
     router_pb2.OUTCOME_OVERLOADED,
@@ -83,9 +86,11 @@ class Attempt:
         """The answer broke off after its first byte."""
         self.status, self.outcome = events_pb2.USAGE_STATUS_INTERRUPTED, router_pb2.OUTCOME_CUT
 
-    def ended_by_us(self) -> None:
-        """The balance, or the key's spend cap, was used up in mid-stream."""
-        self.status, self.outcome = events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED, router_pb2.OUTCOME_OK
+    def ended_by_us(self, *, credit_is_out: bool) -> None:
+        """It was ended in mid-stream because nothing more could be held for it: the balance or the key's spend cap was
+        used up, or nobody could be asked."""
+        interrupted, exhausted = events_pb2.USAGE_STATUS_INTERRUPTED, events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED
+        self.status, self.outcome = exhausted if credit_is_out else interrupted, router_pb2.OUTCOME_OK
 
     @property
     def status_is_client_fault(self) -> bool:
@@ -273,5 +278,5 @@ def _counts(tokens: Tokens, status: events_pb2.UsageStatus.ValueType | None) -> 
         cache_read=tokens.cache_read,
         cache_write_5m=tokens.cache_write_5m,
         cache_write_1h=tokens.cache_write_1h,
-        requests=1 if status == events_pb2.USAGE_STATUS_OK else 0,
+        requests=1 if status in _ANSWERED or (status in _LEFT and tokens.output) else 0,
     )

@@ -15,7 +15,7 @@ from tollhouse.v1 import auth_pb2
 
 _NEVER: Final = 1 << 62
 _RETRY_S: Final = 0.25
-_CREDIT_IS_OUT: Final = frozenset((Kind.BALANCE_EXHAUSTED, Kind.KEY_CAP_EXHAUSTED))
+CREDIT_IS_OUT: Final = frozenset((Kind.BALANCE_EXHAUSTED, Kind.KEY_CAP_EXHAUSTED))
 
 
 @dataclass(slots=True)
@@ -26,6 +26,7 @@ class Hold:
         auth: the replica that keeps the hold.
         stretch: how far ahead of the output to hold.
         patience_s: how long a stream whose hold is used up waits for an auth that does not answer.
+        unseen: what it may produce without our seeing it, thinking that is not shown; held for beside what is seen.
     """
 
     auth: Replica
@@ -36,6 +37,7 @@ class Hold:
     max_output_tokens: int
     stretch: int
     patience_s: float
+    unseen: int = 0
     grant_id: str = ""
     key_grant_id: str = ""
     price_version: int = 0
@@ -57,9 +59,10 @@ class Hold:
         if result.grant_id:
             self.grant_id, self.key_grant_id = result.grant_id, result.key_grant_id
 
-    async def follow(self, produced: int) -> Refusal | None:
-        """Call when `produced` has reached `ask_at`. Asks for more; waits only when the hold is used up. Answers why
-        the stream must end here."""
+    async def follow(self, seen: int) -> Refusal | None:
+        """Call when `seen`, the output that was seen, has reached `ask_at`. Asks for more; waits only when the hold is
+        used up. Answers why the stream must end here."""
+        produced = seen + self.unseen
         if produced < self.output_tokens:
             if self._asked is None:
                 self._ask(produced)
@@ -71,17 +74,17 @@ class Hold:
             refusal = self._refusal
             if refusal is None:
                 continue
-            if refusal.kind in _CREDIT_IS_OUT or clock.monotonic_s() > deadline_s:
+            if refusal.kind in CREDIT_IS_OUT or clock.monotonic_s() > deadline_s:
                 return refusal
             await asyncio.sleep(_RETRY_S)
         return None
 
     def _ask(self, produced: int) -> asyncio.Future[auth_pb2.ExtendResult]:
-        wanted = min(self.max_output_tokens, max(2 * self.output_tokens, produced + self.stretch))
+        wanted = min(self.max_output_tokens, max(2 * self.output_tokens - self.unseen, produced + self.stretch))
         item = auth_pb2.ExtendItem(hold_id=self.hold_id, tenant_id=self.tenant_id, output_tokens=wanted)
         asked: asyncio.Future[auth_pb2.ExtendResult] = self.auth.ask("extend", item)
         self._asked, self._refusal = asked, None
-        self.ask_at = self.output_tokens
+        self.ask_at = self.output_tokens - self.unseen
         asked.add_done_callback(lambda done: self._answered(done, wanted, produced))
         return asked
 
@@ -98,8 +101,10 @@ class Hold:
             self.output_tokens, self.held_nano = wanted, asked.result().held_nano
             self._aim()
             return
-        self.ask_at = produced + max(1, (self.output_tokens - produced) // 2)  # there may be a top-up until then
+        # There may be a top-up until then.
+        self.ask_at = produced - self.unseen + max(1, (self.output_tokens - produced) // 2)
 
     def _aim(self) -> None:
         """More is asked for when half of what is held for may be used."""
-        self.ask_at = self.output_tokens // 2 if self.output_tokens < self.max_output_tokens else _NEVER
+        for_what_is_seen = self.output_tokens - self.unseen
+        self.ask_at = for_what_is_seen // 2 if self.output_tokens < self.max_output_tokens else _NEVER

@@ -5,6 +5,7 @@ disconnect included, can come between (I1).
 """
 
 import asyncio
+import contextlib
 from typing import Final
 
 from services.edge import attempts, metering
@@ -14,6 +15,7 @@ from services.edge.conversation import conversation
 from services.edge.dialects import anthropic
 from services.edge.exchange import Attempt, Delivered, Exchange
 from services.edge.head import onward_query, read_head
+from services.edge.hold import CREDIT_IS_OUT
 from services.edge.incoming import ClientGone, Incoming, Receive, Scope
 from services.edge.keepalive import KeepAlive
 from services.edge.outbox import Outbox
@@ -31,6 +33,7 @@ from services.shared.telemetry import RecordLog, logger
 
 _log = logger("relay")
 
+_HEAR_OUT_S: Final = 0.25
 _HELD_BACK_BYTES: Final = 64 * 1024
 """A stream that has sent so much has begun, whatever it is."""
 
@@ -283,13 +286,16 @@ class Relay:
                 meter.feed(chunk)
         except UpstreamFailed as failed:
             broken = failed.failure.value
+        except asyncio.CancelledError:
+            await _hear_out(answer, meter)
+            raise
         finally:
             attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
         if meter.complete and not broken:
             attempt.answered(attempt.tokens, attempt.estimated)
             await reply.end()
         elif spent is not None:
-            attempt.ended_by_us()
+            attempt.ended_by_us(credit_is_out=spent.kind in CREDIT_IS_OUT)
             await reply.break_off(spent)
         else:
             attempt.interrupted()
@@ -325,3 +331,12 @@ class Relay:
             attempts=len(exchange.attempts) if exchange else 0,
             duration_ms=round((clock.monotonic_s() - began_s) * 1000),
         )
+
+
+async def _hear_out(answer: Answer, meter: metering.StreamMeter) -> None:
+    """A client has left. If the answer is about to end, the upstream says what it used: a client that leaves just
+    before that is charged exactly, rather than for what could be seen."""
+    with contextlib.suppress(TimeoutError, UpstreamFailed):
+        async with asyncio.timeout(_HEAR_OUT_S):
+            while not meter.complete and (chunk := await answer.chunk()):
+                meter.feed(chunk)

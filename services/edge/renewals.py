@@ -43,14 +43,14 @@ class Renewals:
     async def run(self, auth: Auth) -> None:
         """Renews until cancelled."""
         while True:
-            oldest_s = clock.monotonic_s()
+            young_s = 0.0
             try:
                 async with asyncio.timeout(self._every_s):
                     await self._now.wait()
             except TimeoutError:
-                oldest_s -= self._every_s / 2  # most requests have ended before anybody would need to be told
+                young_s = self._every_s / 2  # most requests have ended before anybody would need to be told
             self._now.clear()
-            await self._renew(auth, oldest_s)
+            await self._renew(auth, clock.monotonic_s() - young_s)
 
     async def _renew(self, auth: Auth, began_before_s: float) -> None:
         for number, exchange in enumerate(list(self._under_way.values()), 1):

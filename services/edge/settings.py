@@ -67,6 +67,9 @@ class EdgeSettings:
     hold_stretch_tokens: int = setting(
         "output tokens that a stream holds for at first, and ahead of what it produced", default=1024, at_least=64
     )
+    hold_thinking_tokens: int = setting(
+        "output tokens that a stream holds for thinking that its request sets no bound to", default=8192, at_least=0
+    )
     hold_renew_s: float = setting(
         "seconds between renewals of holds; below a third of auth's hold TTL", default=5, at_least=0.1
     )

@@ -4,22 +4,24 @@ Text in any language takes two bytes of JSON a token or more. Images and documen
 follow from their size in pixels or pages, so the base64 is counted apart.
 """
 
-import re
 from typing import Final
 
 BYTES_PER_TOKEN: Final = 2
 _LIKELY_BYTES_PER_TOKEN: Final = 4
 _BASE64_BYTES_PER_TOKEN: Final = 16
 _SMALLEST_MEDIA_TOKENS: Final = 5_000
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+")
-_LOOKED_AT_BYTES: Final = 512
+_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_NEARBY_BYTES: Final = 200
+_REMOTE: Final = (b'"url"', b'"file_id"')
+_REMOTE_TOKENS: Final = 5_000
+"""For what the upstream fetches by itself: an image takes less, a long document more."""
 _MEDIA_BYTES: Final = 4_096
 """A body below this size, or a "data" string below it, holds no media worth telling apart."""
 
 
 def input_tokens_at_most(body: bytes) -> int:
     """An upper estimate of a request's input tokens."""
-    text_bytes, media_tokens = len(body), 0
+    text_bytes, media_tokens = len(body), _REMOTE_TOKENS * sum(body.count(name) for name in _REMOTE)
     if text_bytes > _MEDIA_BYTES:
         for length in _media(body):
             text_bytes -= length
@@ -33,7 +35,7 @@ def input_tokens_likely(body_bytes: int) -> int:
 
 
 def _media(body: bytes) -> list[int]:
-    """The lengths of long strings that stand as "data" and look like base64."""
+    """The lengths of long strings that stand as "data", are base64 and are said to be."""
     lengths = []
     at = body.find(b'"data"')
     while at >= 0:
@@ -41,7 +43,14 @@ def _media(body: bytes) -> list[int]:
         end = body.find(b'"', begin + 1) if begin >= 0 else -1
         if end < 0:
             break
-        if end - begin > _MEDIA_BYTES and _BASE64.fullmatch(body, begin + 1, begin + 1 + _LOOKED_AT_BYTES):
+        large = end - begin > _MEDIA_BYTES
+        if large and _said_to_be_base64(body, at, end) and not body[begin + 1 : end].translate(None, _BASE64):
             lengths.append(end - begin - 1)
         at = body.find(b'"data"', begin + 1)
     return lengths
+
+
+def _said_to_be_base64(body: bytes, begin: int, end: int) -> bool:
+    """Whether the object around a "data" string says so, before it or after it: a text document has "data" too."""
+    before = body[max(body.rfind(b"{", 0, begin), begin - _NEARBY_BYTES, 0) : begin]
+    return b'"base64"' in before or b'"base64"' in body[end : end + _NEARBY_BYTES].partition(b"}")[0]

@@ -15,6 +15,8 @@ from tollhouse.v1 import auth_pb2, router_pb2, types_pb2
 Headers = list[tuple[bytes, bytes]]
 
 MESSAGES_PATH: Final = "/v1/messages"
+MODEL_MAX_LENGTH: Final = 200
+"""Names travel to auth and router: a long one would crowd out the questions of other requests."""
 DEFAULT_VERSION: Final = b"2023-06-01"
 """What a request without anthropic-version means."""
 
@@ -98,6 +100,7 @@ _NOTHING: Final = msgspec.Raw(b"")
 class Thinking(msgspec.Struct):
     """The `thinking` object, as far as it is read."""
 
+    type: str = ""
     budget_tokens: int = 0
 
 
@@ -127,10 +130,13 @@ class Messages(msgspec.Struct):
         except (ValueError, RecursionError):
             return ""  # the upstream will complain
 
-    @property
-    def thinking_tokens(self) -> int:
-        """What it may think at most before it writes; such tokens are not seen while they are produced."""
-        return max(0, self.thinking.budget_tokens) if self.thinking else 0
+    def thinking_tokens(self, unbounded: int) -> int:
+        """What it may think before it writes: such tokens may not be seen while they are produced. `unbounded` is what
+        to reckon with where the request sets no bound."""
+        thinking = self.thinking
+        if thinking is None or thinking.type == "disabled":
+            return 0
+        return min(self.max_tokens, max(0, thinking.budget_tokens) or unbounded)
 
 
 class _Metadata(msgspec.Struct):
@@ -172,8 +178,8 @@ def read_messages(body: bytes) -> Messages:
         raise Refusal(Kind.INVALID_REQUEST, f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise Refusal(Kind.INVALID_REQUEST, "the body is nested too deeply") from None
-    if not request.model:
-        raise Refusal(Kind.INVALID_REQUEST, "model: is empty")
+    if not request.model or len(request.model) > MODEL_MAX_LENGTH:
+        raise Refusal(Kind.INVALID_REQUEST, f"model: must be 1 to {MODEL_MAX_LENGTH} characters long")
     if request.max_tokens < 1:
         raise Refusal(Kind.INVALID_REQUEST, "max_tokens: must be at least 1")
     if request.max_tokens > _MAX_TOKENS_MAX:

@@ -226,7 +226,7 @@ def test_an_answered_request_is_charged_as_one_even_if_it_used_no_tokens() -> No
 
 def test_a_stream_that_we_end_for_want_of_credit_is_nobodys_fault() -> None:
     attempt = begun(exchange())
-    attempt.ended_by_us()
+    attempt.ended_by_us(credit_is_out=True)
     assert (attempt.status, attempt.outcome) == (events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED, router_pb2.OUTCOME_OK)
 
 
@@ -266,3 +266,21 @@ def test_a_renewal_says_what_the_hold_is_for_and_what_to_book() -> None:
     assert (renewal.input_tokens, renewal.output_tokens, renewal.key_cap_nano) == (25, 10, 5)
     assert list(renewal.so_far) == made_for.so_far()
     assert not exchange().renewal().HasField("key_cap_nano")
+
+
+def test_a_request_that_was_answered_in_part_is_charged_as_one_when_its_client_left() -> None:
+    for tokens, requests in ((Tokens(input=5, output=1), 1), (Tokens(input=5), 0)):
+        made_for = exchange()
+        attempt = begun(made_for)
+        attempt.tokens = tokens
+        assert made_for.usage_events(NOT_DELIVERED)[0].tokens.requests == requests
+
+
+def test_a_stream_that_ended_because_nobody_could_be_asked_did_not_exhaust_any_credit() -> None:
+    for out, status in (
+        (True, events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED),
+        (False, events_pb2.USAGE_STATUS_INTERRUPTED),
+    ):
+        attempt = begun(exchange())
+        attempt.ended_by_us(credit_is_out=out)
+        assert attempt.status == status

@@ -143,3 +143,21 @@ async def test_what_is_asked_for_is_ahead_of_what_was_produced(produced: int) ->
     auth = Auth()
     await hold_of(auth, 1000).follow(produced)
     assert auth.asked[0].output_tokens >= produced + 1000
+
+
+async def test_what_cannot_be_seen_is_held_for_beside_what_can() -> None:
+    auth = Auth()
+    hold = Hold(cast(Replica, auth), "req_1", "acme", 10, 11_000, 64_000, 1000, 5.0, 10_000)
+    hold.placed(auth_pb2.AdmitResult(grant_id="g"))
+    assert hold.ask_at == 500
+    assert await hold.follow(600) is None
+    assert auth.asked[-1].output_tokens == 12_000
+    await auth.grant()
+    assert hold.ask_at == 1_000
+    following = asyncio.create_task(hold.follow(2_000))
+    await asyncio.sleep(0)
+    assert not following.done()
+    await auth.refuse()
+    refused = await asyncio.wait_for(following, 1)
+    assert refused is not None
+    assert refused.kind is Kind.BALANCE_EXHAUSTED

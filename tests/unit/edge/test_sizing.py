@@ -48,6 +48,28 @@ def test_text_beside_an_image_counts_in_full() -> None:
     assert input_tokens_at_most(body(prose(long), image(30_000))) >= 50_000 + 5_000
 
 
+def test_text_that_only_begins_like_base64_counts_as_text() -> None:
+    begun = image(0)
+    begun["source"] = {"type": "base64", "media_type": "application/pdf", "data": "a" * 600 + " and so on" * 10_000}
+    assert input_tokens_at_most(body(begun)) >= 50_000
+
+
+def test_a_text_document_counts_as_text() -> None:
+    document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a" * 100_000}}
+    assert input_tokens_at_most(body(document)) >= 50_000
+
+
+def test_data_is_base64_in_whatever_order_its_source_says_so() -> None:
+    data = base64.b64encode(bytes(300_000)).decode()
+    last = {"type": "image", "source": {"data": data, "media_type": "image/png", "type": "base64"}}
+    assert input_tokens_at_most(body(last)) < 30_000
+
+
+def test_what_the_upstream_fetches_counts_although_it_is_not_here() -> None:
+    remote = {"type": "image", "source": {"type": "url", "url": "https://example.com/cat.png"}}
+    assert input_tokens_at_most(body(remote)) >= 5_000
+
+
 @pytest.mark.parametrize("size_bytes", [0, 10, 2_000])
 def test_small_data_counts_as_text(size_bytes: int) -> None:
     request = body(image(size_bytes), prose("x" * 10_000))

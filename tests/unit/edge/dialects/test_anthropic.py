@@ -42,7 +42,8 @@ def test_what_is_needed_of_a_request_is_read() -> None:
         (body(model=...), "model: field is required"),
         (body(max_tokens=...), "max_tokens: field is required"),
         (body(messages=...), "messages: field is required"),
-        (body(model=""), "model: is empty"),
+        (body(model=""), "model: must be 1 to 200 characters long"),
+        (body(model="x" * 201), "model: must be 1 to 200 characters long"),
         (body(model=7), "model: expected `str`, got `int`"),
         (body(model=None), "model: expected `str`, got `null`"),
         (body(max_tokens="10"), "max_tokens: expected `int`, got `str`"),
@@ -67,7 +68,7 @@ def test_what_is_needed_of_a_request_is_read() -> None:
         (BODY[:-1] + b',"x":' + b"[" * 100_000, "the body is nested too deeply"),
         (BODY[:-1] + b',"x":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, "the body is nested too deeply"),
     ],
-    ids=range(27),
+    ids=range(28),
 )
 def test_a_complaint_names_the_field_and_what_is_wrong_with_it(request_: bytes, message: str) -> None:
     assert complaint(request_) == message
