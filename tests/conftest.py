@@ -14,7 +14,8 @@ from tests.deployment import Deployment, deployed
 @pytest.fixture(scope="session")
 def tollhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     state_dir: Path = tmp_path_factory.mktemp("tollhouse") / "state"
-    with deployed(state_dir, TOLLHOUSE_EDGE_SILENCE_TIMEOUT_S="1.5", TOLLHOUSE_EDGE_BODY_TIMEOUT_S="1") as deployment:
+    impatient = {"FIRST_BYTE_TIMEOUT_S": "1.5", "SILENCE_TIMEOUT_S": "1.5", "BODY_TIMEOUT_S": "1"}
+    with deployed(state_dir, **{f"TOLLHOUSE_EDGE_{name}": value for name, value in impatient.items()}) as deployment:
         yield deployment
 
 

@@ -39,7 +39,7 @@ def assert_error(answer: Answer, status: int, type_: str, *words: str) -> dict[s
         (json.dumps({"max_tokens": 5, "messages": []}).encode(), "model: field is required"),
         (json.dumps({"model": MODEL, "messages": [{}]}).encode(), "max_tokens: field is required"),
         (json.dumps(message(messages=[])).encode(), "messages: at least one"),
-        (json.dumps(message(messages="hi")).encode(), "messages: must be an array"),
+        (json.dumps(message(messages="hi")).encode(), "messages: expected `array`, got `str`"),
         (json.dumps(message(max_tokens=0)).encode(), "max_tokens: must be at least 1"),
         (json.dumps(message(max_tokens="many")).encode(), "max_tokens:"),
         (json.dumps(message(model=7)).encode(), "model:"),

@@ -141,7 +141,7 @@ def test_a_route_is_explained(tollhouse: Deployment) -> None:
     assert explained[0].split()[:3] == ["ATTEMPT", "AT", "POOL"]
     assert MODEL in explained[1]
     assert "simulator" in explained[1]
-    assert "router-0" in explained[1]
+    assert "router" in explained[1]
     assert explained[3].split() == ["ATTEMPT", "CANDIDATE", "PRIORITY", "FOUND", "LOAD"]
     assert explained[4].split()[1:3] == ["simulator", "100"]
     assert "no router remembers" in run(tollhouse, "route", "explain", "req_nobody", fails=True)
