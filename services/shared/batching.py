@@ -24,6 +24,9 @@ _log = logger("batching")
 
 _MAX_BATCH: Final = 256
 _MAX_WAITING: Final = 100_000
+_CROWD: Final = 4
+_GATHER_S: Final = 0.002
+"""Under load a batch waits so long for more to come: a message costs as much as some fifteen questions in it."""
 _TELL_WITHIN_S: Final = 0.01
 _SWEEP_S: Final = 0.25
 _RECONNECT_S: Final = 0.05
@@ -77,6 +80,8 @@ class Decisions:
         self._gate = asyncio.Event()
         self._sent_at: float | None = None
         self._call: Any = None
+        self._crowded = False
+        """The last batch held many questions: others come soon."""
         self._closing = False
         self._dropped = 0
         self._telling: asyncio.TimerHandle | None = None
@@ -158,6 +163,8 @@ class Decisions:
                 await self._wake.wait()
                 if reader.done():
                     break
+                if self._crowded:
+                    await asyncio.sleep(_GATHER_S)
                 request = self._take()
                 if request is not None:
                     self._gate.clear()
@@ -197,6 +204,7 @@ class Decisions:
             if self._telling is not None:
                 self._telling.cancel()
                 self._telling = None
+        self._crowded = count >= _CROWD
         if not fields and self.up:
             return None
         self._sequence += 1

@@ -403,3 +403,19 @@ async def test_what_comes_later_is_given_up_when_the_stream_ends() -> None:
     await answer_stream(requests(), pipe, lambda request: (Response(sequence=request.sequence), [never()]))
     await asyncio.wait_for(given_up.wait(), 1)
     assert [response.sequence for response in pipe.written] == [1]
+
+
+async def test_under_load_questions_gather_and_alone_they_wait_for_nobody(place: Place) -> None:
+    async with talking(place.port) as decisions:
+        for number in range(3):
+            await resolving(decisions, "alone")
+            assert len(place.desk.batches) == number + 1
+        place.desk.batches.clear()
+
+        async def busy(number: int) -> None:
+            for _ in range(20):
+                await resolving(decisions, f"k{number}")
+
+        await asyncio.gather(*(busy(number) for number in range(16)))
+        assert sum(len(batch.resolve) for batch in place.desk.batches) == 320
+        assert len(place.desk.batches) <= 60
