@@ -1,21 +1,17 @@
 """Metering: tokens read from the bytes of an answer while they pass. Pure.
 
-Anthropic says usage in `message_start` and corrects it in `message_delta`; a plain answer has it in its body. Only
-lines that hold `"usage"` are decoded. In text that a model produced the quotes are escaped, so such text never looks
-like usage.
+Only lines that hold `"usage"` are decoded. In text that a model produced the quotes are escaped, so such text never
+looks like usage. What is common to all APIs is here, and Anthropic's: it says usage in `message_start` and corrects it
+in `message_delta`; a plain answer has it in its body.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
 from services.edge.sizing import input_tokens_likely
 from services.shared.pricing import Tokens
 
-_CARRY_MAX_BYTES: Final = 256 * 1024
-_DELTA: Final = b'"content_block_delta"'
-_DELTA_FRAME_BYTES: Final = 120
-"""What the shortest frame of a text delta takes beside its text."""
 _TEXT_BYTES_PER_TOKEN: Final = 4
 _DENSE_BYTES_PER_TOKEN: Final = 3
 """Of text that takes more tokens than most: what a hold is measured against."""
@@ -23,20 +19,20 @@ _BEGIN_BYTES: Final = 64
 _LINE_ENDS_BYTES: Final = 4
 """Lines shorter than this are the blank ones between events."""
 
-_Count = Annotated[int, msgspec.Meta(le=1 << 40)]
+TokenCount = Annotated[int, msgspec.Meta(le=1 << 40)]
 """A statement above what the ledger books is not believed."""
 
 
 class _CacheCreation(msgspec.Struct):
-    ephemeral_5m_input_tokens: _Count | None = None
-    ephemeral_1h_input_tokens: _Count | None = None
+    ephemeral_5m_input_tokens: TokenCount | None = None
+    ephemeral_1h_input_tokens: TokenCount | None = None
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
-    cache_read_input_tokens: _Count | None = None
-    cache_creation_input_tokens: _Count | None = None
+    input_tokens: TokenCount | None = None
+    output_tokens: TokenCount | None = None
+    cache_read_input_tokens: TokenCount | None = None
+    cache_creation_input_tokens: TokenCount | None = None
     cache_creation: _CacheCreation | None = None
 
 
@@ -80,6 +76,11 @@ class Counts:
             self._cache_write_5m = max(0, split.ephemeral_5m_input_tokens or 0)
             self._cache_write_1h = max(0, split.ephemeral_1h_input_tokens or 0)
 
+    def replace(self, tokens: Tokens) -> None:
+        """Takes what `tokens` says instead of all that was said before."""
+        self.said = True
+        self._input, self._output, self._cache_read = tokens.input, tokens.output, tokens.cache_read
+
     def tokens(self, output_at_least: int = 0) -> Tokens:
         """The counts; cache writes that the upstream did not split were for five minutes."""
         unsplit = max(0, self._cache_write - self._cache_write_5m - self._cache_write_1h)
@@ -93,16 +94,24 @@ class Counts:
 
 
 class StreamMeter:
-    """Meters one stream. `feed` takes every chunk as it came, however the upstream's events are cut into chunks."""
+    """Meters one stream. `feed` takes every chunk as it came, however the upstream's events are cut into chunks. This one
+    is of Anthropic's Messages; others of other APIs."""
 
-    __slots__ = ("_begin", "_carry", "_counts", "_deltas", "_last", "_produced_bytes", "complete", "size_bytes")
+    delta: ClassVar[bytes] = b'"content_block_delta"'
+    """What stands in every event that brings output."""
+    delta_frame_bytes: ClassVar[int] = 120
+    """What the shortest frame of such an event takes beside its text."""
+    carry_max_bytes: ClassVar[int] = 256 * 1024
+    """What a line that says usage takes at most."""
+
+    __slots__ = ("_begin", "_carry", "_deltas", "_last", "_produced_bytes", "complete", "counts", "size_bytes")
 
     def __init__(self) -> None:
         self._begin = b""
         self._carry = b""
         self._last = b""
         self.complete = False
-        self._counts = Counts()
+        self.counts = Counts()
         self._deltas = 0
         self._produced_bytes = 0
         self.size_bytes = 0
@@ -116,7 +125,7 @@ class StreamMeter:
             chunk, self._carry = self._carry + chunk, b""
         if not chunk.endswith(b"\n"):
             whole = chunk.rfind(b"\n") + 1
-            if len(chunk) - whole <= _CARRY_MAX_BYTES:  # lines that say usage are short; longer ones are content
+            if len(chunk) - whole <= self.carry_max_bytes:  # lines that say usage are short; longer ones are content
                 self._carry = chunk[whole:]
             chunk = chunk[:whole]
         if len(chunk) > _LINE_ENDS_BYTES:
@@ -125,7 +134,9 @@ class StreamMeter:
         at = chunk.find(b'"usage"')
         while at >= 0:
             end = chunk.find(b"\n", at)
-            self._line(chunk[chunk.rfind(b"\n", 0, at) + 1 : end])
+            line = chunk[chunk.rfind(b"\n", 0, at) + 1 : end]
+            if line.startswith(b"data:"):
+                self._usage_line(line[5:])
             at = chunk.find(b'"usage"', end)
 
     def _count_output(self, lines: bytes) -> None:
@@ -133,29 +144,28 @@ class StreamMeter:
         if self._deltas:
             self._produced_bytes += len(lines)
         else:
-            first = lines.find(_DELTA)
+            first = lines.find(self.delta)
             if first < 0:
                 return
             self._produced_bytes = len(lines) - lines.rfind(b"\n", 0, first) - 1
-        self._deltas += lines.count(_DELTA)
+        self._deltas += lines.count(self.delta)
 
-    def _line(self, line: bytes) -> None:
-        if not line.startswith(b"data:"):
-            return
+    def _usage_line(self, data: bytes) -> None:
+        """Reads the data of an event that holds usage."""
         try:
-            event = _decode_event(line[5:])
+            event = _decode_event(data)
         except (ValueError, RecursionError):
             return
         if event.type == "message_start" and event.message is not None and event.message.usage is not None:
-            self._counts.revise(event.message.usage)
+            self.counts.revise(event.message.usage)
         elif event.type == "message_delta" and event.usage is not None:
-            self._counts.revise(event.usage)
+            self.counts.revise(event.usage)
             self.complete = True
 
     @property
     def produced_at_most(self) -> int:
         """Output tokens so far, estimated from above by what can be seen of them."""
-        text_bytes = self._produced_bytes - self._deltas * _DELTA_FRAME_BYTES
+        text_bytes = self._produced_bytes - self._deltas * self.delta_frame_bytes
         return max(self._deltas, text_bytes // _DENSE_BYTES_PER_TOKEN)
 
     @property
@@ -183,20 +193,28 @@ class StreamMeter:
         `body_bytes` is the request's size: it stands in for input that the upstream never said.
         """
         if self.complete:
-            return self._counts.tokens(), False
+            return self.counts.tokens(), False
         self._count_output(self._carry)
         self._carry = b""
-        if not self._begin or (not self._counts.said and not self._deltas and self._begin.startswith(b"event: error")):
+        if not self._begin or (not self.counts.said and not self._deltas and self._refused()):
             return Tokens(), False  # refused in the form of a stream
         return self.so_far(body_bytes), True
 
+    def _refused(self) -> bool:
+        return self._begin.startswith(b"event: error")
+
     def so_far(self, body_bytes: int) -> Tokens:
         """Tokens as they stand in mid-stream: what the upstream said, and an estimate of the output."""
-        text_bytes = max(0, self._produced_bytes - self._deltas * _DELTA_FRAME_BYTES)
+        text_bytes = max(0, self._produced_bytes - self._deltas * self.delta_frame_bytes)
         produced = max(self._deltas, text_bytes // _TEXT_BYTES_PER_TOKEN)
-        if self._counts.said:
-            return self._counts.tokens(output_at_least=produced)
+        if self.counts.said:
+            return self.counts.tokens(output_at_least=produced)
         return Tokens(input=input_tokens_likely(body_bytes), output=produced)
+
+
+def estimated(answer: bytes, body_bytes: int) -> Tokens:
+    """Tokens of a plain answer that does not say them."""
+    return Tokens(input=input_tokens_likely(body_bytes), output=len(answer) // _TEXT_BYTES_PER_TOKEN)
 
 
 def of_answer(answer: bytes, body_bytes: int) -> tuple[Tokens, bool]:
@@ -206,7 +224,7 @@ def of_answer(answer: bytes, body_bytes: int) -> tuple[Tokens, bool]:
     except (ValueError, RecursionError):
         usage = None
     if usage is None:
-        return Tokens(input=input_tokens_likely(body_bytes), output=len(answer) // _TEXT_BYTES_PER_TOKEN), True
+        return estimated(answer, body_bytes), True
     counts = Counts()
     counts.revise(usage)
     return counts.tokens(), False

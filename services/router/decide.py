@@ -162,8 +162,11 @@ class Decider:
         if picked.account is None:
             sight.exclude = frozenset()
             among = [only for only in (tiers.get(item.only),) if only is not None] if item.only else tiers
+            among = [account for account in among if sight.speaks(account)]
+            if not among:
+                return Refused(Kind.MODEL_UNKNOWN, f"there is no model {item.model!r} that can be asked for this")
             answer = refused(item.model, among, () if item.only else item.exclude, sight, picked.looked)
-            if answer.all_cool and not item.exclude and not item.only:
+            if answer.all_cool and not item.exclude and not item.only and not item.kinds:
                 self._closed[item.pool, item.model] = (tiers, answer, now_ms)
             return answer
         account = picked.account
@@ -202,7 +205,7 @@ class Decider:
         """What was found a moment ago, when every account cooled: in a provider's outage 10,000 accounts are not asked
         for each request."""
         known = self._closed.get((item.pool, item.model))
-        if known is None or item.exclude or item.only:
+        if known is None or item.exclude or item.only or item.kinds:
             return None
         closed_tiers, answer, at_ms = known
         if closed_tiers is tiers and now_ms < at_ms + _CLOSED_MS and not 0 < answer.earliest_ms <= now_ms:

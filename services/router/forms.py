@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from services.router.accounts import Limits
 from services.router.families import family_of
-from services.router.kinds import CALLABLE, KINDS
+from services.router.kinds import KINDS
 from services.router.rows import AccountChange, ModelRow
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import router_pb2
@@ -140,9 +140,7 @@ def _wrong(message: str) -> Refusal:
 def _kind(number: int) -> str:
     name = _KIND_NAMES.get(number)
     if name is None:
-        raise _wrong(f"kind must be one of {', '.join(CALLABLE)}")
-    if name not in CALLABLE:
-        raise _wrong(f"kind {name} cannot be called yet")
+        raise _wrong(f"kind must be one of {', '.join(KINDS)}")
     return name
 
 

@@ -13,6 +13,3 @@ KINDS: Final = {
     "openrouter": router_pb2.UPSTREAM_KIND_OPENROUTER,
     "gemini-openai": router_pb2.UPSTREAM_KIND_GEMINI_OPENAI,
 }
-
-CALLABLE: Final = ("anthropic", "openrouter", "simulator")
-"""Those that edges can call: they speak Anthropic's Messages API, which OpenRouter has beside OpenAI's."""

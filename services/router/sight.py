@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from services.router.accounts import Account
 from services.router.health import Verdict
+from services.router.kinds import KINDS
 from services.router.leases import Leases
 from services.router.picker import PROVING, SPARE
 from services.router.refusals import COOLING, PROBING
@@ -13,6 +14,8 @@ from tollhouse.v1 import router_pb2
 
 EXCLUDED: Final = "excluded"
 """Found of an account: the request has tried it already."""
+OTHER_KIND: Final = "other_kind"
+"""Found of an account: it does not speak what the request needs."""
 
 
 class Health(Protocol):
@@ -67,6 +70,8 @@ class AccountsSeen:
         """SPARE, PROVING, or why it cannot take the attempt."""
         if account.upstream_account_id in self.exclude:
             return EXCLUDED
+        if not self.speaks(account):
+            return OTHER_KIND
         found = self._health_of(account.upstream_account_id)
         if found in (COOLING, PROBING):
             return found
@@ -79,6 +84,10 @@ class AccountsSeen:
         if verdict is not Verdict.PROBING:
             return SPARE
         return PROVING if self.health.cause(account_id, self.family) == router_pb2.CAUSE_UNSPECIFIED else PROBING
+
+    def speaks(self, account: Account) -> bool:
+        """Whether an account speaks what the request needs."""
+        return not self.item.kinds or KINDS[account.kind] in self.item.kinds
 
     def moves(self, account: Account) -> bool:
         """Whether it cools, so that its conversations move for good."""

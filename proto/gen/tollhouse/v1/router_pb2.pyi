@@ -164,6 +164,7 @@ class PickItem(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
     ONLY_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     lease_id: _builtins.str
@@ -188,6 +189,10 @@ class PickItem(_message.Message):
     def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Upstream accounts that this request has tried already."""
 
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___UpstreamKind.ValueType]:
+        """Only upstream accounts that speak one of these; any when empty."""
+
     def __init__(
         self,
         *,
@@ -201,10 +206,11 @@ class PickItem(_message.Message):
         output_tokens: _builtins.int = ...,
         wait_ms: _builtins.int = ...,
         only: _builtins.str = ...,
+        kinds: _abc.Iterable[Global___UpstreamKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "exclude", b"exclude", "id", b"id", "input_tokens", b"input_tokens", "lease_id", b"lease_id", "model", b"model", "only", b"only", "output_tokens", b"output_tokens", "pool", b"pool", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "exclude", b"exclude", "id", b"id", "input_tokens", b"input_tokens", "kinds", b"kinds", "lease_id", b"lease_id", "model", b"model", "only", b"only", "output_tokens", b"output_tokens", "pool", b"pool", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

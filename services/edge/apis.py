@@ -1,0 +1,75 @@
+"""The APIs that clients and upstreams speak, and which of them an upstream account can be asked in."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from tollhouse.v1 import router_pb2
+
+Kind = router_pb2.UpstreamKind.ValueType
+
+
+class Api(Enum):
+    """One API. Its value is the path of its endpoint."""
+
+    MESSAGES = "/v1/messages"
+    COUNT_TOKENS = "/v1/messages/count_tokens"
+    CHAT = "/v1/chat/completions"
+    RESPONSES = "/v1/responses"
+    EMBEDDINGS = "/v1/embeddings"
+
+    @property
+    def dialect(self) -> str:
+        """In whose words its errors are: "anthropic" or "openai"."""
+        return "anthropic" if self in (Api.MESSAGES, Api.COUNT_TOKENS) else "openai"
+
+
+_SPOKEN: Final[Mapping[Kind, tuple[Api, ...]]] = {
+    router_pb2.UPSTREAM_KIND_ANTHROPIC: (Api.MESSAGES, Api.COUNT_TOKENS),
+    router_pb2.UPSTREAM_KIND_SIMULATOR: (Api.MESSAGES, Api.COUNT_TOKENS, Api.CHAT, Api.RESPONSES, Api.EMBEDDINGS),
+    router_pb2.UPSTREAM_KIND_OPENAI: (Api.CHAT, Api.RESPONSES, Api.EMBEDDINGS),
+    router_pb2.UPSTREAM_KIND_OPENROUTER: (Api.CHAT, Api.MESSAGES),
+    router_pb2.UPSTREAM_KIND_GEMINI_OPENAI: (Api.CHAT, Api.EMBEDDINGS),
+}
+_OTHERWISE: Final[Mapping[Api, tuple[Api, ...]]] = {
+    Api.MESSAGES: (Api.CHAT,),
+    Api.CHAT: (Api.MESSAGES,),
+    Api.RESPONSES: (Api.MESSAGES, Api.CHAT),
+}
+"""What a request is translated to where its own API is not spoken; the others are not translated."""
+
+
+def spoken_to(kind: Kind, api: Api) -> Api:
+    """The API to ask an upstream account in, for a client that speaks `api`. Raises LookupError when there is none."""
+    spoken = _SPOKEN[kind]
+    for candidate in (api, *_OTHERWISE.get(api, ())):
+        if candidate in spoken:
+            return candidate
+    raise LookupError(f"an upstream account of kind {kind} cannot be asked in {api}")
+
+
+def kinds_for(api: Api) -> tuple[Kind, ...]:
+    """The kinds of upstream accounts that can answer a client that speaks `api`; empty for all of them."""
+    kinds = tuple(kind for kind, spoken in _SPOKEN.items() if {api, *_OTHERWISE.get(api, ())} & {*spoken})
+    return () if len(kinds) == len(_SPOKEN) else kinds
+
+
+KINDS_FOR: Final[Mapping[Api, tuple[Kind, ...]]] = {api: kinds_for(api) for api in Api}
+
+_PREFIXES: Final = ("", "/api/proxy")
+_DOUBLED: Final = ("/v1", "/v1/v1")
+ENDPOINTS: Final[Mapping[str, Api]] = {
+    prefix + doubled + api.value.removeprefix("/v1"): api for prefix in _PREFIXES for doubled in _DOUBLED for api in Api
+}
+"""Paths that clients POST to: SDK users mix base paths up."""
+
+
+def canonical_path(path: str) -> str:
+    """The path without what users' base URLs add to it."""
+    path = path.removeprefix("/api/proxy") if path.startswith("/api/proxy/") else path
+    while path.startswith("/v1/v1"):
+        rest = path.removeprefix("/v1")
+        if rest[3:4] not in ("", "/"):
+            break
+        path = rest
+    return path or "/"

@@ -1,0 +1,91 @@
+"""What a request asks for, whichever API it is made in: all that the relay has to know of it."""
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from services.shared.errors import Kind, Refusal
+
+MODEL_MAX_LENGTH: Final = 200
+"""Names travel to auth and router: a long one would crowd out the questions of other requests."""
+TOKENS_MAX: Final = (1 << 31) - 1
+NOTHING: Final = msgspec.Raw(b"")
+
+
+class Defaults(NamedTuple):
+    """What stands where a request says nothing; tokens."""
+
+    max_tokens: int
+    """The brand's bound for a Messages request without one; 0: it is refused, as Anthropic does."""
+    output_tokens: int
+    """The bound of an OpenAI request without one that is not streamed, for it cannot be stopped half way."""
+    thinking_tokens: int
+    """What is held for thinking that is not bounded."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request. Counts are tokens."""
+
+    model: str
+    max_tokens: int
+    """It may produce so many."""
+    stream: bool = False
+    filled: int = 0
+    """The bound that has to be put into it, because it sets none; 0 for nothing."""
+    unseen: int = 0
+    """Of them it may think so many without our seeing them."""
+    wants_usage: bool = True
+    """Whether a streamed chat completion should end with its usage."""
+    session: str = ""
+    """What the client calls the conversation; empty without a name."""
+    beginning: tuple[msgspec.Raw, msgspec.Raw] = (NOTHING, NOTHING)
+    """What stays the same from turn to turn."""
+
+    def forget_beginning(self) -> None:
+        """Lets go of the body, which it is a part of."""
+        self.beginning = (NOTHING, NOTHING)
+
+
+def decoded(decode: Any, body: bytes) -> Any:
+    """What a decoder of msgspec makes of a body. Raises Refusal that names the field."""
+    try:
+        request = decode(body)
+    except msgspec.ValidationError as error:
+        field, message = _complaint(error)
+        raise Refusal(Kind.INVALID_REQUEST, message, param=field) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(Kind.INVALID_REQUEST, f"the body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise Refusal(Kind.INVALID_REQUEST, "the body is nested too deeply") from None
+    if not request.model or len(request.model) > MODEL_MAX_LENGTH:
+        raise fault("model", f"must be 1 to {MODEL_MAX_LENGTH} characters long")
+    return request
+
+
+def bounded(field: str, tokens: int) -> int:
+    """A number of tokens that may be asked for. Raises Refusal."""
+    if tokens < 1:
+        raise fault(field, "must be at least 1")
+    if tokens > TOKENS_MAX:
+        raise fault(field, f"must be at most {TOKENS_MAX}")
+    return tokens
+
+
+def fault(field: str, message: str) -> Refusal:
+    """What is wrong with a field."""
+    return Refusal(Kind.INVALID_REQUEST, f"{field}: {message}", param=field)
+
+
+def _complaint(error: msgspec.ValidationError) -> tuple[str, str]:
+    """msgspec's sentence in the words of the APIs: "Object missing required field `messages`". The field first."""
+    text = str(error)
+    if text.startswith("Object missing required field"):
+        field = text.split("`")[1]
+        return field, f"{field}: field is required"
+    if " - at `$." in text:
+        sentence, _, path = text.partition(" - at `$.")
+        field = path.rstrip("`")
+        return field, f"{field}: {sentence.lower()}"
+    return "", "the body must be a JSON object" if text.startswith("Expected `object`") else text

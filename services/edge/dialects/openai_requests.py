@@ -1,0 +1,108 @@
+"""OpenAI's requests, as far as they are read: Chat Completions, Responses, Embeddings.
+
+Shapes: https://platform.openai.com/docs/api-reference.
+"""
+
+from typing import Final
+
+import msgspec
+
+from services.edge.dialects.asked import NOTHING, Asked, Defaults, bounded, decoded, fault
+
+_STREAM_MAX: Final = 128 * 1024
+"""What a stream that sets itself no bound may produce before it ends: its hold grows with it."""
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Chat(msgspec.Struct):
+    model: str
+    messages: list[msgspec.Raw]
+    stream: bool | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stream_options: _StreamOptions | None = None
+    reasoning_effort: str | None = None
+    prompt_cache_key: str | None = None
+
+
+class _Reasoning(msgspec.Struct):
+    effort: str | None = None
+
+
+class _Responses(msgspec.Struct):
+    model: str
+    input: msgspec.Raw = NOTHING
+    instructions: msgspec.Raw = NOTHING
+    stream: bool | None = None
+    max_output_tokens: int | None = None
+    reasoning: _Reasoning | None = None
+    prompt_cache_key: str | None = None
+
+
+class _Embeddings(msgspec.Struct):
+    model: str
+    input: msgspec.Raw
+
+
+_decode_chat: Final = msgspec.json.Decoder(_Chat).decode
+_decode_responses: Final = msgspec.json.Decoder(_Responses).decode
+_decode_embeddings: Final = msgspec.json.Decoder(_Embeddings).decode
+_decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def read_chat(body: bytes, defaults: Defaults) -> Asked:
+    """Reads a request for a chat completion. Raises Refusal that names the field."""
+    request: _Chat = decoded(_decode_chat, body)
+    if not request.messages:
+        raise fault("messages", "at least one message is required")
+    field, bound = "max_completion_tokens", request.max_completion_tokens
+    if bound is None:
+        field, bound = "max_tokens", request.max_tokens
+    asked = _asked(request.model, field, bound, bool(request.stream), request.reasoning_effort, defaults)
+    asked.wants_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
+    asked.session = request.prompt_cache_key or ""
+    asked.beginning = request.messages[0], request.messages[1] if len(request.messages) > 1 else NOTHING
+    return asked
+
+
+def read_responses(body: bytes, defaults: Defaults) -> Asked:
+    """Reads a request for a response. Raises Refusal that names the field."""
+    request: _Responses = decoded(_decode_responses, body)
+    effort = request.reasoning.effort if request.reasoning else None
+    asked = _asked(
+        request.model, "max_output_tokens", request.max_output_tokens, bool(request.stream), effort, defaults
+    )
+    asked.session = request.prompt_cache_key or ""
+    asked.beginning = request.instructions, _first(request.input)
+    return asked
+
+
+def read_embeddings(body: bytes, defaults: Defaults) -> Asked:
+    """Reads a request for embeddings, which produces no tokens. Raises Refusal that names the field."""
+    request: _Embeddings = decoded(_decode_embeddings, body)
+    return Asked(request.model, 0, beginning=(NOTHING, request.input))
+
+
+def _asked(
+    model: str, field: str, bound: int | None, stream: bool, effort: str | None, defaults: Defaults
+) -> Asked:
+    filled = 0
+    if bound is None:
+        bound = _STREAM_MAX if stream else defaults.output_tokens
+        filled = 0 if stream else bound
+    asked = Asked(model, bounded(field, bound), stream, filled)
+    # What a model that reasons thinks is never shown in full.
+    asked.unseen = min(asked.max_tokens, defaults.thinking_tokens) if effort not in (None, "none", "minimal") else 0
+    return asked
+
+
+def _first(items: msgspec.Raw) -> msgspec.Raw:
+    """The first item of the input; all of it where it is a text."""
+    try:
+        listed = _decode_items(items)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return items
+    return listed[0] if listed else NOTHING

@@ -1,0 +1,129 @@
+"""Metering of OpenAI's APIs. Pure.
+
+A streamed chat completion says its usage in a chunk of its own at the end, where it was asked for; a streamed response
+in the event that ends it, however it ends. Plain answers have it in their body.
+Shapes: https://platform.openai.com/docs/api-reference/chat/object and .../responses/object.
+"""
+
+import re
+from typing import ClassVar, Final
+
+import msgspec
+
+from services.edge.metering import StreamMeter, TokenCount, estimated
+from services.shared.pricing import Tokens
+
+
+_FINISHED: Final = re.compile(rb'"finish_reason":\s*"')
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: TokenCount | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: TokenCount | None = None
+    completion_tokens: TokenCount | None = None
+    prompt_tokens_details: _Details | None = None
+    input_tokens: TokenCount | None = None
+    output_tokens: TokenCount | None = None
+    input_tokens_details: _Details | None = None
+
+
+class _Said(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Response(msgspec.Struct):
+    response: _Said | None = None
+
+
+_decode_said: Final = msgspec.json.Decoder(_Said).decode
+_decode_response: Final = msgspec.json.Decoder(_Response).decode
+
+
+class ChatMeter(StreamMeter):
+    """Meters a streamed chat completion."""
+
+    delta: ClassVar[bytes] = b'"choices"'
+    delta_frame_bytes: ClassVar[int] = 180
+
+    @property
+    def begun(self) -> bool:
+        """The first chunk only names the role."""
+        return self._deltas > 1 or self.complete
+
+    def result(self, body_bytes: int) -> tuple[Tokens, bool]:
+        """See StreamMeter. A stream may end well and say no usage all the same."""
+        if self.complete and not self.counts.said:
+            return self.so_far(body_bytes), True
+        return super().result(body_bytes)
+
+    def _usage_line(self, data: bytes) -> None:
+        try:
+            usage = _decode_said(data).usage
+        except (ValueError, RecursionError):
+            return
+        if usage is not None:
+            _revise(self, usage)
+
+    @property
+    def ended_with_error(self) -> bool:
+        """See StreamMeter."""
+        return self.last_data.lstrip().startswith(b'{"error"')
+
+    def _count_output(self, lines: bytes) -> None:
+        super()._count_output(lines)
+        if not self.complete and _FINISHED.search(lines):
+            self.complete = True
+
+    def _refused(self) -> bool:
+        return self._begin.startswith(b'data: {"error"')
+
+
+class ResponsesMeter(StreamMeter):
+    """Meters a streamed response."""
+
+    delta: ClassVar[bytes] = b'.delta"'
+    delta_frame_bytes: ClassVar[int] = 200
+    carry_max_bytes: ClassVar[int] = 16 * 1024 * 1024  # the event with the usage has the whole response
+
+    @property
+    def ended_with_error(self) -> bool:
+        """See StreamMeter."""
+        return self._last.startswith((b"event: error", b"event: response.failed"))
+
+    def _usage_line(self, data: bytes) -> None:
+        try:
+            said = _decode_response(data).response
+        except (ValueError, RecursionError):
+            return
+        if said is not None and said.usage is not None:
+            _revise(self, said.usage)
+            self.complete = True
+
+
+def of_openai_answer(answer: bytes, body_bytes: int) -> tuple[Tokens, bool]:
+    """Tokens of a plain answer of any of OpenAI's APIs, and whether they are estimated."""
+    try:
+        usage = _decode_said(answer).usage
+    except (ValueError, RecursionError):
+        usage = None
+    if usage is None:
+        return estimated(answer, body_bytes), True
+    return _tokens(usage), False
+
+
+def _revise(meter: StreamMeter, usage: _Usage) -> None:
+    tokens = _tokens(usage)
+    meter.counts.replace(tokens)
+
+
+def _tokens(usage: _Usage) -> Tokens:
+    """OpenAI's input holds what was read from a cache; ours does not."""
+    details = usage.prompt_tokens_details or usage.input_tokens_details
+    given = max(0, usage.prompt_tokens or usage.input_tokens or 0)
+    cached = min(given, max(0, (details.cached_tokens if details else 0) or 0))
+    return Tokens(
+        input=given - cached, output=max(0, usage.completion_tokens or usage.output_tokens or 0), cache_read=cached
+    )
