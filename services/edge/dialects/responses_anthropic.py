@@ -11,7 +11,7 @@ from services.edge.dialects import anthropic_thinking as thinking
 from services.edge.dialects.responses_errors import client_error, failure
 from services.edge.dialects.responses_messages import request_body
 from services.edge.dialects.responses_output import Output, Usage
-from services.edge.dialects.responses_request import echo, items, read
+from services.edge.dialects.responses_request import echo, is_given, items, read
 from services.edge.dialects.responses_tools import Tools
 from services.edge.dialects.sse import Events
 
@@ -100,9 +100,9 @@ class Translation:
         self._encrypted, self._shown = request.encrypted_reasoning, request.summary
         self.stream = bool(request.stream)
         self.body = request_body(request, items(request), self._tools, upstream_model, default_max_tokens)
-        choice = request.tool_choice if request.tool_choice is not None else "auto"
+        choice = request.tool_choice if is_given(request.tool_choice) else "auto"
         echoed = {**echo(request), "tools": self._tools.echoed, "tool_choice": choice}
-        self._output = Output(answer_id, now_s, echoed)
+        self._output = Output(answer_id, now_s, echoed, streamed=self.stream)
         self._events = Events()
         self._count = _Count()
         self._stop_reason = ""
@@ -116,8 +116,6 @@ class Translation:
         message = _decode_message(body)
         for block in message.content:
             self._open(block)
-            if block.type == "tool_use":
-                self._output.arguments(bytes(block.input).decode())
             self._close()
         self._revise(message.usage)
         return self._output.plain(self._usage(), self._incomplete(message.stop_reason))
@@ -207,15 +205,16 @@ class Translation:
         elif block.type == "redacted_thinking":
             redacted: thinking.Block = {"type": "redacted_thinking", "data": block.data}
             self._output.close_reasoning(thinking.seal([redacted]) if self._encrypted else None)
-        elif block.type == "tool_use" and self._stop_reason != "max_tokens":
+        elif block.type == "tool_use":
             self._close_call(block)
 
     def _close_call(self, block: _Block) -> None:
-        """The whole arguments may have been in the block's start; and a call whose arguments were cut is only known
-        to have been when the reason to stop is, so that calls end when something follows them."""
-        whole = bytes(block.input)
-        if self.stream and not self._arguments and whole.strip() not in (b"{}", b"null"):
+        """Arguments that did not come in pieces came with the block. Those that are no JSON were cut off: the reason
+        to stop, which would say so, comes later."""
+        whole = bytes(block.input) or b"{}"
+        if not self._arguments:
             self._output.arguments(whole.decode())
+        self._output.close("completed" if self._output.arguments_whole else "incomplete")
 
     def _revise(self, said: _Count | None) -> None:
         """A later statement replaces an earlier one, field by field."""

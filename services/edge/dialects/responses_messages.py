@@ -21,6 +21,7 @@ from services.edge.dialects.responses_request import (
     Result,
     Text,
     data_url,
+    is_given,
     refuse,
 )
 from services.edge.dialects.responses_tools import Tools, custom_arguments
@@ -120,7 +121,7 @@ def _output_fields(request: Request, thought: thinking.Thinking) -> Block:
     config: Block = {"effort": thought.effort} if thought.effort else {}
     format_ = request.text.format if request.text else None
     if format_ is not None and format_.type == "json_schema":
-        if format_.schema is None:
+        if not is_given(format_.schema):
             refuse("text.format.schema", "field is required")
         config["format"] = {"type": "json_schema", "schema": format_.schema}
     elif format_ is not None and format_.type != "text":

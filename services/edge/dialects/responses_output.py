@@ -54,9 +54,10 @@ class _Part:
 
 class Output:
     """Builds one answer, item by item. Every method adds the events that it causes; `take` hands them out. One item
-    is open at a time: what opens the next one closes it."""
+    is open at a time: what opens the next one closes it. An answer that is not `streamed` causes no events."""
 
-    def __init__(self, answer_id: str, now_s: int, echoed: Mapping[str, object]) -> None:
+    def __init__(self, answer_id: str, now_s: int, echoed: Mapping[str, object], *, streamed: bool) -> None:
+        self._streamed = streamed
         self._answer_id = answer_id
         self._head: Fields = {"id": f"resp_{answer_id}", "object": "response", "created_at": now_s, **echoed}
         self._events: list[bytes] = []
@@ -138,6 +139,16 @@ class Output:
         if not self._call[0].custom:
             self._emit("response.function_call_arguments.delta", **self._place(), delta=delta)
 
+    @property
+    def arguments_whole(self) -> bool:
+        """Whether the open call's arguments are JSON, or none: such arguments were not cut off."""
+        text = "".join(self._call_text)
+        try:
+            msgspec.json.decode(text or "{}")
+        except (ValueError, RecursionError):
+            return False
+        return True
+
     def close(self, status: str = _COMPLETED) -> None:
         """Ends the open item, if there is one."""
         self._close_message(status)
@@ -182,6 +193,8 @@ class Output:
         }
 
     def _emit(self, type_: str, **fields: object) -> None:
+        if not self._streamed:
+            return
         data = msgspec.json.encode({"type": type_, "sequence_number": self._sequence, **fields})
         self._sequence += 1
         self._events.append(b"event: " + type_.encode() + b"\ndata: " + data + b"\n\n")

@@ -11,6 +11,7 @@ import msgspec
 from services.shared.errors import Kind, Refusal
 
 _NOTHING: Final = msgspec.Raw(b"")
+_NULL: Final = msgspec.Raw(b"null")
 _MAX_TOKENS_MAX: Final = (1 << 31) - 1
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 """The member of `include` with which a client asks for reasoning that it can send back."""
@@ -92,7 +93,7 @@ class Format(msgspec.Struct):
 
     type: str = "text"
     name: str | None = None
-    schema: msgspec.Raw | None = None
+    schema: msgspec.Raw = _NOTHING
     description: str | None = None
     strict: bool | None = None
 
@@ -112,7 +113,7 @@ class Request(msgspec.Struct):
     instructions: str | None = None
     stream: bool | None = None
     tools: list[msgspec.Raw] | None = None
-    tool_choice: msgspec.Raw | None = None
+    tool_choice: msgspec.Raw = _NOTHING
     parallel_tool_calls: bool | None = None
     max_output_tokens: int | None = None
     temperature: float | None = None
@@ -129,8 +130,8 @@ class Request(msgspec.Struct):
     top_logprobs: int | None = None
     background: bool | None = None
     previous_response_id: str | None = None
-    conversation: msgspec.Raw | None = None
-    prompt: msgspec.Raw | None = None
+    conversation: msgspec.Raw = _NOTHING
+    prompt: msgspec.Raw = _NOTHING
 
     @property
     def encrypted_reasoning(self) -> bool:
@@ -222,13 +223,19 @@ def decode(raw: bytes, type_: type[_T], field: str) -> _T:
         refuse(field or "body", f"is not valid JSON: {error}")
 
 
+def is_given(raw: msgspec.Raw) -> bool:
+    """Whether a field that is read later was sent, and is not null."""
+    return raw not in (_NOTHING, _NULL)
+
+
 def read(body: bytes) -> Request:
     """Reads a Responses request. Raises Refusal for what is malformed or needs something that is kept."""
     request = decode(body, Request, "")
     if not request.model:
         refuse("model", "is empty")
     for field in _STATES:
-        if getattr(request, field) not in (None, b"null"):
+        value = getattr(request, field)
+        if value is not None and not (isinstance(value, msgspec.Raw) and not is_given(value)):
             refuse(field, _KEPT_NOTHING)
     if request.background:
         refuse("background", _KEPT_NOTHING)
@@ -320,7 +327,7 @@ def echo(request: Request) -> Mapping[str, object]:
     text = request.text or TextOptions()
     format_: dict[str, object] = {"type": "text"}
     if text.format is not None:
-        format_ = {k: v for k, v in msgspec.structs.asdict(text.format).items() if v is not None}
+        format_ = {k: v for k, v in msgspec.structs.asdict(text.format).items() if v not in (None, _NOTHING)}
     reasoning = request.reasoning or ReasoningOptions()
     summary = reasoning.summary or reasoning.generate_summary
     return {

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from services.edge.dialects.responses_request import Request, decode, refuse
+from services.edge.dialects.responses_request import Request, decode, is_given, refuse
 
 NAME_CHARS_MAX: Final = 64
 """What Chat Completions allows; Anthropic allows more."""
@@ -52,7 +52,7 @@ class _Tool(msgspec.Struct):
     type: str
     name: str = ""
     description: str | None = None
-    parameters: msgspec.Raw | None = None
+    parameters: msgspec.Raw = msgspec.Raw(b"")
     strict: bool | None = None
     format: _Format | None = None
     tools: list[msgspec.Raw] | None = None
@@ -118,9 +118,9 @@ class Tools:
         self._by_name[name] = self._by_own[namespace, tool.name] = added
 
     def _read_choice(self, request: Request) -> Choice | None:
-        raw = bytes(request.tool_choice or b"null").strip()
-        if raw == b"null":
+        if not is_given(request.tool_choice):
             return None
+        raw = bytes(request.tool_choice).strip()
         if raw[:1] == b'"':
             mode = decode(raw, str, "tool_choice")
             if mode not in _MODES:
@@ -158,9 +158,9 @@ def custom_text(arguments: str) -> str:
     return fields[CUSTOM_FIELD] if list(fields) == [CUSTOM_FIELD] else arguments
 
 
-def _schema(parameters: msgspec.Raw | None) -> msgspec.Raw:
+def _schema(parameters: msgspec.Raw) -> msgspec.Raw:
     """Both APIs want an object's schema, with properties, of a function that takes nothing."""
-    if parameters is None or bytes(parameters).strip() in (b"null", b"{}"):
+    if not is_given(parameters) or bytes(parameters) == b"{}":
         return _NO_PARAMETERS
     return parameters
 
