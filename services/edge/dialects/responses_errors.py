@@ -41,11 +41,11 @@ def client_error(status: int, body: bytes) -> bytes:
     return msgspec.json.encode({"error": {"message": message, "type": type_, "param": error.param, "code": code}})
 
 
-def failure(type_: str) -> tuple[str, str]:
-    """Code and message of the event that ends a stream in which the upstream failed. The upstream's own words may
-    name an account, so they are not passed on; codes are those that the API's clients know."""
-    if type_ in _THROTTLED:
+def failure(*names: str) -> tuple[str, str]:
+    """Code and message of the event that ends a stream in which the upstream failed, by its error's type or code. The
+    upstream's own words may name an account, so they are not passed on; codes are those that the API's clients know."""
+    if not _THROTTLED.isdisjoint(names):
         return "rate_limit_exceeded", "The upstream's rate limit was reached. Try again later."
-    if type_ in _OVERLOADED:
+    if not _OVERLOADED.isdisjoint(names):
         return "server_error", "The upstream is overloaded. Try again later."
     return "server_error", "The upstream failed while it answered."
