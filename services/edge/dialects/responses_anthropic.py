@@ -200,7 +200,11 @@ class Translation:
         if block is None or block.type == "text":
             return
         if block.type == "thinking":
-            said = {"type": "thinking", "thinking": "".join(self._thought), "signature": self._signature}
+            said: thinking.Block = {
+                "type": "thinking",
+                "thinking": "".join(self._thought),
+                "signature": self._signature,
+            }
             self._output.close_reasoning(thinking.seal([said]) if self._encrypted and self._signature else None)
         elif block.type == "redacted_thinking":
             redacted: thinking.Block = {"type": "redacted_thinking", "data": block.data}

@@ -220,7 +220,7 @@ class Output:
             part = self._part.fields("")
             self._emit("response.content_part.added", **self._place(), content_index=0, part=part)
         self._part.text.append(delta)
-        logprobs = {"logprobs": []} if kind == "output_text" else {}
+        logprobs: Fields = {"logprobs": []} if kind == "output_text" else {}
         self._emit(f"response.{kind}.delta", **self._place(), content_index=0, delta=delta, **logprobs)
 
     def _close_message(self, status: str) -> None:

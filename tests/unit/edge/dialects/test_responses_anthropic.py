@@ -28,7 +28,7 @@ from tests.unit.edge.dialects.responses_checks import (
 REQUEST: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsNonStreaming)
 UPSTREAM_EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 USAGE = {"input_tokens": 10, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 3, "output_tokens": 1}
-ENCRYPTED = {"include": ["reasoning.encrypted_content"], "reasoning": {"summary": "auto"}}
+ENCRYPTED: dict[str, Any] = {"include": ["reasoning.encrypted_content"], "reasoning": {"summary": "auto"}}
 
 
 def translation(upstream_model: str = "claude-sonnet-4-6", **fields: Any) -> Translation:
@@ -282,6 +282,25 @@ def test_no_body_raises_anything_but_a_refusal(anything: Any) -> None:
             translation(**fields)
 
 
+def test_a_url_and_a_pdf_become_sources() -> None:
+    content = [
+        {"type": "input_image", "image_url": "https://example.com/a.png", "detail": "high"},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,QUJD"},
+        {"type": "input_file", "file_url": "https://example.com/b.pdf"},
+    ]
+    blocks = sent(input=[{"role": "user", "content": content}])["messages"][0]["content"]
+    assert [one["source"]["type"] for one in blocks] == ["url", "base64", "url"]
+    assert [one["type"] for one in blocks] == ["image", "document", "document"]
+
+
+def test_thinking_with_a_budget_is_not_asked_for_in_a_loop_that_began_without() -> None:
+    call = {"type": "function_call", "call_id": "a", "name": "look", "arguments": "{}"}
+    loop = [{"role": "user", "content": "x"}, call, {"type": "function_call_output", "call_id": "a", "output": "y"}]
+    asked: dict[str, Any] = {"input": loop, "tools": [FUNCTION], "reasoning": {"effort": "high"}}
+    assert "thinking" not in sent("claude-sonnet-4-5", **asked)
+    assert sent("claude-opus-4-8", **asked)["thinking"]["type"] == "adaptive"
+
+
 # ---- plain answers ----
 
 
@@ -350,7 +369,7 @@ def test_reasoning_comes_back_to_the_upstream_as_it_was_signed() -> None:
 
 def test_reasoning_of_another_maker_is_dropped() -> None:
     for sealed in ("gAAAA", None, "tollhouse.anthropic.1.!", "tollhouse.anthropic.1.W10="):
-        item = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": sealed}
+        item: dict[str, Any] = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": sealed}
         assert len(sent(input=[{"role": "user", "content": "hi"}, item])["messages"]) == 1
 
 
@@ -392,6 +411,17 @@ def test_a_stream_is_the_full_sequence_of_events() -> None:
     assert (last["usage"]["input_tokens"], last["usage"]["output_tokens"]) == (18, 42)
     assert joined(found, "response.function_call_arguments.delta") == "".join(PIECES)
     assert last["output"][3]["input"] == '*** Begin\n"x"'
+
+
+def test_a_coding_agent_is_answered_with_its_own_tools_names() -> None:
+    spawn = block(0, {"type": "tool_use", "id": "t", "name": "multi_agent_v1__spawn_agent", "input": {}})
+    translating = Translation(
+        json.dumps(CODEX).encode(), upstream_model="opus", default_max_tokens=64000, now_s=1, answer_id="r"
+    )
+    found = events(translating.feed(stream(start(), *spawn, *stop("tool_use"))) + translating.end())
+    item = found[-1]["response"]["output"][0]
+    assert (item["name"], item["namespace"], item["call_id"]) == ("spawn_agent", "multi_agent_v1", "t")
+    assert [tool["type"] for tool in found[0]["response"]["tools"]] == ["function", "function", "custom", "namespace"]
 
 
 def test_the_upstreams_events_of_these_tests_are_the_upstreams() -> None:
@@ -442,7 +472,7 @@ def test_an_error_in_mid_stream_fails_the_response_without_the_upstreams_words()
 
 
 def test_what_is_unknown_in_a_stream_is_dropped() -> None:
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"type": "of_tomorrow"},
         {"type": "content_block_delta", "index": 9, "delta": {"type": "text_delta", "text": "x"}},
     ]
