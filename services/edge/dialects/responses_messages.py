@@ -30,6 +30,7 @@ Block = dict[str, object]
 
 _TEMPERATURE_MAX: Final = 1.0
 _INSTRUCTING: Final = frozenset(("system", "developer"))
+_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
 _PDF: Final = "application/pdf"
 
 
@@ -100,7 +101,7 @@ def _mid_loop_without_thinking(messages: list[Block]) -> bool:
     if len(messages) < 2 or not isinstance(last, list) or last[0]["type"] != "tool_result":
         return False
     before = messages[-2]["content"]
-    return isinstance(before, list) and before[0]["type"] not in ("thinking", "redacted_thinking")
+    return isinstance(before, list) and before[0]["type"] not in _THINKING
 
 
 def _sampling(request: Request, thought: thinking.Thinking) -> Block:
@@ -149,7 +150,18 @@ def _conversation(request: Request, items: Sequence[Item], tools: Tools) -> tupl
             turns.add_result(_result(item, f"input[{index}].output"))
         elif isinstance(item, Reasoning):
             turns.add("assistant", thinking.unseal(item.encrypted))
-    return system, turns.messages
+    return system, [told for one in turns.messages if (told := _without_last_thoughts(one))["content"]]
+
+
+def _without_last_thoughts(message: Block) -> Block:
+    """A turn that was interrupted while the model thought: the API refuses a message that ends with thinking."""
+    content = message["content"]
+    if message["role"] != "assistant" or not isinstance(content, list):
+        return message
+    length = len(content)
+    while length and content[length - 1]["type"] in _THINKING:
+        length -= 1
+    return {**message, "content": content[:length]}
 
 
 class _Turns:

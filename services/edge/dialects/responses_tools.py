@@ -80,6 +80,8 @@ class Tools:
                 self.echoed.append(raw)
         self.told = list(self._by_name.values())
         self.choice = self._read_choice(request)
+        if not self.told and self.choice is not None and self.choice.mode == "required":
+            refuse("tool_choice", "requires a tool, and there is none that this model can use")
 
     def upstream_name(self, own_name: str, namespace: str | None) -> str:
         """What the upstream calls a tool of the client's, even one that the request does not define any more."""

@@ -263,6 +263,7 @@ def test_a_schema_for_the_output_is_passed_on() -> None:
         ({"tool_choice": {"type": "function", "name": "gone"}}, "tool_choice.name"),
         ({"tool_choice": {"type": "web_search"}}, "tool_choice.type"),
         ({"tool_choice": "perhaps"}, "tool_choice"),
+        ({"tool_choice": "required", "tools": [{"type": "web_search"}]}, "tool_choice"),
         ({"reasoning": {"effort": "heroic"}}, "reasoning.effort"),
         ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
     ],
@@ -365,6 +366,13 @@ def test_reasoning_comes_back_to_the_upstream_as_it_was_signed() -> None:
     result = {"type": "function_call_output", "call_id": "t1", "output": "x"}
     told = sent(input=[{"role": "user", "content": "hi"}, *output, result], tools=[FUNCTION])
     assert told["messages"][1]["content"][:2] == list(blocks)
+
+
+def test_a_turn_that_was_interrupted_while_it_thought_is_left_out() -> None:
+    thought = message({"type": "thinking", "thinking": "hm", "signature": "c2ln"})
+    output = response(translation(**ENCRYPTED).answer(thought))["output"]
+    told = sent(input=[{"role": "user", "content": "a"}, *output, {"role": "user", "content": "b"}])
+    assert [one["role"] for one in told["messages"]] == ["user", "user"]
 
 
 def test_reasoning_of_another_maker_is_dropped() -> None:
