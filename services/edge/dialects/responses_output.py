@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from services.edge.dialects.responses_tools import Tool, custom_text
+from services.edge.dialects.custom_input import CustomInput
+from services.edge.dialects.responses_tools import Tool
 
 Fields = dict[str, object]
 
@@ -67,6 +68,7 @@ class Output:
         self._summary: list[str] | None = None
         self._call: tuple[Tool, str] | None = None
         self._call_text: list[str] = []
+        self._custom = CustomInput()
         self._begun = self.ended = False
 
     def take(self) -> bytes:
@@ -128,15 +130,17 @@ class Output:
     def open_call(self, tool: Tool, call_id: str) -> None:
         """Begins the call of a tool."""
         self.close()
-        self._call, self._call_text = (tool, call_id), []
+        self._call, self._call_text, self._custom = (tool, call_id), [], CustomInput()
         self._add("ctc" if tool.custom else "fc", self._call_fields("", _IN_PROGRESS))
 
     def arguments(self, delta: str) -> None:
-        """Adds to the arguments of the open call. A custom tool's text is known when its last byte is."""
+        """Adds to the arguments of the open call; to the text in them, if the tool is a custom one."""
         if self._call is None or not delta:
             return
         self._call_text.append(delta)
-        if not self._call[0].custom:
+        if self._call[0].custom:
+            self._custom_delta(self._custom.feed(delta))
+        else:
             self._emit("response.function_call_arguments.delta", **self._place(), delta=delta)
 
     @property
@@ -244,14 +248,17 @@ class Output:
             return {"type": "custom_tool_call", **named, "input": text}
         return {"type": "function_call", **named, "arguments": text, "status": status}
 
+    def _custom_delta(self, delta: str) -> None:
+        if delta:
+            self._emit("response.custom_tool_call_input.delta", **self._place(), delta=delta)
+
     def _close_call(self, status: str) -> None:
         if self._call is None:
             return
         text = "".join(self._call_text)
         if self._call[0].custom:
-            text = custom_text(text)
-            if text:
-                self._emit("response.custom_tool_call_input.delta", **self._place(), delta=text)
+            self._custom_delta(self._custom.end())
+            text = self._custom.text
             self._emit("response.custom_tool_call_input.done", **self._place(), input=text)
         else:
             text = text or ("{}" if status == _COMPLETED else "")  # a function of no parameters may be called with none

@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
+from services.edge.dialects.custom_input import FIELD
 from services.edge.dialects.responses_request import Request, decode, is_given, refuse
 
 NAME_CHARS_MAX: Final = 64
 """What Chat Completions allows; Anthropic allows more."""
-CUSTOM_FIELD: Final = "input"
 _CUSTOM_SCHEMA: Final = msgspec.Raw(
     b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
 )
@@ -148,16 +148,7 @@ class Tools:
 
 def custom_arguments(text: str) -> bytes:
     """The free text of a custom tool's call as the arguments of the function that stands for the tool."""
-    return msgspec.json.encode({CUSTOM_FIELD: text})
-
-
-def custom_text(arguments: str) -> str:
-    """The reverse: the text in a function's arguments; arguments of any other shape as they are."""
-    try:
-        fields = msgspec.json.decode(arguments, type=dict[str, str])
-    except (ValueError, RecursionError):
-        return arguments
-    return fields[CUSTOM_FIELD] if list(fields) == [CUSTOM_FIELD] else arguments
+    return msgspec.json.encode({FIELD: text})
 
 
 def _schema(parameters: msgspec.Raw) -> msgspec.Raw:

@@ -410,6 +410,7 @@ def test_a_stream_is_the_full_sequence_of_events() -> None:
         "output_item.done",
         "output_item.added",
         "custom_tool_call_input.delta",
+        "custom_tool_call_input.delta",
         "custom_tool_call_input.done",
         "output_item.done",
         "completed",
@@ -419,6 +420,25 @@ def test_a_stream_is_the_full_sequence_of_events() -> None:
     assert (last["usage"]["input_tokens"], last["usage"]["output_tokens"]) == (18, 42)
     assert joined(found, "response.function_call_arguments.delta") == "".join(PIECES)
     assert last["output"][3]["input"] == '*** Begin\n"x"'
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=8))
+def test_arguments_come_to_the_client_as_they_are_however_they_are_cut(pieces: list[str]) -> None:
+    deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+    parts = block(0, {"type": "tool_use", "id": "a", "name": "look", "input": {}}, *deltas)
+    found = events(run([stream(start(), *parts, *stop("tool_use"))]))
+    assert joined(found, "response.function_call_arguments.delta") == "".join(pieces)
+    assert found[-1]["response"]["output"][0]["arguments"] == "".join(pieces)
+
+
+@given(st.lists(st.integers(0, 1 << 40), min_size=4, max_size=4))
+def test_usage_is_the_upstreams(counts: list[int]) -> None:
+    fields = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+    last = {"type": "message_delta", "delta": {}, "usage": dict(zip(fields, counts, strict=True))}
+    usage = events(run([stream(start(), *TEXT, last)]))[-1]["response"]["usage"]
+    assert usage["input_tokens"] == sum(counts[:3])
+    assert usage["input_tokens_details"] == {"cached_tokens": counts[1], "cache_write_tokens": counts[2]}
+    assert usage["output_tokens"] == counts[3]
 
 
 def test_a_coding_agent_is_answered_with_its_own_tools_names() -> None:

@@ -287,6 +287,14 @@ def test_a_stream_is_the_full_sequence_of_events() -> None:
     assert last["output"][3]["input"] == "*** x\n"
 
 
+@given(st.lists(st.text(), max_size=8))
+def test_arguments_come_to_the_client_as_they_are_however_they_are_cut(pieces: list[str]) -> None:
+    parts = [chunk(**call(0, "", id="a", name="look")), *(chunk(**call(0, piece)) for piece in pieces)]
+    found = events(run([stream(*parts, chunk("tool_calls"))]))
+    assert joined(found, "response.function_call_arguments.delta") == "".join(pieces)
+    assert found[-1]["response"]["output"][0]["arguments"] == ("".join(pieces) or "{}")
+
+
 def test_the_upstreams_chunks_of_these_tests_are_the_upstreams() -> None:
     for one in (*FIRST, *SECOND, chunk("stop", content="x")):
         ChatCompletionChunk.model_validate_json(json.dumps(one), strict=True)
