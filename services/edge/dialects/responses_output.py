@@ -261,7 +261,9 @@ class Output:
             text = self._custom.text
             self._emit("response.custom_tool_call_input.done", **self._place(), input=text)
         else:
-            text = text or ("{}" if status == _COMPLETED else "")  # a function of no parameters may be called with none
+            if not text and status == _COMPLETED:  # a function of no parameters may be called with nothing
+                text = "{}"
+                self._emit("response.function_call_arguments.delta", **self._place(), delta=text)
             self._emit("response.function_call_arguments.done", **self._place(), arguments=text)
         item = {"id": self._items[-1]["id"], **self._call_fields(text, status)}
         self._call = None
