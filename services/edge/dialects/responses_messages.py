@@ -1,0 +1,248 @@
+"""A Responses request as a request of Anthropic's Messages API. Pure.
+
+https://docs.anthropic.com/en/api/messages
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from services.edge.dialects import anthropic_thinking as thinking
+from services.edge.dialects.responses_request import (
+    Call,
+    File,
+    Image,
+    Item,
+    Message,
+    Part,
+    Reasoning,
+    Request,
+    Result,
+    Text,
+    data_url,
+    is_given,
+    refuse,
+)
+from services.edge.dialects.responses_tools import Tools, custom_arguments
+
+Block = dict[str, object]
+
+_TEMPERATURE_MAX: Final = 1.0
+_INSTRUCTING: Final = frozenset(("system", "developer"))
+_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
+_PDF: Final = "application/pdf"
+
+
+def request_body(
+    request: Request, items: Sequence[Item], tools: Tools, upstream_model: str, default_max_tokens: int
+) -> bytes:
+    """The body for the upstream. Raises Refusal for what the API has no words for."""
+    max_tokens = request.max_output_tokens or default_max_tokens
+    system, messages = _conversation(request, items, tools)
+    if not messages:
+        refuse("input", "holds no message of a user")
+    body: Block = {"model": upstream_model, "max_tokens": max_tokens, "messages": messages}
+    if system:
+        body["system"] = system
+    if request.stream:
+        body["stream"] = True
+    if request.prompt_cache_key:
+        # OpenAI caches by itself; Anthropic must be asked, and finds the longest prefix it knows.
+        body["cache_control"] = {"type": "ephemeral"}
+    if request.user or request.safety_identifier:
+        body["metadata"] = {"user_id": request.safety_identifier or request.user}
+    body |= _tool_fields(request, tools)
+    thought = _thinking(request, tools, messages, upstream_model, max_tokens)
+    return msgspec.json.encode(body | _sampling(request, thought) | _output_fields(request, thought))
+
+
+def _tool_fields(request: Request, tools: Tools) -> Block:
+    if not tools.told:
+        return {}
+    fields: Block = {"tools": [_tool(tool.name, tool.description, tool.schema, tool.strict) for tool in tools.told]}
+    choice: Block = {}
+    if tools.choice is not None:
+        names = {"none": "none", "auto": "auto", "required": "any", "named": "tool"}
+        choice = {"type": names[tools.choice.mode]}
+        if tools.choice.mode == "named":
+            choice["name"] = tools.choice.name
+    if request.parallel_tool_calls is False and choice.get("type") != "none":
+        choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
+    return fields | ({"tool_choice": choice} if choice else {})
+
+
+def _tool(name: str, description: str | None, schema: msgspec.Raw, strict: bool | None) -> Block:
+    tool: Block = {"name": name, "input_schema": schema}
+    if description:
+        tool["description"] = description
+    if strict:
+        tool["strict"] = True
+    return tool
+
+
+def _thinking(
+    request: Request, tools: Tools, messages: list[Block], upstream_model: str, max_tokens: int
+) -> thinking.Thinking:
+    effort = request.effort
+    if effort is not None and effort not in thinking.EFFORTS:
+        refuse("reasoning.effort", f"{effort!r} is none of {', '.join(sorted(thinking.EFFORTS))}")
+    asked = thinking.asked(effort, upstream_model, max_tokens, shown=request.summary)
+    forced = tools.choice is not None and tools.choice.mode in ("required", "named") and bool(tools.told)
+    if forced or (asked.budgeted and _mid_loop_without_thinking(messages)):
+        # The API refuses thinking with a forced tool, and a budget in a loop of tools that began without thinking.
+        return thinking.Thinking(None, asked.effort)
+    return asked
+
+
+def _mid_loop_without_thinking(messages: list[Block]) -> bool:
+    """Whether the model is to go on from results of tools that it called without having thought."""
+    last = messages[-1]["content"]
+    if len(messages) < 2 or not isinstance(last, list) or last[0]["type"] != "tool_result":
+        return False
+    before = messages[-2]["content"]
+    return isinstance(before, list) and before[0]["type"] not in _THINKING
+
+
+def _sampling(request: Request, thought: thinking.Thinking) -> Block:
+    """Thinking fixes the temperature, and leaves top_p hardly free: both are dropped with it."""
+    fields: Block = {}
+    if request.temperature is not None:
+        if not 0 <= request.temperature <= _TEMPERATURE_MAX:
+            refuse("temperature", "must be between 0 and 1 with this model")
+        fields["temperature"] = request.temperature
+    if request.top_p is not None:
+        if not 0 <= request.top_p <= 1:
+            refuse("top_p", "must be between 0 and 1")
+        fields["top_p"] = request.top_p
+    return {"thinking": thought.thinking} if thought.thinking else fields
+
+
+def _output_fields(request: Request, thought: thinking.Thinking) -> Block:
+    config: Block = {"effort": thought.effort} if thought.effort else {}
+    format_ = request.text.format if request.text else None
+    if format_ is not None and format_.type == "json_schema":
+        if not is_given(format_.schema):
+            refuse("text.format.schema", "field is required")
+        config["format"] = {"type": "json_schema", "schema": format_.schema}
+    elif format_ is not None and format_.type != "text":
+        refuse("text.format.type", f"{format_.type!r} cannot be had from this model; json_schema can")
+    return {"output_config": config} if config else {}
+
+
+def _conversation(request: Request, items: Sequence[Item], tools: Tools) -> tuple[list[Block], list[Block]]:
+    """System blocks, and messages whose roles alternate. Instructions in mid-conversation, which not every model
+    takes as a message of their own, are told in the user's turn."""
+    system: list[Block] = [_text(request.instructions)] if request.instructions else []
+    turns = _Turns()
+    for index, item in enumerate(items):
+        if isinstance(item, Message) and item.role in _INSTRUCTING:
+            texts = [_text(_instruction(part, index)) for part in item.parts]
+            if turns.messages:
+                turns.add("user", [_text(f"<system>\n{block['text']}\n</system>") for block in texts if block["text"]])
+            else:
+                system += [block for block in texts if block["text"]]
+        elif isinstance(item, Message):
+            turns.add(item.role, _said(item.parts, f"input[{index}].content"))
+        elif isinstance(item, Call):
+            turns.add("assistant", [_call(item, tools)])
+        elif isinstance(item, Result):
+            turns.add_result(_result(item, f"input[{index}].output"))
+        elif isinstance(item, Reasoning):
+            turns.add("assistant", thinking.unseal(item.encrypted))
+    return system, [told for one in turns.messages if (told := _without_last_thoughts(one))["content"]]
+
+
+def _without_last_thoughts(message: Block) -> Block:
+    """A turn that was interrupted while the model thought: the API refuses a message that ends with thinking."""
+    content = message["content"]
+    if message["role"] != "assistant" or not isinstance(content, list):
+        return message
+    length = len(content)
+    while length and content[length - 1]["type"] in _THINKING:
+        length -= 1
+    return {**message, "content": content[:length]}
+
+
+class _Turns:
+    """Messages, as items come in; what one role says in a row is one message."""
+
+    def __init__(self) -> None:
+        self.messages: list[Block] = []
+        self._blocks: list[Block] = []
+        self._results = 0
+
+    def add(self, role: str, blocks: list[Block]) -> None:
+        """Adds to the last message, or begins one."""
+        if not blocks:
+            return
+        self._turn(role)
+        self._blocks += blocks
+
+    def add_result(self, block: Block) -> None:
+        """The results of tools come before everything else that is in a message."""
+        self._turn("user")
+        self._blocks.insert(self._results, block)
+        self._results += 1
+
+    def _turn(self, role: str) -> None:
+        if not self.messages or self.messages[-1]["role"] != role:
+            self._blocks, self._results = [], 0
+            self.messages.append({"role": role, "content": self._blocks})
+
+
+def _text(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def _instruction(part: Part, index: int) -> str:
+    if not isinstance(part, Text):
+        refuse(f"input[{index}].content", "instructions can only be text with this model")
+    return part.text
+
+
+def _said(parts: Sequence[Part], field: str) -> list[Block]:
+    """Parts as blocks; empty text, which the API refuses, says nothing."""
+    return [_part(part, field) for part in parts if not (isinstance(part, Text) and not part.text)]
+
+
+def _part(part: Part, field: str) -> Block:
+    if isinstance(part, Text):
+        return _text(part.text)
+    if isinstance(part, Image):
+        return {"type": "image", "source": _source(part.url, field)}
+    return _document(part, field)
+
+
+def _source(url: str, field: str) -> Block:
+    inline = data_url(url)
+    if inline is not None:
+        return {"type": "base64", "media_type": inline[0], "data": inline[1]}
+    if not url.startswith(("https://", "http://")):
+        refuse(field, "an image or file must be a base64 data URL or an http(s) URL")
+    return {"type": "url", "url": url}
+
+
+def _document(file: File, field: str) -> Block:
+    url = file.url or file.data
+    if file.data and not file.data.startswith("data:"):
+        url = f"data:{_PDF};base64,{file.data}"
+    source = _source(url, field)
+    if source.get("media_type", _PDF) != _PDF:
+        refuse(field, "only PDF files can be sent to this model")
+    return {"type": "document", "source": source, "title": file.name}
+
+
+def _call(call: Call, tools: Tools) -> Block:
+    arguments = custom_arguments(call.text) if call.custom else call.text.strip().encode() or b"{}"
+    if not call.custom:
+        try:
+            msgspec.json.decode(arguments, type=dict[str, msgspec.Raw])
+        except (ValueError, RecursionError):
+            refuse(call.field, "is not a JSON object")
+    name = tools.upstream_name(call.name, call.namespace)
+    return {"type": "tool_use", "id": call.call_id, "name": name, "input": msgspec.Raw(arguments)}
+
+
+def _result(result: Result, field: str) -> Block:
+    return {"type": "tool_result", "tool_use_id": result.call_id, "content": _said(result.parts, field)}
