@@ -3,7 +3,7 @@
 import asyncio
 
 from services.edge.clients import Auth
-from services.edge.dialects import anthropic
+from services.edge.dialects.asked import Asked
 from services.edge.exchange import Exchange
 from services.edge.hold import Hold
 from services.edge.outbox import Outbox
@@ -24,17 +24,17 @@ class Admission:
         self._auth = auth
         self._outbox = outbox
 
-    def hold(self, request_id: str, principal: Principal, request: anthropic.Messages, body: bytes) -> Hold:
+    def hold(self, request_id: str, principal: Principal, request: Asked, body: bytes, *, billed: bool) -> Hold:
         """The hold to ask for: the worst case or, for a stream, a first stretch of it."""
         settings, output_tokens, unseen = self._settings, request.max_tokens, 0
         if request.stream:
-            unseen = request.thinking_tokens(settings.hold_thinking_tokens)
+            unseen = request.unseen
             output_tokens = min(output_tokens, settings.hold_stretch_tokens + unseen)
         return Hold(
             self._auth.owner(principal.tenant_id),
             request_id,
             principal.tenant_id,
-            input_tokens_at_most(body),
+            input_tokens_at_most(body) if billed else 0,
             output_tokens,
             request.max_tokens,
             settings.hold_stretch_tokens,

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.edge.admission import Admission
+from services.edge.apis import ENDPOINTS, Api, canonical_path
 from services.edge.catalog import Catalog
 from services.edge.clients import Auth, Clients
 from services.edge.dialects import anthropic
@@ -118,9 +119,13 @@ class Dispatch:
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == anthropic.MESSAGES_PATH and scope["method"] == "POST":
-            await self._relay(scope, receive, send)
+        if scope["type"] != "http":
+            return
+        api = ENDPOINTS.get(scope["path"])
+        if api is not None and scope["method"] == "POST":
+            await self._relay(scope, receive, send, api)
         else:
+            scope["path"] = canonical_path(scope["path"])
             await self._rest(scope, receive, send)  # type: ignore[arg-type]
 
 
@@ -134,7 +139,7 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
     app = Starlette(
         routes=[
             Route("/", _answered(home)),
-            Route(anthropic.MESSAGES_PATH, unused, methods=["POST"]),
+            *(Route(api.value, unused, methods=["POST"]) for api in Api),
             Route("/v1/models", _answered(catalog.every)),
             Route("/v1/models/{model:path}", _answered(catalog.one)),
             Route("/v1/usage", _answered(usage.every)),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.edge.dialects import anthropic
+from services.edge.dialects import upstream_errors
 from services.edge.exchange import Attempt
 from services.edge.upstream import Answer, Failure, UpstreamFailed
 from services.shared import clock
@@ -32,7 +32,7 @@ async def refused(attempt: Attempt, answer: Answer) -> tuple[Refusal, bytes, boo
         body = await answer.read(_ERROR_MAX_BYTES)
     except UpstreamFailed as failure:
         return failed(attempt, failure), b"", False
-    error = anthropic.upstream_error(answer.status, body)
+    error = upstream_errors.upstream_error(answer.status, body)
     said = f"the upstream answered with status {answer.status}"
     return _noted(attempt, error, said), body, error.signature_invalid
 
@@ -42,7 +42,7 @@ def broken(attempt: Attempt, last_data: bytes) -> Refusal | None:
     which should go on."""
     if b'"error"' not in last_data:
         return failed(attempt, UpstreamFailed(Failure.CUT, reached=True))
-    error = anthropic.stream_error(last_data)
+    error = upstream_errors.stream_error(last_data)
     refusal = _noted(attempt, error, "the upstream ended its answer with an error before it began")
     return None if attempt.status_is_client_fault else refusal
 
@@ -60,7 +60,7 @@ def summary(failures: list[Refusal], none_left: Refusal | None = None) -> Refusa
     return next((failure for failure in reversed(failures) if failure.kind not in _OF_EVERYBODY), failures[-1])
 
 
-def _noted(attempt: Attempt, error: anthropic.UpstreamError, said: str) -> Refusal:
+def _noted(attempt: Attempt, error: upstream_errors.UpstreamError, said: str) -> Refusal:
     if error.outcome == router_pb2.OUTCOME_CLIENT_FAULT:
         attempt.client_fault()
         return Refusal(Kind.INVALID_REQUEST, said)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.edge.answer_head import AnswerHead
-from services.edge.dialects.anthropic import Messages
+from services.edge.apis import Api
+from services.edge.dialects.asked import Asked
 from services.edge.head import RequestHead
 from services.edge.hold import Hold
 from services.edge.metering import StreamMeter
@@ -142,7 +143,8 @@ class Exchange:
     began_s: float
     principal: Principal
     head: RequestHead
-    request: Messages
+    api: Api
+    request: Asked
     body: bytes
     query: str
     hold: Hold
@@ -226,7 +228,10 @@ class Exchange:
         return events
 
     def usage_events(self, delivered: Delivered) -> list[events_pb2.UsageEvent]:
-        """One event for each attempt that reached an upstream (I1); what the client got belongs to the last."""
+        """One event for each attempt that reached an upstream (I1); what the client got belongs to the last. Counting
+        tokens is no usage."""
+        if self.api is Api.COUNT_TOKENS:
+            return []
         reached = [(attempt, attempt.status) for attempt in self.attempts if attempt.status is not None]
         return [
             self._event(attempt, status, delivered if attempt is reached[-1][0] else None)

@@ -13,7 +13,6 @@ import msgspec
 from services.edge.metering import StreamMeter, TokenCount, estimated
 from services.shared.pricing import Tokens
 
-
 _FINISHED: Final = re.compile(rb'"finish_reason":\s*"')
 
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import msgspec
 
 from services.edge.apis import Api, spoken_to
-from services.edge.dialects.anthropic import DEFAULT_VERSION
+from services.edge.dialects import anthropic
 from services.edge.dialects.asked import Asked
 from services.edge.dialects.chat_usage import UsageChunkFilter
 from services.edge.head import Headers
@@ -56,7 +56,8 @@ class Passage:
 
     Args:
         asked: what the request asks for.
-        translations: what translates between two APIs, by client's and upstream's.
+        translate: what translates between the client's API and the upstream's.
+        without_thinking: leave out the thinking of earlier turns.
     """
 
     __slots__ = ("_filter", "_translation", "body", "headers", "meter_answer", "new_meter", "url")
@@ -72,6 +73,8 @@ class Passage:
         translate: Callable[[Api, Api], Translate],
         answer_id: str,
         now_s: int,
+        *,
+        without_thinking: bool,
     ) -> None:
         spoken = spoken_to(picked.kind, api)
         self._translation: Translation | None = None
@@ -87,6 +90,8 @@ class Passage:
                 answer_id=answer_id,
             )
             self.body = self._translation.body
+        if without_thinking and spoken is Api.MESSAGES:
+            self.body = anthropic.without_thinking(self.body)
         self.url = _url(picked, spoken) + ("?" + query if query and spoken is api else "")
         self.headers = _headers(picked, spoken, onward, translated=spoken is not api)
         self.new_meter = _STREAM_METERS.get(spoken, StreamMeter)
@@ -152,14 +157,14 @@ def _url(picked: router_pb2.PickResult, spoken: Api) -> str:
 
 def _headers(picked: router_pb2.PickResult, spoken: Api, onward: Headers, *, translated: bool) -> Headers:
     credential = picked.credential.encode("latin-1")
-    anthropic = spoken.dialect == "anthropic"
-    by_key = anthropic and picked.kind != router_pb2.UPSTREAM_KIND_OPENROUTER
+    to_anthropic = spoken.dialect == "anthropic"
+    by_key = to_anthropic and picked.kind != router_pb2.UPSTREAM_KIND_OPENROUTER
     openrouter = picked.kind == router_pb2.UPSTREAM_KIND_OPENROUTER
     headers = [
         pair
         for pair in onward
         if (openrouter or pair[0] not in _ONLY_OPENROUTER)
-        and (anthropic or not pair[0].startswith(_ONLY_ANTHROPIC))
+        and (to_anthropic or not pair[0].startswith(_ONLY_ANTHROPIC))
         and not (translated and pair[0] == b"anthropic-beta")
     ]
     headers += (
@@ -167,8 +172,8 @@ def _headers(picked: router_pb2.PickResult, spoken: Api, onward: Headers, *, tra
         (b"content-type", b"application/json"),
         (b"accept-encoding", b"identity"),
     )
-    if anthropic and not any(name == b"anthropic-version" for name, _ in onward):
-        headers.append((b"anthropic-version", DEFAULT_VERSION))
+    if to_anthropic and not any(name == b"anthropic-version" for name, _ in onward):
+        headers.append((b"anthropic-version", anthropic.DEFAULT_VERSION))
     if picked.headers:
         own = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in picked.headers.items()]
         replaced = {name for name, _ in own}

@@ -4,6 +4,7 @@ owner among the routers."""
 import asyncio
 from typing import Final
 
+from services.edge.apis import KINDS_FOR
 from services.edge.clients import Routers
 from services.edge.exchange import Attempt, Exchange
 from services.edge.settings import EdgeSettings
@@ -69,6 +70,7 @@ class Picks:
             output_tokens=exchange.likely_output_tokens,
             wait_ms=wait_ms,
             only=attempt.only,
+            kinds=KINDS_FOR[exchange.api],
         )
 
     async def _picked(self, exchange: Exchange, attempt: Attempt, pool: str, picking: Picking) -> Refusal | None:

@@ -6,40 +6,54 @@ disconnect included, can come between (I1).
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from services.edge import attempts, metering
 from services.edge.admission import Admission
 from services.edge.answer_head import read_answer_head
+from services.edge.apis import Api
 from services.edge.conversation import conversation
-from services.edge.dialects import anthropic
+from services.edge.dialects import anthropic, anthropic_requests, openai_requests
+from services.edge.dialects.asked import Asked, Defaults
+from services.edge.dialects.speech import SPEECHES
 from services.edge.exchange import Attempt, Delivered, Exchange
 from services.edge.head import onward_query, read_head
 from services.edge.hold import CREDIT_IS_OUT
 from services.edge.incoming import ClientGone, Incoming, Receive, Scope
 from services.edge.keepalive import KeepAlive
 from services.edge.outbox import Outbox
+from services.edge.passages import Passage
 from services.edge.picks import Picking, Picks
 from services.edge.principals import Principals
 from services.edge.renewals import Renewals
 from services.edge.reply import Reply, Send
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
+from services.edge.sizing import input_tokens_likely
+from services.edge.translations import translation
 from services.edge.transports import Transports
 from services.edge.upstream import Answer, Failure, UpstreamFailed
 from services.shared import clock, ids
-from services.shared.errors import Kind, Refusal, from_detail
+from services.shared.errors import Blame, Kind, Refusal, from_detail
 from services.shared.telemetry import RecordLog, logger
 
 _log = logger("relay")
 
+_READERS: Final[Mapping[Api, Callable[[bytes, Defaults], Asked]]] = {
+    Api.MESSAGES: anthropic_requests.read_messages,
+    Api.COUNT_TOKENS: anthropic_requests.read_count_tokens,
+    Api.CHAT: openai_requests.read_chat,
+    Api.RESPONSES: openai_requests.read_responses,
+    Api.EMBEDDINGS: openai_requests.read_embeddings,
+}
 _HEAR_OUT_S: Final = 0.25
 _HELD_BACK_BYTES: Final = 64 * 1024
 """A stream that has sent so much has begun, whatever it is."""
 
 
 class Relay:
-    """POST /v1/messages."""
+    """POST requests that go to upstreams, of every API."""
 
     def __init__(
         self,
@@ -64,38 +78,43 @@ class Relay:
         self._renewals = renewals
         self._keep_alive = keep_alive
         self._requests = requests
+        self._defaults = Defaults(0, settings.default_output_tokens, settings.hold_thinking_tokens)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
         created_ms, began_s = clock.now_ms(), clock.monotonic_s()
-        reply = Reply(send, ids.request_id(created_ms))
+        reply = Reply(send, ids.request_id(created_ms), SPEECHES[api])
         exchange: Exchange | None = None
         incoming = Incoming(receive, self._settings)
         try:
             head = read_head(scope["headers"])
             principal = await self._principals.of(head.key())
             body = await incoming.body(head.content_length)
-            request = anthropic.read_messages(body)
+            request = _READERS[api](body, self._defaults)
             exchange = Exchange(
                 reply.request_id,
                 created_ms,
                 began_s,
                 principal,
                 head,
+                api,
                 request,
                 body,
                 onward_query(scope["query_string"]),
-                self._admission.hold(reply.request_id, principal, request, body),
+                self._admission.hold(reply.request_id, principal, request, body, billed=api is not Api.COUNT_TOKENS),
                 self._routes.pools(principal.group, request.model),
                 self._routes.times(request.model),
-                conversation(principal.tenant_id, request.session, request.system, request.messages[0]),
+                conversation(principal.tenant_id, request.session, *request.beginning),
             )
-            request.forget_content()
+            request.forget_beginning()
             picking = await self._admit_and_pick(exchange, reply)
             if request.stream:
                 self._keep_alive.add(reply)
             await self._relay(exchange, picking, reply)
         except Refusal as refusal:
-            await reply.refuse(refusal)
+            if api is not Api.COUNT_TOKENS or exchange is None or not self._may_estimate(exchange, refusal):
+                await reply.refuse(refusal)
+            else:
+                await reply.whole(200, *anthropic.estimated_count(input_tokens_likely(exchange.body_bytes)))
         except ClientGone:
             reply.error = "client_gone"
         except asyncio.CancelledError:
@@ -115,6 +134,13 @@ class Relay:
                 self._settle(exchange, reply)
             self._record(exchange, reply, began_s)
 
+    def _may_estimate(self, exchange: Exchange, refusal: Refusal) -> bool:
+        """Whether tokens that no upstream counts may be estimated: the fault is not the client's."""
+        unknown = refusal.kind is Kind.MODEL_UNKNOWN and self._routes.serves(
+            exchange.principal.group, exchange.request.model
+        )
+        return unknown or refusal.kind.blame is Blame.UPSTREAM
+
     # ---- admit and pick ----
 
     async def _admit_and_pick(self, exchange: Exchange, reply: Reply) -> Picking:
@@ -124,7 +150,7 @@ class Relay:
         try:
             admitted = await self._admission.answer(exchange, admitting)
             if admitted.limits:
-                reply.limits = anthropic.limit_headers(admitted.limits, clock.now_ms())
+                reply.limits = SPEECHES[exchange.api].limit_headers(admitted.limits, clock.now_ms())
             if admitted.HasField("error"):
                 refusal = from_detail(admitted.error)
                 if refusal.kind is Kind.MODEL_UNPRICED:  # a model that nobody serves has no price either
@@ -167,19 +193,17 @@ class Relay:
 
     async def _attempt(self, exchange: Exchange, attempt: Attempt, reply: Reply) -> Refusal | None:
         """One attempt. None when the client has its answer, else why another account should be tried."""
-        request, picked = exchange.request, attempt.picked
-        url, headers, body = anthropic.upstream_request(
-            picked, request.model, exchange.body, exchange.query, exchange.head.onward
-        )
+        passage = self._passage(exchange, attempt)
         left_s = exchange.times.total_s - (clock.monotonic_s() - exchange.began_s)
+        patience = exchange.times.patience(exchange.request.stream, max(0.0, left_s))
         attempt.begin()
         self._outbox.progress(exchange.request_id, exchange.so_far())
         try:
-            answer = await self._transports.to(picked.proxy).send(
-                url, headers, body, exchange.times.patience(request.stream, max(0.0, left_s))
-            )
+            transport = self._transports.to(attempt.picked.proxy)
+            answer = await transport.send(passage.url, passage.headers, passage.body, patience)
         except UpstreamFailed as failed:
             return attempts.failed(attempt, failed)
+        passage.body = b""
         try:
             attempt.http_status = answer.status
             attempt.head = head = read_answer_head(answer.headers)
@@ -188,21 +212,35 @@ class Relay:
                 attempt.upstream_fault()
                 return Refusal(Kind.UPSTREAM_FAILED, "the upstream answered in an encoding that it was not asked for")
             if answer.status >= 300:
-                return await self._pass_error_on(exchange, attempt, answer, reply)
+                return await self._pass_error_on(exchange, attempt, passage, answer, reply)
             if head.content_type.startswith(b"text/event-stream"):
-                return await self._relay_stream(exchange, attempt, answer, reply)
-            return await self._relay_plain(exchange, attempt, answer, reply)
+                return await self._relay_stream(exchange, attempt, passage, answer, reply)
+            return await self._relay_plain(exchange, attempt, passage, answer, reply)
         finally:
             answer.close()
 
+    def _passage(self, exchange: Exchange, attempt: Attempt) -> Passage:
+        return Passage(
+            exchange.api,
+            attempt.picked,
+            exchange.request,
+            exchange.body,
+            exchange.query,
+            exchange.head.onward,
+            translation,
+            exchange.request_id,
+            exchange.created_ms // clock.MS_PER_S,
+            without_thinking=exchange.without_thinking,
+        )
+
     async def _pass_error_on(
-        self, exchange: Exchange, attempt: Attempt, answer: Answer, reply: Reply
+        self, exchange: Exchange, attempt: Attempt, passage: Passage, answer: Answer, reply: Reply
     ) -> Refusal | None:
         """An error that is the client's own fault goes on as it is, anything else to the next account."""
         failure, body, signature_invalid = await attempts.refused(attempt, answer)
         if signature_invalid and not exchange.without_thinking and self._may_try_again(exchange, attempt):
             # Thinking that another account signed: this one can go on without it.
-            exchange.body, exchange.without_thinking = anthropic.without_thinking(exchange.body), True
+            exchange.without_thinking = True
             attempt.again = attempt.picked.upstream_account_id
             return failure
         if attempt.status_is_client_fault:
@@ -210,25 +248,33 @@ class Relay:
             passed_back = attempt.head.passed_back
             if attempt.head.retry_after:
                 passed_back.append((b"retry-after", attempt.head.retry_after.encode("latin-1")))
-            await reply.whole(answer.status, passed_back, body)
+            await reply.whole(answer.status, passed_back, passage.error(answer.status, body))
             return None
         return failure
 
-    async def _relay_plain(self, exchange: Exchange, attempt: Attempt, answer: Answer, reply: Reply) -> Refusal | None:
+    async def _relay_plain(
+        self, exchange: Exchange, attempt: Attempt, passage: Passage, answer: Answer, reply: Reply
+    ) -> Refusal | None:
         """The whole answer is read before any of it is sent, so that one that breaks off can be tried elsewhere."""
         try:
             body = await answer.read(self._settings.answer_max_bytes)
+            said = passage.answer(body)
         except UpstreamFailed as failed:
             return attempts.failed(attempt, failed)
-        attempt.answered(*metering.of_answer(body, exchange.body_bytes))
+        except ValueError:
+            attempt.upstream_fault()
+            return Refusal(Kind.UPSTREAM_FAILED, "the upstream's answer cannot be translated")
+        attempt.answered(*passage.meter_answer(body, exchange.body_bytes))
         assert attempt.head is not None
-        await reply.whole(answer.status, attempt.head.passed_back, body)
+        await reply.whole(answer.status, attempt.head.passed_back, said)
         return None
 
-    async def _relay_stream(self, exchange: Exchange, attempt: Attempt, answer: Answer, reply: Reply) -> Refusal | None:
+    async def _relay_stream(
+        self, exchange: Exchange, attempt: Attempt, passage: Passage, answer: Answer, reply: Reply
+    ) -> Refusal | None:
         """Pieces go on as they come (I5), but for those before the first content, which are held back until it comes:
         a stream that breaks off before then is tried elsewhere."""
-        meter, held_back = metering.StreamMeter(), list[bytes]()
+        meter, held_back = passage.new_meter(), list[bytes]()
         try:
             while not meter.begun:
                 chunk = await answer.chunk()
@@ -255,9 +301,9 @@ class Relay:
         assert attempt.head is not None
         await reply.start(answer.status, attempt.head.passed_back)
         if begun:
-            await self._flow(exchange, attempt, answer, reply, meter, b"".join(held_back))
+            await self._flow(exchange, attempt, passage, answer, reply, meter, b"".join(held_back))
         else:
-            await reply.piece(b"".join(held_back))
+            await reply.piece(passage.feed(b"".join(held_back)))
             await reply.end()
         return None
 
@@ -265,6 +311,7 @@ class Relay:
         self,
         exchange: Exchange,
         attempt: Attempt,
+        passage: Passage,
         answer: Answer,
         reply: Reply,
         meter: metering.StreamMeter,
@@ -275,7 +322,9 @@ class Relay:
         broken, spent = "", None
         try:
             while chunk:
-                await reply.piece(chunk)
+                said = passage.feed(chunk)
+                if said:
+                    await reply.piece(said)
                 if meter.produced_at_most >= hold.ask_at:
                     spent = await hold.follow(meter.produced_at_most)
                     if spent is not None:
@@ -293,6 +342,9 @@ class Relay:
             attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
         if meter.complete and not broken:
             attempt.answered(attempt.tokens, attempt.estimated)
+            last = passage.end()
+            if last:
+                await reply.piece(last)
             await reply.end()
         elif spent is not None:
             attempt.ended_by_us(credit_is_out=spent.kind in CREDIT_IS_OUT)

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from services.edge.dialects import anthropic
+from services.edge.dialects.speech import Speech
 from services.edge.head import Headers
 from services.shared import clock
 from services.shared.errors import Refusal
@@ -25,6 +25,7 @@ class Reply:
         "_pinging",
         "_send",
         "_sending",
+        "_speech",
         "error",
         "first_byte_s",
         "limits",
@@ -34,8 +35,9 @@ class Reply:
         "status",
     )
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, speech: Speech) -> None:
         self._send = send
+        self._speech = speech
         self._last = b""
         self._digest = hashlib.sha256()
         self._sending = False
@@ -56,7 +58,7 @@ class Reply:
         if self._pinging is not None:
             await self._pinging
         if self.only_pings:
-            event = anthropic.event_of_error(body)
+            event = self._speech.event_of_error(body)
             self._note(event)
             await self._send({"type": "http.response.body", "body": event})
             return
@@ -94,7 +96,7 @@ class Reply:
         if self._pinging is not None:
             await self._pinging
         mid_event = bool(self._last) and not self._last.endswith(b"\n\n")
-        event = anthropic.error_event(refusal, self.request_id, mid_event=mid_event)
+        event = self._speech.error_event(refusal, self.request_id, mid_event)
         self._note(event)
         await self._send({"type": "http.response.body", "body": event})
 
@@ -105,7 +107,7 @@ class Reply:
         if self._pinging is not None:
             await self._pinging
         if self.status is None:
-            status, headers, body = anthropic.error_answer(refusal, self.request_id)
+            status, headers, body = self._speech.error_answer(refusal, self.request_id)
             await self.whole(status, headers, body)
         elif self.only_pings:
             await self.break_off(refusal)
@@ -131,8 +133,8 @@ class Reply:
         try:
             if self.status is None:
                 await self._begin(200, list(_EVENT_STREAM))
-            self._note(anthropic.PING)
-            await self._send({"type": "http.response.body", "body": anthropic.PING, "more_body": True})
+            self._note(self._speech.ping)
+            await self._send({"type": "http.response.body", "body": self._speech.ping, "more_body": True})
         finally:
             self._pinging = None
 

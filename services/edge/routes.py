@@ -78,6 +78,10 @@ class Routes:
         # Where no pool serves it, the router knows whether that is for good or was a moment ago.
         return [pool for pool in listed if model in table.pools.get(pool, ())] or list(listed[:1])
 
+    def serves(self, group: str, model: str) -> bool:
+        """Whether a group may call a model at all."""
+        return any(model in self._table.pools.get(pool, ()) for pool in self._table.groups.get(group, ()))
+
     def times(self, model: str) -> Times:
         """How long a model may take."""
         return self._table.times.get(model, self._usual)

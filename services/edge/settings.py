@@ -67,6 +67,9 @@ class EdgeSettings:
     hold_stretch_tokens: int = setting(
         "output tokens that a stream holds for at first, and ahead of what it produced", default=1024, at_least=64
     )
+    default_output_tokens: int = setting(
+        "output tokens of an OpenAI request that is not streamed and sets no bound itself", default=16_384, at_least=1
+    )
     hold_thinking_tokens: int = setting(
         "output tokens that a stream holds for thinking that its request sets no bound to", default=8192, at_least=0
     )

@@ -5,10 +5,11 @@ Shapes: https://docs.anthropic.com/en/api/messages and .../errors.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
+from services.edge.dialects.retrying import retry_headers
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import auth_pb2, router_pb2, types_pb2
 
@@ -55,8 +56,6 @@ _ERROR_TYPES: Final[Mapping[Kind, str]] = {
     Kind.UPSTREAM_TIMEOUT: "timeout_error",
     Kind.UPSTREAM_OVERLOADED: "overloaded_error",
 }
-_NOT_TO_BE_RETRIED: Final = frozenset((401, 402, 403))
-_RETRY_AFTER_S: Final[Mapping[int, bytes]] = {429: b"5", 503: b"2", 529: b"5"}
 _LIMIT_HEADERS: Final = {
     types_pb2.LIMIT_METRIC_REQUESTS: b"anthropic-ratelimit-requests-",
     types_pb2.LIMIT_METRIC_TOKENS: b"anthropic-ratelimit-tokens-",
@@ -77,21 +76,8 @@ _NO_THOUGHT: Final = {"type": "text", "text": "(no text)"}
 
 def error_answer(refusal: Refusal, request_id: str) -> tuple[int, Headers, bytes]:
     """Status, headers and body of an error of ours."""
-    status = refusal.kind.http_status
     body = msgspec.json.encode(error_object(refusal, request_id))
-    headers = [(b"content-type", b"application/json")]
-    if status in _NOT_TO_BE_RETRIED:
-        headers.append((b"x-should-retry", b"false"))
-    if status in _RETRY_AFTER_S:
-        headers += _retry_after(refusal.details.get("retry_after_ms", ""), _RETRY_AFTER_S[status])
-    return status, headers, body
-
-
-def _retry_after(exact_ms: str, usual_s: bytes) -> Headers:
-    """In whole seconds, as the standard has it, and in milliseconds for the SDKs that read them."""
-    if not exact_ms.isdigit():
-        return [(b"retry-after", usual_s)]
-    return [(b"retry-after", b"%d" % -(-int(exact_ms) // 1000)), (b"retry-after-ms", exact_ms.encode())]
+    return refusal.kind.http_status, [(b"content-type", b"application/json"), *retry_headers(refusal)], body
 
 
 def limit_headers(states: Iterable[auth_pb2.LimitState], now_ms: int) -> Headers:
@@ -128,6 +114,12 @@ def error_object(refusal: Refusal, request_id: str) -> dict[str, Any]:
     type_ = refusal.details.get("upstream_error_type") or _ERROR_TYPES[refusal.kind]
     message = f"{refusal.message} (request id: {request_id})"
     return {"type": "error", "error": {"type": type_, "message": message}, "request_id": request_id}
+
+
+def estimated_count(tokens: int) -> tuple[Headers, bytes]:
+    """Headers and body of a count of tokens that no upstream made."""
+    headers = [(b"content-type", b"application/json"), (b"x-tollhouse-estimated", b"true")]
+    return headers, msgspec.json.encode({"input_tokens": tokens})
 
 
 def without_thinking(body: bytes) -> bytes:

@@ -86,9 +86,7 @@ def read_embeddings(body: bytes, defaults: Defaults) -> Asked:
     return Asked(request.model, 0, beginning=(NOTHING, request.input))
 
 
-def _asked(
-    model: str, field: str, bound: int | None, stream: bool, effort: str | None, defaults: Defaults
-) -> Asked:
+def _asked(model: str, field: str, bound: int | None, stream: bool, effort: str | None, defaults: Defaults) -> Asked:
     filled = 0
     if bound is None:
         bound = _STREAM_MAX if stream else defaults.output_tokens
