@@ -94,7 +94,7 @@ class Routes:
         async def changed(_: Msg) -> None:
             self._changed.set()
 
-        await nc.subscribe(bus.CATALOG_CHANGED, cb=changed)
+        await nc.subscribe(bus.ROUTES_CHANGED, cb=changed)
 
     async def keep(self) -> None:
         """Asks the router whenever something changed, and now and then; until cancelled."""
