@@ -10,7 +10,7 @@ from functools import partial
 
 import grpc
 
-from services.auth.conversation import Conversation
+from services.auth.conversation import Conversation, new_grant_id, start_over
 from services.auth.holds import Credit, Hold
 from services.auth.limits import Limits, Reservation
 from services.auth.orphans import orphaned_usage
@@ -18,7 +18,7 @@ from services.auth.policies import Terms, terms_of
 from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
 from services.auth.tenants import Account, Tenant, Waiter
-from services.shared import clock, ids
+from services.shared import clock
 from services.shared.errors import Kind, Refusal
 from services.shared.pricing import Rates, Tokens
 from services.shared.telemetry import logger
@@ -180,7 +180,7 @@ class Grants:
     def _tenant(self, tenant_id: str) -> Tenant:
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            tenant = self._tenants[tenant_id] = Tenant(tenant_id, Account(Credit(_new_grant_id())))
+            tenant = self._tenants[tenant_id] = Tenant(tenant_id, Account(Credit(new_grant_id())))
             tenant.holds.idle_since_s = clock.monotonic_s()
         return tenant
 
@@ -189,7 +189,7 @@ class Grants:
         if item.HasField("key_cap_nano"):
             account = tenant.keys.get(item.key_id)
             if account is None:
-                account = tenant.keys[item.key_id] = Account(Credit(_new_grant_id(), item.key_id), item.key_cap_nano)
+                account = tenant.keys[item.key_id] = Account(Credit(new_grant_id(), item.key_id), item.key_cap_nano)
             account.set_cap(item.key_cap_nano)
             account.used_s = clock.monotonic_s()
             lies_in = (tenant.balance.credit, account.credit)
@@ -317,8 +317,7 @@ class Grants:
             timeout=self._settings.ledger_timeout_s,
         )
         for grant_id in by_grant.keys() - set(response.grant_ids):
-            _log.warning("grant_lost", grant_id=grant_id)
-            by_grant[grant_id].start_over(_new_grant_id())
+            start_over(by_grant[grant_id], grant_id)
 
     async def _book_orphans(self, tenant: Tenant, now_s: float) -> None:
         """Settles what lost edges left behind by what they last said. A hold stays until its usage is booked (I3)."""
@@ -357,10 +356,6 @@ class Grants:
 def _give_back_unless_placed(hold: Hold, reserved: Reservation, future: asyncio.Future[Hold]) -> None:
     if future.cancelled() or future.exception() is not None or future.result() is not hold:
         reserved.give_back(clock.monotonic_s())
-
-
-def _new_grant_id() -> str:
-    return f"grant_{ids.ulid()}"
 
 
 def _tokens(counts: types_pb2.TokenCounts) -> Tokens:

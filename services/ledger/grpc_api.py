@@ -63,6 +63,7 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
             self._ttl_s,
             request.key_id,
             request.key_cap_nano,
+            request.granted_nano,
         )
         return ledger_pb2.RaiseGrantResponse(
             granted_nano=raised.granted_nano,
@@ -70,6 +71,7 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
             expires_ms=self._expires_ms(),
             elsewhere_nano=raised.elsewhere_nano,
             abandoned_nano=raised.abandoned_nano,
+            lost=raised.lost,
         )
 
     async def RenewGrants(

@@ -34,6 +34,17 @@ async def test_raising_to_less_lowers_nothing(books: Books) -> None:
     assert (await books.grants.raise_grant("a", "acme", "auth-1", NANO, 30, "", 0)).granted_nano == 6 * NANO
 
 
+async def test_a_grant_that_its_holder_believes_in_is_not_made_anew(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    lost = await books.grants.raise_grant("a", "acme", "auth-1", 9 * NANO, 30, "", 0, 6 * NANO)
+    assert (lost.lost, lost.granted_nano, lost.available_nano) == (True, 0, 10 * NANO)
+    assert books.one("SELECT count(*) FROM grants") == 0
+    opened = await books.grants.raise_grant("b", "acme", "auth-1", 3 * NANO, 30, "", 0)
+    assert (opened.lost, opened.granted_nano) == (False, 3 * NANO)
+    again = await books.grants.raise_grant("b", "acme", "auth-1", 4 * NANO, 30, "", 0, 3 * NANO)
+    assert (again.lost, again.granted_nano) == (False, 4 * NANO)
+
+
 async def test_many_who_want_all_of_a_balance_at_once_get_it_once(books: Books) -> None:
     await books.top_up("acme", 10 * NANO)
     raised = await asyncio.gather(

@@ -58,6 +58,8 @@ class Raised:
     """Unspent in grants of other holders."""
     abandoned_nano: int
     """Unspent in grants that were abandoned."""
+    lost: bool = False
+    """It ended, and its holder does not know: nothing was set aside."""
 
 
 class GrantStore:
@@ -67,9 +69,21 @@ class GrantStore:
         self._pool = pool
 
     async def raise_grant(
-        self, grant_id: str, tenant_id: str, holder: str, want_nano: int, ttl_s: float, key_id: str, key_cap_nano: int
+        self,
+        grant_id: str,
+        tenant_id: str,
+        holder: str,
+        want_nano: int,
+        ttl_s: float,
+        key_id: str,
+        key_cap_nano: int,
+        believed_nano: int = 0,
     ) -> Raised:
-        """Raises a grant's total towards `want_nano` as far as the balance, or the key's cap, goes (I2)."""
+        """Raises a grant's total towards `want_nano` as far as the balance, or the key's cap, goes (I2).
+
+        A grant that its holder believes to be of `believed_nano` is not made anew when it has ended: what the holder
+        wants counts in all that was spent of the old one, which would be set aside once more.
+        """
         async with self._pool.connection() as connection, connection.transaction():
             balance_nano = (await lock_accounts(connection, [tenant_id]))[tenant_id]
             whole_nano = key_cap_nano - await _spent(connection, key_id) if key_id else balance_nano
@@ -78,6 +92,8 @@ class GrantStore:
             grant = await row_or_none(
                 connection, "SELECT amount_nano, abandoned FROM grants WHERE grant_id = %s", (grant_id,)
             )
+            if grant is None and believed_nano:
+                return Raised(0, available_nano, elsewhere, abandoned, lost=True)
             amount_nano = int(grant[0]) if grant else 0
             if grant and grant[1]:  # asked for by a holder that is gone
                 return Raised(amount_nano, available_nano, elsewhere, abandoned)

@@ -51,6 +51,35 @@ async def test_after_its_grant_was_lost_a_tenant_goes_on_in_a_new_one() -> None:
     assert (await admit(grants, asks("req_2", 10))).grant_id != lost_id
 
 
+async def test_a_request_that_comes_before_a_lost_grant_is_noticed_has_all_of_the_balance() -> None:
+    ledger = Ledger({"acme": 1_000})
+    grants = await grants_of(ledger)
+    lost_id = (await admit(grants, asks("req_1", 600))).grant_id
+    grants.settle(used("req_1", 600))
+    ledger.grants.clear()  # it was booked, and nobody renewed
+    ledger.balances["acme"] = 500
+    hold = await outcome(grants, asks("req_2", 500))
+    assert isinstance(hold, Hold)
+    assert hold.grant_id != lost_id
+    assert ledger.amounts() == {hold.grant_id: 500}
+    assert isinstance(await outcome(grants, asks("req_3", 1)), Refusal)
+
+
+async def test_a_lost_grant_is_given_up_once_though_a_renewal_and_a_raise_both_find_it_lost() -> None:
+    ledger = Ledger({"acme": 1_000})
+    grants = await grants_of(ledger)
+    await admit(grants, asks("req_1", 10))
+    ledger.grants.clear()
+    ledger.open_for_renewals.clear()
+    async with kept(grants):
+        while not ledger.renewed:
+            await asyncio.sleep(0.005)
+        hold = await admit(grants, asks("req_2", 900))
+        ledger.open_for_renewals.set()
+        await asyncio.sleep(0.01)
+    assert ledger.amounts() == {hold.grant_id: 1_000}
+
+
 async def test_a_grant_that_opens_while_grants_are_renewed_is_not_taken_for_lost() -> None:
     ledger = Ledger({"acme": 100, "other": 100})
     grants = await grants_of(ledger)
