@@ -28,6 +28,16 @@ async def test_a_grant_is_raised_as_far_as_the_balance_goes(books: Books) -> Non
     assert await books.differences() == {}
 
 
+async def test_what_a_holder_has_in_another_grant_of_its_own_may_come_back_too(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    second = await books.grants.raise_grant("b", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    assert (second.granted_nano, second.elsewhere_nano) == (2 * NANO, 8 * NANO)
+    await books.grants.lower_grant("a", NANO)
+    again = await books.grants.raise_grant("b", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    assert (again.granted_nano, again.elsewhere_nano) == (8 * NANO, NANO)
+
+
 async def test_raising_to_less_lowers_nothing(books: Books) -> None:
     await books.top_up("acme", 10 * NANO)
     await books.grants.raise_grant("a", "acme", "auth-1", 6 * NANO, 30, "", 0)

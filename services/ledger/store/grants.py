@@ -10,10 +10,10 @@ from services.shared.database import Pool
 _OUTSTANDING: Final = """
     SELECT
         coalesce(sum(left_nano), 0)::bigint,
-        coalesce(sum(left_nano) FILTER (WHERE holder <> %(holder)s AND NOT abandoned), 0)::bigint,
+        coalesce(sum(left_nano) FILTER (WHERE grant_id <> %(grant)s AND NOT abandoned), 0)::bigint,
         coalesce(sum(left_nano) FILTER (WHERE abandoned), 0)::bigint
     FROM (
-        SELECT greatest(amount_nano - spent_nano, 0) AS left_nano, holder, abandoned
+        SELECT greatest(amount_nano - spent_nano, 0) AS left_nano, grant_id, abandoned
         FROM grants WHERE tenant_id = %(tenant)s AND key_id = %(key)s
     ) AS standing
 """
@@ -55,7 +55,7 @@ class Raised:
     available_nano: int
     """Outside all grants."""
     elsewhere_nano: int
-    """Unspent in grants of other holders."""
+    """Unspent in other grants: those of other holders, and what this one is giving back just now."""
     abandoned_nano: int
     """Unspent in grants that were abandoned."""
     lost: bool = False
@@ -87,7 +87,7 @@ class GrantStore:
         async with self._pool.connection() as connection, connection.transaction():
             balance_nano = (await lock_accounts(connection, [tenant_id]))[tenant_id]
             whole_nano = key_cap_nano - await _spent(connection, key_id) if key_id else balance_nano
-            outstanding, elsewhere, abandoned = await _outstanding(connection, tenant_id, key_id, holder)
+            outstanding, elsewhere, abandoned = await _outstanding(connection, tenant_id, key_id, grant_id)
             available_nano = max(0, whole_nano - outstanding)
             grant = await row_or_none(
                 connection, "SELECT amount_nano, abandoned FROM grants WHERE grant_id = %s", (grant_id,)
@@ -149,8 +149,8 @@ async def _spent(connection: Connection, key_id: str) -> int:
     return int(found[0]) if found else 0
 
 
-async def _outstanding(connection: Connection, tenant_id: str, key_id: str, holder: str) -> tuple[int, int, int]:
+async def _outstanding(connection: Connection, tenant_id: str, key_id: str, grant_id: str) -> tuple[int, int, int]:
     found = await (
-        await connection.execute(_OUTSTANDING, {"tenant": tenant_id, "key": key_id, "holder": holder})
+        await connection.execute(_OUTSTANDING, {"tenant": tenant_id, "key": key_id, "grant": grant_id})
     ).fetchone()
     return (int(found[0]), int(found[1]), int(found[2])) if found else (0, 0, 0)

@@ -134,9 +134,7 @@ class Ledger:
         return ledger_pb2.RaiseGrantResponse(
             granted_nano=mine.amount_nano,
             available_nano=available - growth,
-            elsewhere_nano=sum(
-                grant.amount_nano for grant in siblings if grant.holder != request.holder and not grant.abandoned
-            ),
+            elsewhere_nano=sum(grant.amount_nano for grant in siblings if grant is not mine and not grant.abandoned),
             abandoned_nano=sum(grant.amount_nano for grant in siblings if grant.abandoned),
         )
 

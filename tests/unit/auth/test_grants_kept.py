@@ -169,6 +169,20 @@ async def test_a_hold_taken_over_while_the_ledger_was_away_is_covered_when_it_is
     assert ledger.amounts()[hold.grant_id] >= 60
 
 
+async def test_a_request_that_comes_while_its_tenants_grant_is_given_back_waits_for_that() -> None:
+    ledger = Ledger({"acme": 100})
+    grants = await grants_of(ledger, HASTY)
+    await admit(grants, asks("req_1", 10))  # sets 80 aside
+    grants.settle(used("req_1", 4))
+    ledger.open_for_lowering.clear()
+    async with kept(grants):
+        await asyncio.sleep(0.1)  # it is forgotten here, and not given back yet
+        asked = asyncio.create_task(outcome(grants, asks("req_2", 90)))
+        await asyncio.sleep(0.05)
+        ledger.open_for_lowering.set()
+        assert isinstance(await asked, Hold)
+
+
 async def test_an_idle_keys_grant_is_given_back_while_its_tenant_is_busy() -> None:
     ledger = Ledger({"acme": 1_000})
     grants = await grants_of(ledger, HASTY)

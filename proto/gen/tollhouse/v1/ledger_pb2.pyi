@@ -86,7 +86,9 @@ class RaiseGrantResponse(_message.Message):
     expires_ms: _builtins.int
     """When it expires unless renewed, Unix milliseconds."""
     elsewhere_nano: _builtins.int
-    """What is out in grants of other holders, unspent, in nano-dollars: they may give it back if they are asked to."""
+    """What is out in other grants, unspent, in nano-dollars: other holders may give it back if they are asked to, and
+    what this holder gives back just now is in it too.
+    """
     abandoned_nano: _builtins.int
     """What is out in grants that their holders abandoned, in nano-dollars: free as soon as their events are in."""
     lost: _builtins.bool
