@@ -274,6 +274,53 @@ async def test_an_orphan_that_cannot_be_booked_stands_in_the_way_of_no_other_ten
     assert grants.held("other") == (0, 0)
 
 
+async def test_grants_are_renewed_while_what_a_lost_edge_left_behind_is_booked() -> None:
+    ledger = Ledger({"acme": 1_000})
+    grants = await grants_of(ledger, IMPATIENT)
+    for number in range(30):
+        await admit(grants, asks(f"req_{number}", 10))
+    ledger.open_for_orphans.clear()
+    async with kept(grants):
+        while not ledger.asked_for_orphans:
+            await asyncio.sleep(0.005)
+        before = len(ledger.renewed)
+        await asyncio.sleep(0.15)
+        assert len(ledger.renewed) >= before + 3
+        ledger.open_for_orphans.set()
+        await asyncio.sleep(0.1)
+    assert grants.held("acme") == (0, 0)
+    assert len(ledger.orphans) == 30
+    assert ledger.asked_for_orphans == 1
+
+
+async def test_an_orphan_that_the_ledger_refuses_stands_in_the_way_of_no_other_of_its_tenant() -> None:
+    ledger = Ledger({"acme": 100}, stuck_with=("req_1", grpc.StatusCode.INVALID_ARGUMENT))
+    grants = await grants_of(ledger, IMPATIENT)
+    await admit(grants, asks("req_1", 30))
+    await admit(grants, asks("req_2", 30))
+    async with kept(grants):
+        await asyncio.sleep(0.2)
+    assert grants.held("acme") == (30, 1)
+
+
+async def test_grants_are_renewed_while_idle_tenants_grants_are_given_back() -> None:
+    ledger = Ledger({f"t{number}": 100 for number in range(20)})
+    grants = await grants_of(ledger, HASTY)
+    for number in range(20):
+        item = auth_pb2.AdmitItem(hold_id=f"r{number}", tenant_id=f"t{number}", model="opus", output_tokens=1)
+        await admit(grants, item)
+        grants.settle(auth_pb2.SettleItem(hold_id=f"r{number}", tenant_id=f"t{number}"))
+    busy = auth_pb2.AdmitItem(hold_id="busy", tenant_id="t0", model="opus", output_tokens=1)
+    await admit(grants, busy)
+    ledger.open_for_lowering.clear()
+    async with kept(grants):
+        await asyncio.sleep(0.2)
+        assert len(ledger.renewed) >= 4
+        ledger.open_for_lowering.set()
+        await asyncio.sleep(0.1)
+    assert len(ledger.lowered) == 19
+
+
 async def test_an_orphan_that_is_heard_of_again_while_it_is_booked_stands() -> None:
     ledger = Ledger({"acme": 100})
     grants = await grants_of(ledger, IMPATIENT)
