@@ -68,7 +68,9 @@ class Conversation:
     async def lower(self, credit: Credit) -> None:
         """Gives back what a grant has beyond what is committed. Raises AioRpcError."""
         await self._ledger.LowerGrant(
-            ledger_pb2.LowerGrantRequest(grant_id=credit.grant_id, committed_nano=credit.committed_nano),
+            ledger_pb2.LowerGrantRequest(
+                grant_id=credit.grant_id, committed_nano=credit.committed_nano, settled_nano=credit.settled_nano
+            ),
             timeout=self._settings.ledger_timeout_s,
         )
 

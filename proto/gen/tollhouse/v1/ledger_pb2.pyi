@@ -181,19 +181,23 @@ class LowerGrantRequest(_message.Message):
 
     GRANT_ID_FIELD_NUMBER: _builtins.int
     COMMITTED_NANO_FIELD_NUMBER: _builtins.int
+    SETTLED_NANO_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Which."""
     committed_nano: _builtins.int
     """What was settled in it over its life, booked or not yet, and what is held in it, in nano-dollars."""
+    settled_nano: _builtins.int
+    """Of that, what was settled: so much of a grant stays set aside after its end until it is booked."""
     def __init__(
         self,
         *,
         grant_id: _builtins.str = ...,
         committed_nano: _builtins.int = ...,
+        settled_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_nano", b"committed_nano", "grant_id", b"grant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_nano", b"committed_nano", "grant_id", b"grant_id", "settled_nano", b"settled_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
