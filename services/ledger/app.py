@@ -57,7 +57,12 @@ async def serve(settings: LedgerSettings) -> None:
         database.connect(settings.database_url, service="ledger", size=settings.database_connections, prepare=PREPARE),
         bus.connect(settings.nats_url, name="ledger"),
     )
-    bookings, grants, balances, prices = BookingStore(pool), GrantStore(pool), BalanceStore(pool), PriceStore(pool)
+    bookings, grants, balances, prices = (
+        BookingStore(pool),
+        GrantStore(pool, settings.unbooked_keep_s),
+        BalanceStore(pool),
+        PriceStore(pool),
+    )
     waiters, price_rows = Waiters(settings.usage_waiters), PriceRows(prices)
 
     async def announce(transaction_id: int, request_ids: list[str]) -> None:

@@ -106,7 +106,7 @@ async def test_an_orphan_is_corrected_once_by_its_real_event(books: Books) -> No
     assert await books.balance("acme") == 9 * CENT
     assert books.sql("SELECT status, cost_nano, output_tokens FROM usage_records") == [(1, CENT, 20)]
     assert books.sql("SELECT attempts, estimated, output_tokens FROM usage_rollups") == [(1, 0, 20)]
-    assert books.one("SELECT spent_nano FROM grants") == CENT
+    assert books.one("SELECT spent_nano FROM grants") == 3 * CENT  # as its holder settled it
     corrects = books.one("SELECT corrects_transaction_id FROM transactions WHERE kind = 'correction'")
     assert corrects == booked.transaction_id
     assert await books.differences() == {}

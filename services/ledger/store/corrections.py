@@ -93,10 +93,16 @@ async def _correct(connection: Connection, orphan: dict[str, Any], real: dict[st
     await connection.execute(
         "UPDATE key_spend SET spent_nano = spent_nano + %s WHERE key_id = %s", (more_nano, orphan["key_id"])
     )
-    spent: dict[str, int] = {}
-    for record, sign in ((orphan, -1), (real, 1)):
-        for grant_id in (record["grant_id"], record["key_grant_id"]):
-            if grant_id:
-                spent[grant_id] = spent.get(grant_id, 0) + sign * record["cost_nano"]
-    await spend(connection, spent)
+    await spend(connection, _more_spent(orphan, real))
     return int(transaction_id)
+
+
+def _more_spent(orphan: dict[str, Any], real: dict[str, Any]) -> dict[str, int]:
+    """What a correction adds to grants. It takes nothing back: in the grant of the orphan its holder has settled what
+    was booked first, and a grant stays until that much is spent of it."""
+    spent: dict[str, int] = {}
+    for name in ("grant_id", "key_grant_id"):
+        before_nano = orphan["cost_nano"] if orphan[name] == real[name] else 0
+        if real[name] and real["cost_nano"] > before_nano:
+            spent[real[name]] = real["cost_nano"] - before_nano
+    return spent
