@@ -33,8 +33,11 @@ class EdgeSettings:
         "seconds until the first byte of a stream, unless its model says otherwise", default=120, at_least=0.1
     )
     silence_timeout_s: float = setting(
-        "seconds between two bytes of a stream, and until a plain answer, unless the model says otherwise",
-        default=300,
+        "seconds between two bytes of a stream, unless its model says otherwise", default=300, at_least=0.1
+    )
+    answer_timeout_s: float = setting(
+        "seconds until a plain answer, which comes when all of it is there, unless the model says otherwise",
+        default=660,
         at_least=0.1,
     )
     total_timeout_s: float = setting(

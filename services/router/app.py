@@ -37,7 +37,7 @@ async def serve(settings: RouterSettings) -> None:
         telling.add(told)
         told.add_done_callback(telling.discard)
 
-    catalog = Catalog(store, sealer, loaded=loaded)
+    catalog = Catalog(store, sealer, loaded=loaded, credential_changed=cooldowns.forget_refusals)
     decider = Decider(catalog, leases, cooldowns, settings, replica=settings.replica)
     explanations = Explanations(nc, decider)
     api = RouterApi(store, catalog, leases, cooldowns, decider, explanations, sealer, nc)
