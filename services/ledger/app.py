@@ -174,7 +174,4 @@ async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float)
 async def _keep_partitions(bookings: BookingStore) -> None:
     while True:
         await asyncio.sleep(_PARTITIONS_EVERY_S)
-        try:
-            await bookings.ensure_partitions()
-        except (psycopg.Error, PoolTimeout) as error:
-            _log.warning("partitions_postponed", error=repr(error))
+        await bookings.ensure_partitions()
