@@ -18,9 +18,10 @@ from services.ledger.settlement import UsageRow
 from services.ledger.store.corrections import correct_orphans, orphans_tenants
 from services.ledger.store.postings import post
 from services.ledger.store.queries import Connection, lock_accounts, row, spend
-from services.shared import clock
+from services.shared import clock, ids
 from services.shared.database import Pool
 from services.shared.telemetry import logger
+from tollhouse.v1 import events_pb2
 
 _log = logger("booking")
 
@@ -52,12 +53,17 @@ _COPY_TYPES: Final = (
     + ["text", "int4", "int4", "int2", "int4", "text", "int8", "bytea", "bytea", "int8", "text", "int2", "int8", "int8"]
 )
 _IN_ORDER: Final = "SELECT pg_advisory_xact_lock(hashtext('tollhouse.booking'))"
+_ORPHANED: Final = int(events_pb2.USAGE_STATUS_ORPHANED)
 _BOOK: Final = f"""
     WITH posting AS (
         INSERT INTO transactions (kind) VALUES ('usage') RETURNING transaction_id
     ), booked AS (
         INSERT INTO usage_records ({_COLUMNS}, transaction_id)
-        SELECT {_COLUMNS}, (SELECT transaction_id FROM posting) FROM incoming
+        SELECT {_COLUMNS}, (SELECT transaction_id FROM posting) FROM incoming i
+        WHERE i.status <> {_ORPHANED} OR NOT EXISTS ( -- what is missing when a request's own events are here was never
+            SELECT FROM usage_records u WHERE (u.request_id, u.created_at) = (i.request_id, i.created_at)
+                AND u.final AND u.status <> {_ORPHANED}
+        )
         ON CONFLICT DO NOTHING
         RETURNING *
     ), rolled_up AS (
@@ -138,7 +144,8 @@ class BookingStore:
             await connection.execute(_IN_ORDER)
             sums = await (await connection.execute(_BOOK)).fetchall()
             events = sum(int(summed[6]) for summed in sums)
-            orphaned = await orphans_tenants(connection) if events < len(rows) else []
+            maybe = events < len(rows) or any(record.attempt > ids.FIRST_ATTEMPT for record in rows)
+            orphaned = await orphans_tenants(connection) if maybe else []
             if not sums and not orphaned:
                 raise Rollback  # all of it was booked before: leave no empty transaction behind
             if orphaned:  # every account in one go: corrections would lock them one by one, in the order of requests
