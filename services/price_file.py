@@ -121,6 +121,8 @@ class _Parser:
             for row in _listed(rows):
                 whose = f"{place}.{name}" if name else place
                 fields = row if isinstance(row, dict) else {"multiplier": row}
+                for unknown in sorted(fields.keys() - {"multiplier", "from"}):
+                    self.faults.append(f"{whose}.{unknown}: is none of from, multiplier")
                 ppm = self._ppm(fields.get("multiplier", ""), whose)
                 effective_ms = self._moment(fields["from"], f"{whose}.from") if "from" in fields else 0
                 book.multipliers.add(scope=scope, name=name, ppm=ppm, effective_ms=effective_ms)

@@ -14,7 +14,12 @@ from tests.deployment import Deployment, deployed
 @pytest.fixture(scope="session")
 def tollhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     state_dir: Path = tmp_path_factory.mktemp("tollhouse") / "state"
-    impatient = {"FIRST_BYTE_TIMEOUT_S": "1.5", "SILENCE_TIMEOUT_S": "1.5", "BODY_TIMEOUT_S": "1"}
+    impatient = {
+        "FIRST_BYTE_TIMEOUT_S": "1.5",
+        "SILENCE_TIMEOUT_S": "1.5",
+        "ANSWER_TIMEOUT_S": "1.5",
+        "BODY_TIMEOUT_S": "1",
+    }
     with deployed(state_dir, **{f"TOLLHOUSE_EDGE_{name}": value for name, value in impatient.items()}) as deployment:
         yield deployment
 

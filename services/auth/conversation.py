@@ -8,7 +8,7 @@ import grpc
 from services.auth.holds import Credit
 from services.auth.settings import AuthSettings
 from services.auth.tenants import Account, Tenant, Waiter, exhausted, lacking, within_reach
-from services.shared import clock, rpc
+from services.shared import clock, ids, rpc
 from services.shared.errors import Kind, Refusal
 from services.shared.telemetry import logger
 from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc
@@ -18,8 +18,20 @@ _log = logger("conversation")
 _DRY_S = 1.0
 _MOST_NANO = (1 << 63) - 1
 """What fits into the ledger's messages."""
+_LOST_AT_MOST = 3
 _RECALLS = 4
 _RECALL_S = 0.1
+
+
+def new_grant_id() -> str:
+    return f"grant_{ids.ulid()}"
+
+
+def start_over(credit: Credit, lost_grant_id: str) -> None:
+    """Goes on in a new grant, unless that was done already: both a renewal and a raise may find that one is lost."""
+    if credit.grant_id == lost_grant_id:
+        _log.warning("grant_lost", grant_id=lost_grant_id)
+        credit.start_over(new_grant_id())
 
 
 class Conversation:
@@ -56,7 +68,9 @@ class Conversation:
     async def lower(self, credit: Credit) -> None:
         """Gives back what a grant has beyond what is committed. Raises AioRpcError."""
         await self._ledger.LowerGrant(
-            ledger_pb2.LowerGrantRequest(grant_id=credit.grant_id, committed_nano=credit.committed_nano),
+            ledger_pb2.LowerGrantRequest(
+                grant_id=credit.grant_id, committed_nano=credit.committed_nano, settled_nano=credit.settled_nano
+            ),
             timeout=self._settings.ledger_timeout_s,
         )
 
@@ -111,31 +125,46 @@ class Conversation:
         return Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning)
 
     async def _raise(self, tenant: Tenant, account: Account, hold_nano: int, waiting: Sequence[Waiter]) -> None:
-        credit, grant_id = account.credit, account.credit.grant_id
-        if account.cap_lowered:
-            await self.lower(credit)
-            account.cap_lowered = False
+        """Raises a grant; one that was lost, or given up meanwhile for a new one, is no answer to those who wait."""
+        for _ in range(_LOST_AT_MOST):
+            grant_id = account.credit.grant_id
+            if account.cap_lowered:
+                await self.lower(account.credit)
+                account.cap_lowered = False
+            response = await self._ask(tenant, account, hold_nano, waiting)
+            if response.lost:
+                start_over(account.credit, grant_id)
+            if account.credit.grant_id != grant_id:
+                continue
+            if not account.cap_lowered:
+                account.credit.granted_nano = max(account.credit.granted_nano, response.granted_nano)
+            account.elsewhere_nano, account.abandoned_nano = response.elsewhere_nano, response.abandoned_nano
+            account.dry_until_s = 0.0 if response.available_nano else clock.monotonic_s() + _DRY_S
+            return
+        raise Refusal(Kind.LEDGER_UNAVAILABLE, Kind.LEDGER_UNAVAILABLE.meaning)
+
+    async def _ask(
+        self, tenant: Tenant, account: Account, hold_nano: int, waiting: Sequence[Waiter]
+    ) -> ledger_pb2.RaiseGrantResponse:
+        credit = account.credit
         needed_nano = lacking(account, tenant, waiting)
         hold_nano = hold_nano or max((waiter.more_nano for waiter in waiting), default=0)
         now_s = clock.monotonic_s()
         # Of the last that there is nothing is put aside: others may need it now.
         reserve_nano = account.reserve.next_nano(hold_nano, now_s) if now_s >= account.dry_until_s else 0
-        response = await self._ledger.RaiseGrant(
+        return await self._ledger.RaiseGrant(
             ledger_pb2.RaiseGrantRequest(
-                grant_id=grant_id,
+                grant_id=credit.grant_id,
                 tenant_id=tenant.tenant_id,
                 holder=self._settings.replica,
                 want_nano=min(credit.committed_nano + needed_nano + reserve_nano, _MOST_NANO),
                 key_id=credit.key_id,
                 key_cap_nano=account.cap_nano,
+                granted_nano=credit.granted_nano,
             ),
             timeout=self._settings.ledger_timeout_s,
             wait_for_ready=True,
         )
-        if credit.grant_id == grant_id and not account.cap_lowered:
-            credit.granted_nano = max(credit.granted_nano, response.granted_nano)
-        account.elsewhere_nano, account.abandoned_nano = response.elsewhere_nano, response.abandoned_nano
-        account.dry_until_s = 0.0 if response.available_nano else clock.monotonic_s() + _DRY_S
 
     def _serve(self, tenant: Tenant, waiting: Sequence[Waiter], fault: Refusal | None, *, may_wait: bool) -> None:
         """Gives those who wait what fits now, in order; the others are refused, or wait on. Whoever left meanwhile

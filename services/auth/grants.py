@@ -5,29 +5,30 @@ waits for it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 import grpc
 
-from services.auth.conversation import Conversation
+from services.auth.conversation import Conversation, new_grant_id, start_over
 from services.auth.holds import Credit, Hold
 from services.auth.limits import Limits, Reservation
-from services.auth.orphans import orphaned_usage
+from services.auth.orphan_booking import AWAY, Orphans, tokens_of
 from services.auth.policies import Terms, terms_of
 from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
 from services.auth.tenants import Account, Tenant, Waiter
-from services.shared import clock, ids
+from services.shared import clock
 from services.shared.errors import Kind, Refusal
-from services.shared.pricing import Rates, Tokens
+from services.shared.pricing import Rates
 from services.shared.telemetry import logger
-from tollhouse.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc, types_pb2
+from tollhouse.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc
 
 _log = logger("grants")
 
 _AGAIN_S = 0.1
-_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_KEPT_AT_ONCE = 4
+"""Tenants that the ledger is asked about at a time, beside renewals: it has others to answer."""
 
 
 class Grants:
@@ -52,6 +53,7 @@ class Grants:
         """Hold ids whose model's price is being looked for."""
         self._limits = Limits()
         self._conversation = Conversation(ledger, settings, recall)
+        self._orphans = Orphans(ledger, settings.ledger_timeout_s)
         self._looked_s = float("inf")
         """When grants were last looked after; never before the first time."""
 
@@ -154,7 +156,7 @@ class Grants:
         tenant = self._tenants.get(item.tenant_id)
         if tenant is None:
             return False
-        charged = [_tokens(counts) for counts in item.charged]
+        charged = [tokens_of(counts) for counts in item.charged]
         return tenant.settle(item.hold_id, charged, clock.monotonic_s())
 
     def recover_edge(self, edge: str) -> int:
@@ -180,7 +182,7 @@ class Grants:
     def _tenant(self, tenant_id: str) -> Tenant:
         tenant = self._tenants.get(tenant_id)
         if tenant is None:
-            tenant = self._tenants[tenant_id] = Tenant(tenant_id, Account(Credit(_new_grant_id())))
+            tenant = self._tenants[tenant_id] = Tenant(tenant_id, Account(Credit(new_grant_id())))
             tenant.holds.idle_since_s = clock.monotonic_s()
         return tenant
 
@@ -189,7 +191,7 @@ class Grants:
         if item.HasField("key_cap_nano"):
             account = tenant.keys.get(item.key_id)
             if account is None:
-                account = tenant.keys[item.key_id] = Account(Credit(_new_grant_id(), item.key_id), item.key_cap_nano)
+                account = tenant.keys[item.key_id] = Account(Credit(new_grant_id(), item.key_id), item.key_cap_nano)
             account.set_cap(item.key_cap_nano)
             account.used_s = clock.monotonic_s()
             lies_in = (tenant.balance.credit, account.credit)
@@ -237,30 +239,39 @@ class Grants:
         holds booked; until cancelled. Begins first."""
         await self.begin()
         self._looked_s = looked_s = clock.monotonic_s()
-        while True:
-            await asyncio.sleep(self._settings.grant_renew_s)
-            now_s = clock.monotonic_s()
-            if now_s - looked_s > self._settings.hold_ttl_s / 2:
-                self._forgive(now_s + self._settings.hold_ttl_s)
-            self._doubt_if_stood_still()
-            self._looked_s = looked_s = now_s
-            self._limits.forget_idle(now_s)
-            try:
-                await self._renew_grants()
-            except grpc.aio.AioRpcError as error:
-                _log.warning("grants_not_renewed", error=error.code().name)
-                continue
-            await self._keep_tenants(now_s)
+        tidying: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await asyncio.sleep(self._settings.grant_renew_s)
+                now_s = clock.monotonic_s()
+                if now_s - looked_s > self._settings.hold_ttl_s / 2:
+                    self._forgive(now_s + self._settings.hold_ttl_s)
+                self._doubt_if_stood_still()
+                self._looked_s = looked_s = now_s
+                self._limits.forget_idle(now_s)
+                try:
+                    await self._renew_grants()
+                except grpc.aio.AioRpcError as error:
+                    _log.warning("grants_not_renewed", error=error.code().name)
+                    continue
+                # Never waited for: a lost edge leaves much to book, and no grant may end for that.
+                if tidying is None or tidying.done():
+                    tidying = tasks.create_task(self._keep_tenants(now_s))
 
     async def _keep_tenants(self, now_s: float) -> None:
-        for tenant in list(self._tenants.values()):
+        for tenant in self._tenants.values():
+            self._cover(tenant)
+        waiting = iter(list(self._tenants.values()))
+        await asyncio.gather(*(self._keep_in_turn(waiting, now_s) for _ in range(_KEPT_AT_ONCE)))
+
+    async def _keep_in_turn(self, waiting: Iterator[Tenant], now_s: float) -> None:
+        for tenant in waiting:
             try:
-                self._cover(tenant)
-                await self._book_orphans(tenant, now_s)
+                await self._orphans.book(tenant, now_s)
                 await self._give_back_if_idle(tenant, now_s)
             except grpc.aio.AioRpcError as error:
                 _log.warning("tenant_not_kept", tenant_id=tenant.tenant_id, error=error.code().name)
-                if error.code() in _AWAY:  # for the others too, most likely; they go first next time
+                if error.code() in AWAY:  # for the others too, most likely; they go first next time
                     if tenant.tenant_id in self._tenants:
                         self._tenants[tenant.tenant_id] = self._tenants.pop(tenant.tenant_id)
                     return
@@ -317,20 +328,7 @@ class Grants:
             timeout=self._settings.ledger_timeout_s,
         )
         for grant_id in by_grant.keys() - set(response.grant_ids):
-            _log.warning("grant_lost", grant_id=grant_id)
-            by_grant[grant_id].start_over(_new_grant_id())
-
-    async def _book_orphans(self, tenant: Tenant, now_s: float) -> None:
-        """Settles what lost edges left behind by what they last said. A hold stays until its usage is booked (I3)."""
-        for hold in tenant.holds.overdue(now_s):
-            events = orphaned_usage(tenant.tenant_id, hold)
-            _log.warning("hold_orphaned", hold_id=hold.hold_id, amount_nano=hold.amount_nano, attempts=len(events))
-            if events:
-                await self._ledger.BookOrphans(
-                    ledger_pb2.BookOrphansRequest(events=events), timeout=self._settings.ledger_timeout_s
-                )
-            if hold.expires_s <= now_s:  # not renewed or settled meanwhile
-                tenant.settle(hold.hold_id, [_tokens(event.tokens) for event in events], now_s)
+            start_over(by_grant[grant_id], grant_id)
 
     async def _give_back_if_idle(self, tenant: Tenant, now_s: float) -> None:
         # What is given back is forgotten first: whoever comes now starts with grants of its own.
@@ -357,18 +355,3 @@ class Grants:
 def _give_back_unless_placed(hold: Hold, reserved: Reservation, future: asyncio.Future[Hold]) -> None:
     if future.cancelled() or future.exception() is not None or future.result() is not hold:
         reserved.give_back(clock.monotonic_s())
-
-
-def _new_grant_id() -> str:
-    return f"grant_{ids.ulid()}"
-
-
-def _tokens(counts: types_pb2.TokenCounts) -> Tokens:
-    return Tokens(
-        counts.input,
-        counts.output,
-        counts.cache_read,
-        counts.cache_write_5m,
-        counts.cache_write_1h,
-        counts.requests,
-    )

@@ -22,7 +22,7 @@ class Account:
     dry_until_s: float = 0.0
     """The ledger gave all that there is: until then only a hold that does not fit asks again."""
     elsewhere_nano: int = 0
-    """Out in grants of other replicas, unspent, when the ledger last answered."""
+    """Out in other grants, unspent, when the ledger last answered: of other replicas, or given back by this one."""
     abandoned_nano: int = 0
     """Out in grants of replicas that were lost, when the ledger last answered."""
     cap_lowered: bool = False

@@ -1,6 +1,7 @@
 """Admission: a hold for a request, placed by the owner of its tenant."""
 
 import asyncio
+from typing import Final
 
 from services.edge.clients import Auth
 from services.edge.dialects.asked import Asked
@@ -11,7 +12,9 @@ from services.edge.principals import Principal
 from services.edge.settings import EdgeSettings
 from services.edge.sizing import input_tokens_at_most
 from services.shared.errors import Kind, Refusal
-from tollhouse.v1 import auth_pb2
+from tollhouse.v1 import auth_pb2, types_pb2
+
+_ENDED_WITHIN_S: Final = 0.05
 
 Admitting = asyncio.Future[auth_pb2.AdmitResult]
 
@@ -64,7 +67,12 @@ class Admission:
     async def answer(self, exchange: Exchange, admitting: Admitting) -> auth_pb2.AdmitResult:
         """What the tenant's owner says or, when that one is lost, the next in order. Raises Refusal."""
         try:
-            return await admitting
+            admitted = await admitting
+            if admitted.HasField("error") and _too_many_at_a_time(admitted.error):
+                # A client may hear that an answer has ended before auth does, which another edge tells.
+                await asyncio.sleep(_ENDED_WITHIN_S)
+                admitted = await self.ask(exchange)
+            return admitted
         except Refusal as refusal:
             lost = exchange.hold.auth
             other = self._auth.owner(exchange.principal.tenant_id, other_than=lost)
@@ -73,3 +81,7 @@ class Admission:
         lost.tell("settle", exchange.settlement())  # it may have placed the hold all the same
         exchange.hold.auth = other
         return await self.ask(exchange)
+
+
+def _too_many_at_a_time(error: types_pb2.ErrorDetail) -> bool:
+    return error.kind == Kind.RATE_LIMITED.label and error.details["metric"] == "concurrent"

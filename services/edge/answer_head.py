@@ -64,8 +64,11 @@ class AnswerHead:
             if not limit or remaining is None:
                 continue
             share = min(_MILLION, remaining * _MILLION // limit)
+            reset = reset_ms(limits.get(f"{kind}-reset", ""), now_ms)
+            if reset == 0:
+                continue  # it is full again: what the head said is over when its answer has ended
             if smallest is None or share < smallest[0]:
-                smallest = share, reset_ms(limits.get(f"{kind}-reset", ""), now_ms) or 0
+                smallest = share, reset or 0
         return smallest
 
     def _limits(self) -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final
+from typing import Final, TypeAlias
 
 from tollhouse.v1 import router_pb2
 
-Kind = router_pb2.UpstreamKind.ValueType
+UpstreamKind: TypeAlias = "router_pb2.UpstreamKind.ValueType"
 
 
 class Api(Enum):
@@ -24,7 +24,7 @@ class Api(Enum):
         return "anthropic" if self in (Api.MESSAGES, Api.COUNT_TOKENS) else "openai"
 
 
-_SPOKEN: Final[Mapping[Kind, tuple[Api, ...]]] = {
+_SPOKEN: Final[Mapping[UpstreamKind, tuple[Api, ...]]] = {
     router_pb2.UPSTREAM_KIND_ANTHROPIC: (Api.MESSAGES, Api.COUNT_TOKENS),
     router_pb2.UPSTREAM_KIND_SIMULATOR: (Api.MESSAGES, Api.COUNT_TOKENS, Api.CHAT, Api.RESPONSES, Api.EMBEDDINGS),
     router_pb2.UPSTREAM_KIND_OPENAI: (Api.CHAT, Api.RESPONSES, Api.EMBEDDINGS),
@@ -39,7 +39,7 @@ _OTHERWISE: Final[Mapping[Api, tuple[Api, ...]]] = {
 """What a request is translated to where its own API is not spoken; the others are not translated."""
 
 
-def spoken_to(kind: Kind, api: Api) -> Api:
+def spoken_to(kind: UpstreamKind, api: Api) -> Api:
     """The API to ask an upstream account in, for a client that speaks `api`. Raises LookupError when there is none."""
     spoken = _SPOKEN[kind]
     for candidate in (api, *_OTHERWISE.get(api, ())):
@@ -48,13 +48,13 @@ def spoken_to(kind: Kind, api: Api) -> Api:
     raise LookupError(f"an upstream account of kind {kind} cannot be asked in {api}")
 
 
-def kinds_for(api: Api) -> tuple[Kind, ...]:
+def kinds_for(api: Api) -> tuple[UpstreamKind, ...]:
     """The kinds of upstream accounts that can answer a client that speaks `api`; empty for all of them."""
     kinds = tuple(kind for kind, spoken in _SPOKEN.items() if {api, *_OTHERWISE.get(api, ())} & {*spoken})
     return () if len(kinds) == len(_SPOKEN) else kinds
 
 
-KINDS_FOR: Final[Mapping[Api, tuple[Kind, ...]]] = {api: kinds_for(api) for api in Api}
+KINDS_FOR: Final[Mapping[Api, tuple[UpstreamKind, ...]]] = {api: kinds_for(api) for api in Api}
 
 _PREFIXES: Final = ("", "/api/proxy")
 _DOUBLED: Final = ("/v1", "/v1/v1")

@@ -32,7 +32,7 @@ async def refused(attempt: Attempt, answer: Answer) -> tuple[Refusal, bytes, boo
         body = await answer.read(_ERROR_MAX_BYTES)
     except UpstreamFailed as failure:
         return failed(attempt, failure), b"", False
-    error = upstream_errors.upstream_error(answer.status, body)
+    error = upstream_errors.upstream_error(answer.status, body, attempt.picked.kind)
     said = f"the upstream answered with status {answer.status}"
     return _noted(attempt, error, said), body, error.signature_invalid
 

@@ -120,6 +120,8 @@ class Attempt:
         if not failed.reached:
             self.status = None
         self.repeatable = failed.failure is Failure.DROPPED and self.number == ids.FIRST_ATTEMPT
+        if self.repeatable:
+            self.outcome = router_pb2.OUTCOME_UNUSED
 
 
 @dataclass(slots=True)

@@ -9,42 +9,36 @@ from services.shared.errors import Kind, Refusal
 Headers = list[tuple[bytes, bytes]]
 
 _KEY: Final = 1
-_DROP: Final = 2
-_LENGTH: Final = 3
-_NOTE: Final = 4
+_LENGTH: Final = 2
+_NOTE: Final = 3
+_PASS: Final = 4
+_CONNECTION: Final = 5
 _ACTIONS: Final = {
     b"authorization": _KEY,
     b"x-api-key": _KEY,
     b"content-length": _LENGTH,
+    b"connection": _CONNECTION,
     # Noted, and passed on.
     b"idempotency-key": _NOTE,
     b"x-stainless-retry-count": _NOTE,
-    # The client's own: credentials and where it is.
-    b"x-goog-api-key": _DROP,
-    b"cookie": _DROP,
-    b"forwarded": _DROP,
-    b"x-forwarded-for": _DROP,
-    b"x-forwarded-host": _DROP,
-    b"x-forwarded-port": _DROP,
-    b"x-forwarded-proto": _DROP,
-    b"x-real-ip": _DROP,
-    b"via": _DROP,
-    # Hop by hop (RFC 9110 section 7.6.1), and what the transport says itself.
-    b"connection": _DROP,
-    b"proxy-connection": _DROP,
-    b"proxy-authenticate": _DROP,
-    b"proxy-authorization": _DROP,
-    b"keep-alive": _DROP,
-    b"te": _DROP,
-    b"trailer": _DROP,
-    b"transfer-encoding": _DROP,
-    b"upgrade": _DROP,
-    b"expect": _DROP,
-    b"host": _DROP,
-    # Said anew by whoever speaks to the upstream: bodies are JSON whatever they are called, answers must be metered.
-    b"content-type": _DROP,
-    b"accept-encoding": _DROP,
+    # Passed on: what the APIs know and what tells which application asks.
+    b"user-agent": _PASS,
+    b"x-app": _PASS,
+    b"openai-beta": _PASS,
+    b"http-referer": _PASS,
+    b"x-title": _PASS,
+    b"x-openrouter-title": _PASS,
+    b"x-simulator": _PASS,
 }
+"""All other headers stay behind, but for those of `_PREFIXES`: an upstream that refuses a request for one of them (as
+Anthropic does for an Origin, with the status of a bad credential) would have its account blamed for it."""
+_PREFIXES: Final = (b"anthropic-", b"x-stainless-", b"x-claude-")
+_OURS: Final = frozenset(
+    (b"anthropic-dangerous-direct-browser-access", b"anthropic-organization-id", b"anthropic-workspace-id")
+)
+"""Of whom the account is, and what a browser says."""
+_QUERY: Final = "beta"
+"""The parameter that the APIs know."""
 _IDEMPOTENCY_KEY_LENGTH: Final = 200
 _MAX_RETRY: Final = 1000
 
@@ -81,6 +75,9 @@ def read_head(headers: Headers) -> RequestHead:
     for name, value in headers:
         action = _ACTIONS.get(name)
         if action is None:
+            if name.startswith(_PREFIXES) and name not in _OURS:
+                onward.append((name, value))
+        elif action == _PASS:
             onward.append((name, value))
         elif action == _KEY:
             key = _bearer(value) if name == b"authorization" else value.strip()
@@ -96,7 +93,7 @@ def read_head(headers: Headers) -> RequestHead:
                 head.idempotency_key = value.decode("latin-1").strip()[:_IDEMPOTENCY_KEY_LENGTH]
             elif value.isdigit():
                 head.client_retry = min(int(value[:6]), _MAX_RETRY)
-        elif name == b"connection":
+        else:
             connection = connection + b"," + value.lower() if connection else value.lower()
     if connection and connection not in (b"keep-alive", b"close"):  # it may name further hop-by-hop headers
         named = {token.strip() for token in connection.split(b",")}
@@ -105,12 +102,12 @@ def read_head(headers: Headers) -> RequestHead:
 
 
 def onward_query(query: bytes) -> str:
-    """A query as it goes on to the upstream: without a key in it. Raises Refusal."""
+    """Of a query, what goes on to the upstream. Raises Refusal."""
     if not query.isascii() or b" " in query:
         raise Refusal(Kind.INVALID_REQUEST, "the query string has characters that must be percent-encoded")
-    if b"key=" not in query:
-        return query.decode("latin-1")
-    return "&".join(part for part in query.decode("latin-1").split("&") if not part.startswith("key="))
+    if not query:
+        return ""
+    return "&".join(part for part in query.decode("latin-1").split("&") if part.partition("=")[0] == _QUERY)
 
 
 def _bearer(value: bytes) -> bytes:

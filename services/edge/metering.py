@@ -94,8 +94,8 @@ class Counts:
 
 
 class StreamMeter:
-    """Meters one stream. `feed` takes every chunk as it came, however the upstream's events are cut into chunks. This one
-    is of Anthropic's Messages; others of other APIs."""
+    """Meters one stream. `feed` takes every chunk as it came, however the upstream's events are cut into chunks. This
+    one is of Anthropic's Messages; others of other APIs."""
 
     delta: ClassVar[bytes] = b'"content_block_delta"'
     """What stands in every event that brings output."""

@@ -46,8 +46,8 @@ class Picks:
             if refusal is None:
                 return attempt.picked
             refusals.append(refusal)
-        soonest = min(range(len(refusals)), key=lambda number: _after_ms(refusals[number]))
-        if len(refusals) > 1 and _after_ms(refusals[soonest]) <= self._wait_ms:
+        soonest = min(range(len(refusals)), key=lambda number: _free_in_ms(refusals[number]))
+        if len(refusals) > 1 and _free_in_ms(refusals[soonest]) <= self._wait_ms:
             pool = exchange.pools[soonest]
             waited = await self._picked(exchange, attempt, pool, self._ask(exchange, attempt, pool, self._wait_ms))
             if waited is None:
@@ -98,6 +98,11 @@ class Picks:
 def _after_ms(refusal: Refusal) -> float:
     said = refusal.details.get("retry_after_ms", "")
     return int(said) if said.isdigit() else float("inf")
+
+
+def _free_in_ms(refusal: Refusal) -> float:
+    """When there may be an account: perhaps at any moment, where one is only full or being tried."""
+    return 0.0 if "may_wait" in refusal.details else _after_ms(refusal)
 
 
 def _told(refusals: list[Refusal]) -> Refusal:

@@ -37,6 +37,7 @@ from services.edge.upstream import Answer, Failure, UpstreamFailed
 from services.shared import clock, ids
 from services.shared.errors import Blame, Kind, Refusal, from_detail
 from services.shared.telemetry import RecordLog, logger
+from tollhouse.v1 import router_pb2
 
 _log = logger("relay")
 
@@ -47,6 +48,8 @@ _READERS: Final[Mapping[Api, Callable[[bytes, Defaults], Asked]]] = {
     Api.RESPONSES: openai_requests.read_responses,
     Api.EMBEDDINGS: openai_requests.read_embeddings,
 }
+_LAST_ATTEMPT_S: Final = 1.0
+"""With less time left than this no attempt is begun: it would be blamed on an account that had no chance."""
 _HEAR_OUT_S: Final = 0.25
 _HELD_BACK_BYTES: Final = 64 * 1024
 """A stream that has sent so much has begun, whatever it is."""
@@ -188,7 +191,8 @@ class Relay:
             picking = self._picks.ask(exchange, only=attempt.again)
 
     def _may_try_again(self, exchange: Exchange, attempt: Attempt) -> bool:
-        late = clock.monotonic_s() - exchange.began_s > exchange.times.attempts_budget_s
+        took_s = clock.monotonic_s() - exchange.began_s
+        late = took_s > exchange.times.attempts_budget_s or took_s > exchange.times.total_s - _LAST_ATTEMPT_S
         return not late and attempt.number < ids.FIRST_ATTEMPT + self._settings.attempts - 1
 
     async def _attempt(self, exchange: Exchange, attempt: Attempt, reply: Reply) -> Refusal | None:
@@ -275,8 +279,11 @@ class Relay:
         """Pieces go on as they come (I5), but for those before the first content, which are held back until it comes:
         a stream that breaks off before then is tried elsewhere."""
         meter, held_back = passage.new_meter(), list[bytes]()
+        deadline_s = clock.monotonic_s() + exchange.times.first_byte_s
         try:
             while not meter.begun:
+                if held_back and clock.monotonic_s() > deadline_s:
+                    raise UpstreamFailed(Failure.SILENT, reached=True)  # pings alone are no answer
                 chunk = await answer.chunk()
                 if not chunk:
                     break
@@ -298,6 +305,9 @@ class Relay:
             exchange.meter = None
             return failure
         exchange.forget_body()
+        if attempt.picked.probe and begun and attempt.router is not None:
+            answering = router_pb2.ReportItem(lease_id=attempt.lease_id, outcome=router_pb2.OUTCOME_ANSWERING)
+            attempt.router.tell("report", answering)
         assert attempt.head is not None
         await reply.start(answer.status, attempt.head.passed_back)
         if begun:
@@ -319,7 +329,7 @@ class Relay:
     ) -> None:
         """The stream from its first content on, which is in `chunk` and metered already."""
         hold, deadline_s = exchange.hold, exchange.began_s + exchange.times.total_s
-        broken, spent = "", None
+        broken, too_long, spent = "", False, None
         try:
             while chunk:
                 said = passage.feed(chunk)
@@ -334,7 +344,7 @@ class Relay:
                 chunk = await answer.chunk()
                 meter.feed(chunk)
         except UpstreamFailed as failed:
-            broken = failed.failure.value
+            broken, too_long = failed.failure.value, failed.failure is Failure.TOO_LONG
         except asyncio.CancelledError:
             await _hear_out(answer, meter)
             raise
@@ -350,7 +360,10 @@ class Relay:
             attempt.ended_by_us(credit_is_out=spent.kind in CREDIT_IS_OUT)
             await reply.break_off(spent)
         else:
-            attempt.interrupted()
+            if too_long:  # our own limit, and perhaps a client that reads slowly
+                attempt.ended_by_us(credit_is_out=False)
+            else:
+                attempt.interrupted()
             if meter.ended_with_error:  # the client has been told already
                 await reply.end()
             else:

@@ -31,12 +31,13 @@ class Times:
     attempts_budget_s: float
     first_byte_s: float
     idle_s: float
+    answer_s: float
     total_s: float
 
     def patience(self, stream: bool, left_s: float) -> Patience:
-        """How long an attempt may be silent. A plain answer comes when all of it is there, so its head may take as long
-        as a pause in a stream; no attempt outlasts what is left of the request's time."""
-        return Patience(min(self.first_byte_s if stream else self.idle_s, left_s), self.idle_s)
+        """How long an attempt may be silent. A plain answer comes when all of it is there; no attempt outlasts what is
+        left of the request's time."""
+        return Patience(min(self.first_byte_s if stream else self.answer_s, left_s), self.idle_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Routes:
             settings.attempts_budget_s,
             settings.first_byte_timeout_s,
             settings.silence_timeout_s,
+            settings.answer_timeout_s,
             settings.total_timeout_s,
         )
         self._table = _Table()
@@ -98,7 +100,7 @@ class Routes:
         async def changed(_: Msg) -> None:
             self._changed.set()
 
-        await nc.subscribe(bus.CATALOG_CHANGED, cb=changed)
+        await nc.subscribe(bus.ROUTES_CHANGED, cb=changed)
 
     async def keep(self) -> None:
         """Asks the router whenever something changed, and now and then; until cancelled."""
@@ -134,5 +136,6 @@ class Routes:
             said.attempts_budget_ms / clock.MS_PER_S or usual.attempts_budget_s,
             said.first_byte_ms / clock.MS_PER_S or usual.first_byte_s,
             said.idle_ms / clock.MS_PER_S or usual.idle_s,
+            said.idle_ms / clock.MS_PER_S or usual.answer_s,
             said.total_ms / clock.MS_PER_S or usual.total_s,
         )

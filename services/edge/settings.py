@@ -20,7 +20,11 @@ class EdgeSettings:
     )
     ops_host: str = setting("address to listen on for /healthz and /readyz", default="127.0.0.1")
     ops_port: int = setting("port to listen on for /healthz and /readyz", default=8081, at_least=1, at_most=65535)
-    edge_id: str = setting("this edge's name in ids of JetStream messages and in logs", default="edge-0")
+    edge_id: str = setting(
+        "this edge's name, unique in the deployment: it stands in ids of JetStream messages and in logs, and holds of"
+        " an earlier life are released by it",
+        default="edge-0",
+    )
     body_max_bytes: int = setting("bytes of a request body, at most", default=32 * 1024 * 1024, at_least=1024)
     body_timeout_s: float = setting("seconds between two pieces of a request body, at most", default=30, at_least=0.1)
     answer_max_bytes: int = setting("bytes of a plain answer, at most", default=64 * 1024 * 1024, at_least=1024)
@@ -33,8 +37,11 @@ class EdgeSettings:
         "seconds until the first byte of a stream, unless its model says otherwise", default=120, at_least=0.1
     )
     silence_timeout_s: float = setting(
-        "seconds between two bytes of a stream, and until a plain answer, unless the model says otherwise",
-        default=300,
+        "seconds between two bytes of a stream, unless its model says otherwise", default=300, at_least=0.1
+    )
+    answer_timeout_s: float = setting(
+        "seconds until a plain answer, which comes when all of it is there, unless the model says otherwise",
+        default=660,
         at_least=0.1,
     )
     total_timeout_s: float = setting(

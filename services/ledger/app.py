@@ -53,11 +53,23 @@ _PARTITIONS_EVERY_S = 3600
 
 async def serve(settings: LedgerSettings) -> None:
     """Runs the ledger until SIGTERM."""
-    pool, nc = await asyncio.gather(
+    pool, reading, nc = await asyncio.gather(
         database.connect(settings.database_url, service="ledger", size=settings.database_connections, prepare=PREPARE),
+        # Whoever reads a long history must not take the connections that money needs.
+        database.connect(
+            settings.database_url,
+            service="ledger-reading",
+            size=settings.read_connections,
+            prepare=f"SET statement_timeout = {round(settings.read_timeout_s * clock.MS_PER_S)}",
+        ),
         bus.connect(settings.nats_url, name="ledger"),
     )
-    bookings, grants, balances, prices = BookingStore(pool), GrantStore(pool), BalanceStore(pool), PriceStore(pool)
+    bookings, grants, balances, prices = (
+        BookingStore(pool),
+        GrantStore(pool, settings.unbooked_keep_s),
+        BalanceStore(pool),
+        PriceStore(pool),
+    )
     waiters, price_rows = Waiters(settings.usage_waiters), PriceRows(prices)
 
     async def announce(transaction_id: int, request_ids: list[str]) -> None:
@@ -78,7 +90,7 @@ async def serve(settings: LedgerSettings) -> None:
             (tokens_pb2, "TokenService"),
         )
     ]
-    tokens, usage, receipt_keys = TokenStore(pool), UsageStore(pool), ReceiptKeyStore(pool)
+    tokens, usage, receipt_keys = TokenStore(pool), UsageStore(reading), ReceiptKeyStore(pool)
     callers = _callers(tokens, settings)
     feed = Feed(usage, settings.usage_watchers)
     signer = Signer(settings.signing_key(), settings.receipt_issuer)
@@ -118,7 +130,7 @@ async def serve(settings: LedgerSettings) -> None:
         await server.stop(settings.drain_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
-    await pool.close()
+    await asyncio.gather(pool.close(), reading.close())
 
 
 def _callers(tokens: TokenStore, settings: LedgerSettings) -> Callers:
@@ -169,7 +181,4 @@ async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float)
 async def _keep_partitions(bookings: BookingStore) -> None:
     while True:
         await asyncio.sleep(_PARTITIONS_EVERY_S)
-        try:
-            await bookings.ensure_partitions()
-        except (psycopg.Error, PoolTimeout) as error:
-            _log.warning("partitions_postponed", error=repr(error))
+        await bookings.ensure_partitions()

@@ -10,6 +10,9 @@ from typing import Final
 
 SETTLE_S: Final = 2.0
 """What an edge needs at most, while NATS is there, to publish what it settled."""
+UNBOOKED_KEEP_S: Final = 6 * 3600.0
+"""How long what was settled in a grant that ended stays set aside while it is not booked: an edge that is cut off from
+NATS keeps its events, and nobody else knows of them."""
 _PAUSE_S: Final = 3.0
 """A gap between two looks that is longer means that the ledger itself, or its database, stood still."""
 _MARKS: Final = 600

@@ -63,6 +63,7 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
             self._ttl_s,
             request.key_id,
             request.key_cap_nano,
+            request.granted_nano,
         )
         return ledger_pb2.RaiseGrantResponse(
             granted_nano=raised.granted_nano,
@@ -70,6 +71,7 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
             expires_ms=self._expires_ms(),
             elsewhere_nano=raised.elsewhere_nano,
             abandoned_nano=raised.abandoned_nano,
+            lost=raised.lost,
         )
 
     async def RenewGrants(
@@ -83,9 +85,9 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
     async def LowerGrant(
         self, request: ledger_pb2.LowerGrantRequest, context: Context
     ) -> ledger_pb2.LowerGrantResponse:
-        if request.committed_nano < 0:
-            raise Refusal(Kind.INVALID_REQUEST, "committed_nano is below 0")
-        await self._grants.lower_grant(request.grant_id, request.committed_nano)
+        if request.committed_nano < 0 or request.settled_nano < 0:
+            raise Refusal(Kind.INVALID_REQUEST, "committed_nano or settled_nano is below 0")
+        await self._grants.lower_grant(request.grant_id, request.committed_nano, request.settled_nano)
         return ledger_pb2.LowerGrantResponse()
 
     async def AbandonGrants(

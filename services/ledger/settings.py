@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from services.ledger.expiry import UNBOOKED_KEEP_S
 from services.ledger.receipts import signing_key
 from services.shared.settings import Secret, SettingsError, setting, variable
 
@@ -21,8 +22,18 @@ class LedgerSettings:
     receipt_issuer: str = setting("who issues receipts, their claim `iss`", default="tollhouse")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7003, at_least=1, at_most=65535)
+    read_connections: int = setting(
+        "connections to Postgres for reading usage, at most, beside the others", default=4, at_least=1, at_most=100
+    )
+    read_timeout_s: float = setting("seconds that one reading of usage may take", default=5, at_least=0.1)
     database_connections: int = setting("connections to Postgres, at most", default=8, at_least=2, at_most=100)
     grant_ttl_s: float = setting("seconds that a credit grant lives unless renewed", default=30, at_least=3)
+    unbooked_keep_s: float = setting(
+        "seconds that what was settled in a grant stays set aside after the grant's end, while it is not booked: edges"
+        " that are cut off from NATS have its events",
+        default=UNBOOKED_KEEP_S,
+        at_least=0,
+    )
     fetch_messages: int = setting(
         "JetStream messages booked in one transaction, at most", default=64, at_least=1, at_most=1000
     )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import Collection
 
 from nats.aio.msg import Msg
 
@@ -27,7 +28,16 @@ async def serve(settings: RouterSettings) -> None:
         bus.connect(settings.nats_url, name=settings.replica),
     )
     store, leases, cooldowns = Store(pool), Leases(settings.lease_ttl_s), Cooldowns(nc, random.random)
-    catalog = Catalog(store, sealer, loaded=cooldowns.forget)
+    telling: set[asyncio.Task[None]] = set()
+
+    def loaded(account_ids: Collection[str]) -> None:
+        cooldowns.forget(account_ids)
+        # Edges ask whichever router they like, so each says when it knows what is new.
+        told = asyncio.create_task(bus.announce(nc, bus.ROUTES_CHANGED, settings.replica.encode()))
+        telling.add(told)
+        told.add_done_callback(telling.discard)
+
+    catalog = Catalog(store, sealer, loaded=loaded, credential_changed=cooldowns.forget_refusals)
     decider = Decider(catalog, leases, cooldowns, settings, replica=settings.replica)
     explanations = Explanations(nc, decider)
     api = RouterApi(store, catalog, leases, cooldowns, decider, explanations, sealer, nc)

@@ -68,12 +68,20 @@ class Catalog:
         store: where it is loaded from.
         sealer: opens credentials.
         loaded: told the ids of all upstream accounts after each load.
+        credential_changed: told the id of an upstream account that has another credential from now on.
     """
 
-    def __init__(self, store: Store, sealer: Sealer, loaded: Callable[[Collection[str]], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        sealer: Sealer,
+        loaded: Callable[[Collection[str]], None] | None = None,
+        credential_changed: Callable[[str], None] | None = None,
+    ) -> None:
         self._store = store
         self._sealer = sealer
         self._told = loaded
+        self._credential_changed = credential_changed
         self._changed = asyncio.Event()
         self._loading = asyncio.Lock()
         self._asked = 0
@@ -165,6 +173,7 @@ class Catalog:
                 before = PoolAccounts(name, members)
             pools[name] = before
         said = {row.model: row for row in stored.models}
+        changed = [id_ for id_, loaded in rows.items() if _has_another_credential(self._rows.get(id_), loaded)]
         self._rows, self.accounts, self._pools, self._in_pool = rows, accounts, pools, in_pool
         self._names = {account.name: account for account in accounts}
         self._families = _families(accounts, said)
@@ -172,6 +181,9 @@ class Catalog:
         self.groups = stored.groups
         if self._told is not None:
             self._told(rows.keys())
+        if self._credential_changed is not None:
+            for account_id in changed:  # not before picks use it: the one of before would be refused once more
+                self._credential_changed(account_id)
 
     def _made(self, row: AccountRow) -> _Loaded:
         """The account of a row; that of before where nothing changed, so that few credentials are opened anew."""
@@ -237,3 +249,7 @@ def _served(accounts: list[Account], said: Mapping[str, ModelRow], families: Map
         model: Model.of(said[model], created_ms) if model in said else Model(model, model, families[model], created_ms)
         for model, created_ms in since.items()
     }
+
+
+def _has_another_credential(before: _Loaded | None, now: _Loaded) -> bool:
+    return before is not None and before.row.credential_sealed != now.row.credential_sealed

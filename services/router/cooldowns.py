@@ -135,7 +135,9 @@ class Cooldowns:
         health = families.get(family)
         if health is None:
             if len(families) >= _FAMILIES_MAX:
-                del families[next(iter(families))]
+                idle = next((name for name, known in families.items() if known.cooldown is None), None)
+                if idle is not None:  # what cools is few, for no more families than an account serves ever cool
+                    del families[idle]
             health = families[family] = Health()
         return health
 

@@ -97,7 +97,7 @@ class Decider:
         for item in request.pick:
             account = self._pick(item, now_ms, now_ms)
             if not isinstance(account, Refused):
-                _add(response, item, account)
+                self._add(response, item, account)
             elif item.wait_ms and account.within(now_ms + item.wait_ms) and not self._waiting.full():
                 later.append(self._waiting.add(item, account, now_ms))
             else:
@@ -238,7 +238,7 @@ class Decider:
         if isinstance(account, Refused):
             return account
         response = router_pb2.RouterDecideResponse()
-        _add(response, item, account)
+        self._add(response, item, account)
         return response
 
     def _refuse(self, item: router_pb2.PickItem, began_ms: int, answer: Refused) -> router_pb2.RouterDecideResponse:
@@ -250,6 +250,22 @@ class Decider:
         response.pick.add(id=item.id, error=to_detail(answer.refusal(now_ms)))
         return response
 
+    def _add(self, response: router_pb2.RouterDecideResponse, item: router_pb2.PickItem, account: Account) -> None:
+        """The answer for an item that an account takes."""
+        family = self._catalog.family(item.model)
+        verdict = self._cooldowns.verdict(account.upstream_account_id, family, clock.now_ms())
+        response.pick.add(
+            id=item.id,
+            upstream_account_id=account.upstream_account_id,
+            kind=KINDS[account.kind],
+            base_url=account.base_url,
+            credential=account.credential,
+            upstream_model=account.models[item.model],
+            headers=account.headers,
+            proxy=account.proxy,
+            probe=verdict is Verdict.PROBING,
+        )
+
     # ---- reports ----
 
     def _end_all(self, reports: Sequence[router_pb2.ReportItem], now_ms: int) -> list[router_pb2.ReportItem]:
@@ -257,8 +273,12 @@ class Decider:
         freed: set[str] = set()
         unknown = []
         for report in reports:
+            if report.outcome == router_pb2.OUTCOME_ANSWERING:
+                self._answering(report, now_ms)
+                continue
             lease = self._leases.end(report.lease_id, clock.monotonic_s(), _used(report))
             if lease is None:
+                self._waiting.withdraw(report.lease_id)
                 unknown.append(report)
                 continue
             self._ended(report.lease_id, lease, report, now_ms)
@@ -268,16 +288,39 @@ class Decider:
         return unknown
 
     def _ended(self, lease_id: str, lease: Lease, report: router_pb2.ReportItem, now_ms: int) -> None:
-        """Tells of an attempt that ended."""
+        """Notes how an attempt ended."""
         self._closed.clear()
         self._decisions.ended(lease_id, report.outcome)
+        self._tell(lease_id, lease, report, now_ms)
+
+    def _tell(self, lease_id: str, lease: Lease, report: router_pb2.ReportItem, now_ms: int) -> None:
+        """Tells the account's health of an attempt."""
         account_id = lease.account.upstream_account_id
+        if report.outcome == router_pb2.OUTCOME_REFUSED and not self._is_current(lease):
+            # It is the credential of before that was refused.
+            report = router_pb2.ReportItem(lease_id=lease_id, outcome=router_pb2.OUTCOME_UNUSED)
         if lease.account.kind == SIMULATOR and report.outcome != router_pb2.OUTCOME_OK:
             # Its faults are scripted by whoever calls: one caller's script must not cool it for the others.
             report = router_pb2.ReportItem(lease_id=lease_id, outcome=router_pb2.OUTCOME_UNUSED)
         self._cooldowns.ended(
             account_id, lease.family, lease_id, report, now_ms, lambda: self._others_healthy(lease, now_ms)
         )
+
+    def _is_current(self, lease: Lease) -> bool:
+        """Whether an attempt used the credential that its account has now."""
+        pool = self._catalog.pool(lease.account.pool)
+        tiers = pool.serving(lease.model) if pool is not None else None
+        account = tiers.get(lease.account.upstream_account_id) if tiers is not None else None
+        return account is None or account.credential == lease.account.credential
+
+    def _answering(self, report: router_pb2.ReportItem, now_ms: int) -> None:
+        """A probe has succeeded: others may go, while its answer goes on."""
+        lease = self._leases.standing(report.lease_id)
+        if lease is not None:
+            answered = router_pb2.ReportItem(lease_id=report.lease_id, outcome=router_pb2.OUTCOME_OK)
+            self._tell(report.lease_id, lease, answered, now_ms)
+            self._cooldowns.began(lease.account.upstream_account_id, lease.family, report.lease_id, now_ms)
+            self._waiting.serve(lease.account.pool)
 
     def _others_healthy(self, lease: Lease, now_ms: int) -> bool:
         """Whether another account of the pool can serve the lease's model."""
@@ -299,17 +342,3 @@ def _used(report: router_pb2.ReportItem) -> Used:
         used = report.used
         return Used(used.input + used.cache_write_5m + used.cache_write_1h, used.output)
     return _NO_TOKENS if report.outcome in _TURNED_AWAY else AS_ESTIMATED
-
-
-def _add(response: router_pb2.RouterDecideResponse, item: router_pb2.PickItem, account: Account) -> None:
-    """The answer for an item that an account takes."""
-    response.pick.add(
-        id=item.id,
-        upstream_account_id=account.upstream_account_id,
-        kind=KINDS[account.kind],
-        base_url=account.base_url,
-        credential=account.credential,
-        upstream_model=account.models[item.model],
-        headers=account.headers,
-        proxy=account.proxy,
-    )

@@ -155,8 +155,6 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
             raise Refusal(Kind.NOT_FOUND, f"there is no pool {change.pool!r}") from None
         except Overtaken:
             raise Refusal(Kind.INVALID_REQUEST, f"{change.name!r} was added or deleted at the same moment") from None
-        if row is not None and sealed is not None:
-            self._cooldowns.forget_refusals(account_id)
         await self._reload(change.name)
         return router_pb2.PutUpstreamAccountResponse(account=self._shown(change.name))
 
@@ -170,8 +168,7 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         await self._store.set_credential(
             account_id, self._sealer.seal(forms.credential(request.credential), account_id)
         )
-        # Whoever sets a credential, were it the same, wants it tried: it may be good again at the provider.
-        self._cooldowns.forget_refusals(account_id)
+        # Sealed anew it is another one, were it the same: whoever sets it wants it tried.
         await self._reload(request.name)
         return router_pb2.SetUpstreamCredentialResponse(account=self._shown(request.name))
 

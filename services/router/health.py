@@ -147,6 +147,10 @@ class Health:
         fresh = era == self._era
         if outcome in _ANSWERED:
             return fresh and self._answered(now_ms)
+        if outcome == router_pb2.OUTCOME_FORBIDDEN:
+            # Of an account that answers others it may be this request that nobody may make.
+            proven = self.known and self.cooldown is None and self.ratio < _UNKNOWN_RATIO
+            outcome = router_pb2.OUTCOME_UPSTREAM_FAULT if proven else router_pb2.OUTCOME_REFUSED
         if outcome in _FAILED:
             return fresh and self._failed(now_ms)
         if outcome == router_pb2.OUTCOME_THROTTLED:

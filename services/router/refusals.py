@@ -50,7 +50,7 @@ class Refused:
     by_report: bool = False
     """Whether the end of an attempt under way may let one."""
     all_cool: bool = False
-    """Whether every account cools: then nothing but time, news of its health or a report changes that."""
+    """Whether every account cools or is full: then nothing but time, news of its health or a report changes that."""
     hopeless: bool = False
     """Whether every account was tried already, so that waiting is in vain."""
     looked: Looked = field(default_factory=list)
@@ -64,9 +64,10 @@ class Refused:
 
     def refusal(self, now_ms: int) -> Refusal:
         """The refusal as it is told; the detail `retry_after_ms` is left out where time alone does not tell."""
+        waiting = {"may_wait": "true"} if self.by_report and not self.hopeless else {}
         if not self.earliest_ms:
-            return Refusal(self.kind, self.message)
-        return Refusal(self.kind, self.message, retry_after_ms=str(max(1, self.earliest_ms - now_ms)))
+            return Refusal(self.kind, self.message, **waiting)
+        return Refusal(self.kind, self.message, retry_after_ms=str(max(1, self.earliest_ms - now_ms)), **waiting)
 
 
 def refused(
@@ -82,7 +83,7 @@ def refused(
     by_report, all_cool = False, bool(everyone)
     for account in candidates or everyone:
         found = outlook.found(account)
-        all_cool = all_cool and found == COOLING
+        all_cool = all_cool and found in (COOLING, CONCURRENT)
         by_report = by_report or found in (CONCURRENT, PROBING)
         if found == COOLING:
             until_ms = outlook.cool_until_ms(account)

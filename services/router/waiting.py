@@ -55,6 +55,7 @@ class Waiting:
         self._most = most
         self._count = 0
         self._queues: dict[tuple[str, str], _Queue] = {}
+        self._by_lease: dict[str, tuple[tuple[str, str], Waiter]] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -70,10 +71,20 @@ class Waiting:
         key = (item.pool, item.model)
         queue = self._queues.setdefault(key, _Queue())
         queue.waiters[id(waiter)] = waiter
+        self._by_lease[item.lease_id] = key, waiter
         self._count += 1
         waiter.timer = loop.call_later(item.wait_ms / clock.MS_PER_S, self._over, key, waiter)
         self._arm(key, queue, refused.earliest_ms, now_ms)
         return waiter.future
+
+    def withdraw(self, lease_id: str) -> None:
+        """Whoever asked does not want the lease any more: nobody would end it."""
+        found = self._by_lease.get(lease_id)
+        if found is not None:
+            key, waiter = found
+            self._leave(key, waiter)
+            if not waiter.future.done():
+                waiter.future.set_result(router_pb2.RouterDecideResponse())
 
     def serve(self, pool: str | None = None) -> None:
         """Tries those who wait for an account of a pool, or of any: something may have become free."""
@@ -130,6 +141,8 @@ class Waiting:
         if queue is None or queue.waiters.pop(id(waiter), None) is None:
             return
         self._count -= 1
+        if self._by_lease.get(waiter.item.lease_id) == (key, waiter):
+            del self._by_lease[waiter.item.lease_id]
         if waiter.timer is not None:
             waiter.timer.cancel()
         if not queue.waiters:

@@ -100,6 +100,7 @@ class Decisions:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._refuse_all()  # nobody will answer them any more
 
     def ask(self, field: str, item: Any) -> asyncio.Future[Any]:
         """Puts `item` into the next batch; the future gives its result, or raises Refusal."""
@@ -196,7 +197,10 @@ class Decisions:
         count = 0
         while queue and count < _MAX_BATCH:
             field, item = queue.popleft()
-            if item.id in waiting:
+            entry = waiting.get(item.id)
+            if entry is not None and entry[2] is not None and entry[2].done():
+                del waiting[item.id]
+            elif entry is not None:
                 fields.setdefault(field, []).append(item)
                 count += 1
         if not queue:
@@ -225,7 +229,9 @@ class Decisions:
         if not entries:
             return False
         fields: dict[str, list[_Item]] = {}
-        for field, item, _, _ in entries[:_MAX_BATCH]:
+        # Whoever does not wait any more would get an answer that nobody takes: a lease, say.
+        wanted = [entry for entry in entries if entry[2] is None or not entry[2].done()]
+        for field, item, _, _ in wanted[:_MAX_BATCH]:
             fields.setdefault(field, []).append(item)
         try:
             self._resolve(await self._once(self._request_type(sequence=0, **fields), timeout=self._timeout_s))

@@ -31,6 +31,9 @@ PLAN_CHANGED: Final = "tollhouse.changed.plan"
 CATALOG_CHANGED: Final = "tollhouse.changed.catalog"
 """An upstream account, a pool, a group or a model changed: the payload is its name."""
 
+ROUTES_CHANGED: Final = "tollhouse.changed.routes"
+"""A router has loaded its catalogue anew, and answers by it: the payload is the replica's name."""
+
 PRICES_CHANGED: Final = "tollhouse.changed.prices"
 """The price book has a new row: the payload is the model."""
 

@@ -106,7 +106,7 @@ async def test_an_orphan_is_corrected_once_by_its_real_event(books: Books) -> No
     assert await books.balance("acme") == 9 * CENT
     assert books.sql("SELECT status, cost_nano, output_tokens FROM usage_records") == [(1, CENT, 20)]
     assert books.sql("SELECT attempts, estimated, output_tokens FROM usage_rollups") == [(1, 0, 20)]
-    assert books.one("SELECT spent_nano FROM grants") == CENT
+    assert books.one("SELECT spent_nano FROM grants") == 3 * CENT  # as its holder settled it
     corrects = books.one("SELECT corrects_transaction_id FROM transactions WHERE kind = 'correction'")
     assert corrects == booked.transaction_id
     assert await books.differences() == {}
@@ -147,6 +147,22 @@ async def test_an_orphan_after_the_real_event_is_nothing(books: Books) -> None:
     await books.bookings.book([real])
     assert await books.bookings.book([real._replace(status=ORPHANED, cost_nano=3 * CENT)]) == (0, 0)
     assert await books.balance("acme") == 4 * CENT
+
+
+async def test_an_orphaned_attempt_that_the_requests_own_events_do_not_name_reached_no_upstream(books: Books) -> None:
+    await books.top_up("acme", 10 * CENT)
+    for orphan_first in (True, False):
+        orphan = usage(cost_nano=3 * CENT, status=ORPHANED, estimated=True, input_tokens=99)
+        served = orphan._replace(attempt=2, cost_nano=CENT, status=1, estimated=False, input_tokens=20)
+        for event in (orphan, served) if orphan_first else (served, orphan):
+            await books.bookings.book([event])
+        booked = books.sql(
+            "SELECT attempt, cost_nano FROM usage_records WHERE request_id = %s AND cost_nano > 0", orphan.request_id
+        )
+        assert booked == [(2, CENT)]
+    assert await books.balance("acme") == 8 * CENT
+    assert books.sql("SELECT sum(requests), sum(cost_nano) FROM usage_rollups") == [(2, 2 * CENT)]
+    assert await books.differences() == {}
 
 
 async def test_an_event_of_another_tenant_corrects_no_orphan(books: Books) -> None:

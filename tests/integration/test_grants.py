@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.books import Books, usage
+from tests.books import OK, ORPHANED, Books, usage
 
 NANO = 1_000_000
 
@@ -28,10 +28,31 @@ async def test_a_grant_is_raised_as_far_as_the_balance_goes(books: Books) -> Non
     assert await books.differences() == {}
 
 
+async def test_what_a_holder_has_in_another_grant_of_its_own_may_come_back_too(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    second = await books.grants.raise_grant("b", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    assert (second.granted_nano, second.elsewhere_nano) == (2 * NANO, 8 * NANO)
+    await books.grants.lower_grant("a", NANO)
+    again = await books.grants.raise_grant("b", "acme", "auth-1", 8 * NANO, 30, "", 0)
+    assert (again.granted_nano, again.elsewhere_nano) == (8 * NANO, NANO)
+
+
 async def test_raising_to_less_lowers_nothing(books: Books) -> None:
     await books.top_up("acme", 10 * NANO)
     await books.grants.raise_grant("a", "acme", "auth-1", 6 * NANO, 30, "", 0)
     assert (await books.grants.raise_grant("a", "acme", "auth-1", NANO, 30, "", 0)).granted_nano == 6 * NANO
+
+
+async def test_a_grant_that_its_holder_believes_in_is_not_made_anew(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    lost = await books.grants.raise_grant("a", "acme", "auth-1", 9 * NANO, 30, "", 0, 6 * NANO)
+    assert (lost.lost, lost.granted_nano, lost.available_nano) == (True, 0, 10 * NANO)
+    assert books.one("SELECT count(*) FROM grants") == 0
+    opened = await books.grants.raise_grant("b", "acme", "auth-1", 3 * NANO, 30, "", 0)
+    assert (opened.lost, opened.granted_nano) == (False, 3 * NANO)
+    again = await books.grants.raise_grant("b", "acme", "auth-1", 4 * NANO, 30, "", 0, 3 * NANO)
+    assert (again.lost, again.granted_nano) == (False, 4 * NANO)
 
 
 async def test_many_who_want_all_of_a_balance_at_once_get_it_once(books: Books) -> None:
@@ -98,6 +119,49 @@ async def test_a_grant_expires_only_when_it_ended_before_the_instant(books: Book
     assert await books.grants.expire_grants(ends_s - 1, ends_s - 1) == 0
     assert await books.grants.expire_grants(ends_s + 1, None) == (1 if abandoned else 0)
     assert await books.grants.expire_grants(ends_s + 1, ends_s + 1) == (0 if abandoned else 1)
+    assert books.one("SELECT count(*) FROM grants") == 0
+
+
+async def test_what_was_settled_in_a_grant_stays_set_aside_until_it_is_booked(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 10 * NANO, 0, "", 0)
+    await books.grants.renew_grants("auth-1", ["a"], [2 * NANO], 0)
+    await books.grants.lower_grant("a", 9 * NANO, 7 * NANO)
+    now_s = await books.grants.database_s() + 1
+    assert await books.grants.expire_grants(now_s, now_s) == 0
+    assert grant_of(books, "a") == (7 * NANO, 0, False)
+    assert books.one("SELECT held_nano FROM grants") == 0
+    raised = await books.grants.raise_grant("b", "acme", "auth-2", 10 * NANO, 3600, "", 0)
+    assert (raised.granted_nano, raised.elsewhere_nano) == (3 * NANO, 0)
+    await books.bookings.book([usage(cost_nano=4 * NANO, grant_id="a")])
+    assert await books.grants.expire_grants(now_s, now_s) == 0
+    assert grant_of(books, "a") == (7 * NANO, 4 * NANO, False)
+    await books.bookings.book([usage(cost_nano=3 * NANO, grant_id="a")])
+    assert await books.grants.expire_grants(now_s, now_s) == 0
+    assert books.sql("SELECT grant_id FROM grants") == [("b",)]
+    assert await books.differences() == {}
+
+
+async def test_what_is_not_booked_for_long_is_set_aside_no_more(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 10 * NANO, 30, "", 0)
+    await books.grants.lower_grant("a", 7 * NANO, 7 * NANO)
+    now_s = await books.grants.database_s() + 1
+    for hours, left in ((5, 1), (7, 0)):
+        books.sql("UPDATE grants SET expires_at = now() - make_interval(hours => %s)", hours)
+        assert await books.grants.expire_grants(now_s, now_s) == 1 - left
+        assert books.one("SELECT count(*) FROM grants") == left
+
+
+async def test_a_correction_downwards_does_not_keep_a_grant_that_ended(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 5 * NANO, 0, "", 0)
+    orphan = usage(cost_nano=5 * NANO, status=ORPHANED, grant_id="a")
+    await books.bookings.book([orphan])
+    await books.bookings.book([orphan._replace(cost_nano=NANO, status=OK)])
+    await books.grants.lower_grant("a", 5 * NANO, 5 * NANO)
+    now_s = await books.grants.database_s() + 1
+    await books.grants.expire_grants(now_s, now_s)
     assert books.one("SELECT count(*) FROM grants") == 0
 
 

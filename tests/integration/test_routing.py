@@ -47,6 +47,12 @@ def put_accounts(tollhouse: Deployment, model: str, *names: str, **fields: Any) 
         )
     price = billing_pb2.Price(model=model, input_pico=3_000_000, output_pico=15_000_000)
     tollhouse.billing.SetPrice(billing_pb2.SetPriceRequest(price=price, actor="test"))
+    eventually(lambda: all(known(tollhouse, model) for _ in range(8)), what=f"every edge knows {model}")
+
+
+def known(tollhouse: Deployment, model: str) -> bool:
+    """Whether the edge that happens to answer knows a model; until then it knows no time limits for it either."""
+    return tollhouse.call("GET", f"/v1/models/{model}", {"x-api-key": tollhouse.key}).status == 200
 
 
 def hurry(tollhouse: Deployment, model: str, first_byte_ms: int = FIRST_BYTE_MS) -> None:

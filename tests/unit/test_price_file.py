@@ -131,3 +131,8 @@ def test_what_is_written_is_read_again(book: billing_pb2.PriceBook) -> None:
     assert texts(again.prices) == texts(book.prices)
     assert texts(again.multipliers) == texts(book.multipliers)
     assert texts(again.costs) == texts(book.costs)
+
+
+def test_a_misspelt_key_of_a_multiplier_is_a_fault() -> None:
+    with pytest.raises(Faults, match=r"multipliers\.all\.form: is none of from, multiplier"):
+        parse("multipliers:\n  all: {multiplier: 0.5, form: 2027-01-01T00:00:00Z}\n", ACCOUNTS)

@@ -17,7 +17,7 @@ _OUTCOMES_OF_TYPES: Final = {
     _OVERLOADED: router_pb2.OUTCOME_OVERLOADED,
     "rate_limit_error": router_pb2.OUTCOME_THROTTLED,
     "authentication_error": router_pb2.OUTCOME_REFUSED,
-    "permission_error": router_pb2.OUTCOME_REFUSED,
+    "permission_error": router_pb2.OUTCOME_FORBIDDEN,
     "billing_error": router_pb2.OUTCOME_OUT_OF_CREDIT,
     "invalid_request_error": router_pb2.OUTCOME_CLIENT_FAULT,
     "not_found_error": router_pb2.OUTCOME_CLIENT_FAULT,
@@ -30,17 +30,20 @@ _OUTCOMES_OF_TYPES: Final = {
 _OUTCOMES_OF_STATUS: Final = {
     401: router_pb2.OUTCOME_REFUSED,
     402: router_pb2.OUTCOME_OUT_OF_CREDIT,
-    403: router_pb2.OUTCOME_REFUSED,
-    **dict.fromkeys((400, 404, 405, 409, 413, 415, 422), router_pb2.OUTCOME_CLIENT_FAULT),
+    403: router_pb2.OUTCOME_FORBIDDEN,
+    408: router_pb2.OUTCOME_UPSTREAM_FAULT,
+    425: router_pb2.OUTCOME_UPSTREAM_FAULT,
     429: router_pb2.OUTCOME_THROTTLED,
     529: router_pb2.OUTCOME_OVERLOADED,
 }
-_NO_CREDIT: Final = "credit balance is too low"
+_NO_CREDIT: Final = ("Your credit balance is too low", "You have reached your specified API usage limits")
+_DISABLED: Final = "This organization has been disabled"
+"""How messages of status 400 begin that are about our account. What a client wrote may be quoted further on."""
 _NO_QUOTA: Final = "insufficient_quota"
 
 
 class _UpstreamError(msgspec.Struct):
-    type: str | None = ""
+    type: str = ""
     message: str = ""
     code: str | int | None = None
 
@@ -62,9 +65,9 @@ class UpstreamError(NamedTuple):
     """A thinking block of the request was signed by somebody else."""
 
 
-def upstream_error(status: int, body: bytes) -> UpstreamError:
+def upstream_error(status: int, body: bytes, kind: router_pb2.UpstreamKind.ValueType) -> UpstreamError:
     """Reads an error of an upstream, whose fault it is included: some say with the status of a client's fault that our
-    account has no credit."""
+    account has no credit. What is refused for no reason of ours is the client's fault."""
     try:
         error = _decode_error(body).error
     except (ValueError, RecursionError):
@@ -73,8 +76,16 @@ def upstream_error(status: int, body: bytes) -> UpstreamError:
     if outcome is None:
         overloaded = status == 503 and error.type == _OVERLOADED
         outcome = router_pb2.OUTCOME_OVERLOADED if overloaded else router_pb2.OUTCOME_UPSTREAM_FAULT
-    if (status == 400 and _NO_CREDIT in error.message) or (status == 429 and _NO_QUOTA in (error.type, error.code)):
+        if 400 <= status < 500:
+            outcome = router_pb2.OUTCOME_CLIENT_FAULT
+    if status == 400 and error.message.startswith(_NO_CREDIT):
         outcome = router_pb2.OUTCOME_OUT_OF_CREDIT
+    elif status == 400 and error.message.startswith(_DISABLED):
+        outcome = router_pb2.OUTCOME_REFUSED
+    elif status == 429 and _NO_QUOTA in (error.type, error.code):
+        outcome = router_pb2.OUTCOME_OUT_OF_CREDIT
+    elif status == 403 and kind == router_pb2.UPSTREAM_KIND_OPENROUTER:  # its moderation flagged the prompt
+        outcome = router_pb2.OUTCOME_CLIENT_FAULT
     signature_invalid = status == 400 and "signature" in error.message and "thinking" in error.message
     return UpstreamError(outcome, error.type if error.type in _PASSED_ON_TYPES else "", signature_invalid)
 

@@ -6,19 +6,22 @@ ids, whichever replica makes them, so that whoever has read up to an id has miss
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 
+import psycopg
 from psycopg import Rollback, sql
 from psycopg.rows import TupleRow
+from psycopg_pool import PoolTimeout
 
 from services.ledger.entries import Charge, charge, spread, usage_postings
 from services.ledger.settlement import UsageRow
 from services.ledger.store.corrections import correct_orphans, orphans_tenants
 from services.ledger.store.postings import post
-from services.ledger.store.queries import Connection, lock_accounts, spend
-from services.shared import clock
+from services.ledger.store.queries import Connection, lock_accounts, row, spend
+from services.shared import clock, ids
 from services.shared.database import Pool
 from services.shared.telemetry import logger
+from tollhouse.v1 import events_pb2
 
 _log = logger("booking")
 
@@ -50,12 +53,17 @@ _COPY_TYPES: Final = (
     + ["text", "int4", "int4", "int2", "int4", "text", "int8", "bytea", "bytea", "int8", "text", "int2", "int8", "int8"]
 )
 _IN_ORDER: Final = "SELECT pg_advisory_xact_lock(hashtext('tollhouse.booking'))"
+_ORPHANED: Final = int(events_pb2.USAGE_STATUS_ORPHANED)
 _BOOK: Final = f"""
     WITH posting AS (
         INSERT INTO transactions (kind) VALUES ('usage') RETURNING transaction_id
     ), booked AS (
         INSERT INTO usage_records ({_COLUMNS}, transaction_id)
-        SELECT {_COLUMNS}, (SELECT transaction_id FROM posting) FROM incoming
+        SELECT {_COLUMNS}, (SELECT transaction_id FROM posting) FROM incoming i
+        WHERE i.status <> {_ORPHANED} OR NOT EXISTS ( -- what is missing when a request's own events are here was never
+            SELECT FROM usage_records u WHERE (u.request_id, u.created_at) = (i.request_id, i.created_at)
+                AND u.final AND u.status <> {_ORPHANED}
+        )
         ON CONFLICT DO NOTHING
         RETURNING *
     ), rolled_up AS (
@@ -95,6 +103,9 @@ _SHORTFALL_ROLLUP: Final = """
     UPDATE usage_rollups SET shortfall_nano = shortfall_nano + %s
     WHERE tenant_id = %s AND hour = %s AND key_id = %s AND model = %s AND upstream_account_id = %s
 """
+_OF_MONTH: Final = "WHERE created_at >= %s AND created_at < %s"
+_LOCK_TIMEOUT_MS: Final = 2000
+"""How long a partition waits for bookings and reads under way: all that come after it wait behind it."""
 
 
 class Booked(NamedTuple):
@@ -111,18 +122,16 @@ class BookingStore:
         self._pool = pool
 
     async def ensure_partitions(self, months_ahead: int = 3) -> None:
-        """Makes the monthly partitions of usage_records from this month on; existing ones stay."""
+        """Makes the monthly partitions of usage_records from this month on; existing ones stay. A month that cannot be
+        made now is booked elsewhen meanwhile, and tried again at the next call."""
         now = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
-        async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('usage_records'))")
-            for offset in range(months_ahead + 1):
-                begin, end = _month(now.year, now.month + offset), _month(now.year, now.month + offset + 1)
-                name = sql.Identifier(f"usage_records_{begin:%Y_%m}")
-                await connection.execute(
-                    sql.SQL(
-                        "CREATE TABLE IF NOT EXISTS {} PARTITION OF usage_records FOR VALUES FROM ({}) TO ({})"
-                    ).format(name, sql.Literal(begin), sql.Literal(end))
-                )
+        for offset in range(months_ahead + 1):
+            begin, end = _month(now.year, now.month + offset), _month(now.year, now.month + offset + 1)
+            try:
+                async with self._pool.connection() as connection:
+                    await _ensure_partition(connection, begin, end)
+            except (psycopg.Error, PoolTimeout) as error:
+                _log.warning("partition_postponed", month=f"{begin:%Y-%m}", error=repr(error))
 
     async def book(self, rows: Sequence[UsageRow]) -> Booked:
         """Books usage in one transaction (I1, I4). Rows booked before are passed over, so redelivery does no harm; one
@@ -130,16 +139,17 @@ class BookingStore:
         async with self._pool.connection() as connection, connection.transaction():
             async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
                 copy.set_types(_COPY_TYPES)
-                for row in rows:
-                    await copy.write_row(row)
+                for record in rows:
+                    await copy.write_row(record)
             await connection.execute(_IN_ORDER)
             sums = await (await connection.execute(_BOOK)).fetchall()
-            events = sum(int(row[6]) for row in sums)
-            orphaned = await orphans_tenants(connection) if events < len(rows) else []
+            events = sum(int(summed[6]) for summed in sums)
+            maybe = events < len(rows) or any(record.attempt > ids.FIRST_ATTEMPT for record in rows)
+            orphaned = await orphans_tenants(connection) if maybe else []
             if not sums and not orphaned:
                 raise Rollback  # all of it was booked before: leave no empty transaction behind
             if orphaned:  # every account in one go: corrections would lock them one by one, in the order of requests
-                await lock_accounts(connection, sorted({*orphaned, *(row[1] for row in sums if row[4])}))
+                await lock_accounts(connection, sorted({*orphaned, *(summed[1] for summed in sums if summed[4])}))
             if sums:
                 await self._charge(connection, sums)
             corrected = await correct_orphans(connection) if orphaned else 0
@@ -169,12 +179,46 @@ class BookingStore:
     async def _note_shortfall(self, connection: Connection, transaction_id: int, tenant_id: str, made: Charge) -> None:
         """Says on the records which usage the balance did not pay for."""
         _log.warning("shortfall", tenant_id=tenant_id, nano=made.shortfall_nano)
-        rows = await (await connection.execute(_UNPAID, (transaction_id, tenant_id))).fetchall()
-        for row, part_nano in zip(rows, spread(made.shortfall_nano, [row[3] for row in rows]), strict=True):
+        unpaid = await (await connection.execute(_UNPAID, (transaction_id, tenant_id))).fetchall()
+        for record, part_nano in zip(unpaid, spread(made.shortfall_nano, [found[3] for found in unpaid]), strict=True):
             if part_nano:
-                request_id, attempt, created_at, _, hour, key_id, model, account_id = row
+                request_id, attempt, created_at, _, hour, key_id, model, account_id = record
                 await connection.execute(_SHORTFALL, (part_nano, request_id, attempt, created_at))
                 await connection.execute(_SHORTFALL_ROLLUP, (part_nano, tenant_id, hour, key_id, model, account_id))
+
+
+async def _ensure_partition(connection: Connection, begin: datetime, end: datetime) -> None:
+    """Makes one month's partition. What a wrong clock has dated there before lies in the default partition, in the way
+    of it, and is moved: all of it in one transaction, so that nobody sees a record twice or not at all."""
+    name, month = f"usage_records_{begin:%Y_%m}", (begin, end)
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('usage_records'))")
+        (exists,) = await row(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,))
+        if exists:
+            return
+        await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_MS}ms'".encode())
+        (astray,) = await row(connection, f"SELECT EXISTS (SELECT FROM usage_records_elsewhen {_OF_MONTH})", month)
+        if not astray:
+            await connection.execute(_partition("CREATE TABLE {} PARTITION OF usage_records {}", name, month))
+            return
+        # Nobody may book into the month between the move and the partition.
+        await connection.execute("LOCK TABLE usage_records IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(_partition("CREATE TABLE {} (LIKE usage_records INCLUDING ALL)", name, month))
+        moved = await connection.execute(
+            sql.SQL(
+                "WITH astray AS (DELETE FROM usage_records_elsewhen "
+                + _OF_MONTH
+                + " RETURNING *) INSERT INTO {} SELECT * FROM astray"
+            ).format(sql.Identifier(name)),
+            month,
+        )
+        await connection.execute(_partition("ALTER TABLE usage_records ATTACH PARTITION {} {}", name, month))
+        _log.warning("partition_made_of_strays", month=f"{begin:%Y-%m}", records=moved.rowcount)
+
+
+def _partition(statement: LiteralString, name: str, month: tuple[datetime, datetime]) -> sql.Composed:
+    bounds = sql.SQL("FOR VALUES FROM ({}) TO ({})").format(*map(sql.Literal, month))
+    return sql.SQL(statement).format(sql.Identifier(name), bounds)
 
 
 def _month(year: int, month: int) -> datetime:

@@ -16,7 +16,7 @@ _ORPHANED: Final = int(events_pb2.USAGE_STATUS_ORPHANED)
 _FOUND: Final = f"""
     FROM usage_records u WHERE u.status = {_ORPHANED} AND EXISTS (
         SELECT FROM incoming i
-        WHERE (i.request_id, i.attempt, i.created_at) = (u.request_id, u.attempt, u.created_at)
+        WHERE (i.request_id, i.created_at) = (u.request_id, u.created_at) AND (i.attempt = u.attempt OR i.final)
             AND (i.tenant_id, i.key_id) = (u.tenant_id, u.key_id) AND i.status <> {_ORPHANED}
     )
 """
@@ -26,6 +26,26 @@ _REAL: Final = f"""
     SELECT * FROM incoming
     WHERE request_id = %s AND attempt = %s AND created_at = %s AND status <> {_ORPHANED} LIMIT 1
 """
+_NEVER_REACHED: Final = {
+    "status": int(events_pb2.USAGE_STATUS_UPSTREAM_FAULT),
+    "final": False,
+    "estimated": False,
+    **dict.fromkeys(
+        (
+            "input_tokens",
+            "output_tokens",
+            "cache_read_tokens",
+            "cache_write_5m_tokens",
+            "cache_write_1h_tokens",
+            "requests",
+            "cost_nano",
+            "upstream_cost_nano",
+        ),
+        0,
+    ),
+}
+"""What becomes of an orphaned attempt of which a request's own events, which come together, say nothing: it reached no
+upstream."""
 _REPLACE: Final = (
     "UPDATE usage_records SET "
     + ", ".join(f"{name} = %({name})s" for name in UsageRow._fields)
@@ -72,8 +92,7 @@ async def correct_orphans(connection: Connection) -> int:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_REAL, (orphan["request_id"], orphan["attempt"], orphan["created_at"]))
             real = await cursor.fetchone()
-        if real is not None:
-            transaction_id = await _correct(connection, orphan, real)
+        transaction_id = await _correct(connection, orphan, real or orphan | _NEVER_REACHED)
     return transaction_id
 
 
@@ -93,10 +112,16 @@ async def _correct(connection: Connection, orphan: dict[str, Any], real: dict[st
     await connection.execute(
         "UPDATE key_spend SET spent_nano = spent_nano + %s WHERE key_id = %s", (more_nano, orphan["key_id"])
     )
-    spent: dict[str, int] = {}
-    for record, sign in ((orphan, -1), (real, 1)):
-        for grant_id in (record["grant_id"], record["key_grant_id"]):
-            if grant_id:
-                spent[grant_id] = spent.get(grant_id, 0) + sign * record["cost_nano"]
-    await spend(connection, spent)
+    await spend(connection, _more_spent(orphan, real))
     return int(transaction_id)
+
+
+def _more_spent(orphan: dict[str, Any], real: dict[str, Any]) -> dict[str, int]:
+    """What a correction adds to grants. It takes nothing back: in the grant of the orphan its holder has settled what
+    was booked first, and a grant stays until that much is spent of it."""
+    spent: dict[str, int] = {}
+    for name in ("grant_id", "key_grant_id"):
+        before_nano = orphan["cost_nano"] if orphan[name] == real[name] else 0
+        if real[name] and real["cost_nano"] > before_nano:
+            spent[real[name]] = real["cost_nano"] - before_nano
+    return spent

@@ -1,16 +1,19 @@
 """Reading usage: requests, sums of hours and days, and attempts in the order of booking."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
 from psycopg import sql
+from psycopg.errors import QueryCanceled
 from psycopg.rows import class_row
 
 from services.ledger.records import BookedAttempt, Position
 from services.ledger.store.queries import row
 from services.shared.database import Pool
+from services.shared.errors import Kind, Refusal
 
 _COLUMNS: Final = ", ".join(f"r.{field.name}" for field in fields(BookedAttempt))
 _GROUPS: Final = ("tenant_id", "key_id", "model", "upstream_account_id")
@@ -113,7 +116,8 @@ class UsageStore:
         ).format(told=told, sums=sums, tenant=sql.SQL("AND tenant_id = %s" if tenant_id else ""))
         parameters = [period, from_at, to_at, *([tenant_id] if tenant_id else []), limit]
         async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Bucket)) as cursor:
-            await cursor.execute(query, parameters)
+            with _in_time():
+                await cursor.execute(query, parameters)
             return await cursor.fetchall()
 
     async def held_nano(self, tenant_id: str) -> int:
@@ -128,8 +132,20 @@ class UsageStore:
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(BookedAttempt)) as cursor,
         ):
-            await cursor.execute(query.encode(), parameters)
+            with _in_time():
+                await cursor.execute(query.encode(), parameters)
             return await cursor.fetchall()
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    """Turns the end of Postgres' patience into a refusal."""
+    try:
+        yield
+    except QueryCanceled:
+        raise Refusal(
+            Kind.INVALID_REQUEST, "reading takes too long: ask for less time with from and to, or for fewer conditions"
+        ) from None
 
 
 def _conditions(wanted: UsageFilter) -> tuple[str, str, list[Any]]:

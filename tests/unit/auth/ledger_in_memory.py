@@ -126,15 +126,15 @@ class Ledger:
             if (grant.tenant_id, grant.key_id) == (request.tenant_id, request.key_id)
         ]
         available = max(0, whole - sum(grant.amount_nano for grant in siblings))
+        if request.granted_nano and request.grant_id not in self.grants:
+            return ledger_pb2.RaiseGrantResponse(available_nano=available, lost=True)
         mine = self.grants.setdefault(request.grant_id, Grant(request.tenant_id, request.key_id, request.holder))
         growth = max(0, min(request.want_nano - mine.amount_nano, available))
         mine.amount_nano += growth
         return ledger_pb2.RaiseGrantResponse(
             granted_nano=mine.amount_nano,
             available_nano=available - growth,
-            elsewhere_nano=sum(
-                grant.amount_nano for grant in siblings if grant.holder != request.holder and not grant.abandoned
-            ),
+            elsewhere_nano=sum(grant.amount_nano for grant in siblings if grant is not mine and not grant.abandoned),
             abandoned_nano=sum(grant.amount_nano for grant in siblings if grant.abandoned),
         )
 

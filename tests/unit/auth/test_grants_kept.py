@@ -51,6 +51,35 @@ async def test_after_its_grant_was_lost_a_tenant_goes_on_in_a_new_one() -> None:
     assert (await admit(grants, asks("req_2", 10))).grant_id != lost_id
 
 
+async def test_a_request_that_comes_before_a_lost_grant_is_noticed_has_all_of_the_balance() -> None:
+    ledger = Ledger({"acme": 1_000})
+    grants = await grants_of(ledger)
+    lost_id = (await admit(grants, asks("req_1", 600))).grant_id
+    grants.settle(used("req_1", 600))
+    ledger.grants.clear()  # it was booked, and nobody renewed
+    ledger.balances["acme"] = 500
+    hold = await outcome(grants, asks("req_2", 500))
+    assert isinstance(hold, Hold)
+    assert hold.grant_id != lost_id
+    assert ledger.amounts() == {hold.grant_id: 500}
+    assert isinstance(await outcome(grants, asks("req_3", 1)), Refusal)
+
+
+async def test_a_lost_grant_is_given_up_once_though_a_renewal_and_a_raise_both_find_it_lost() -> None:
+    ledger = Ledger({"acme": 1_000})
+    grants = await grants_of(ledger)
+    await admit(grants, asks("req_1", 10))
+    ledger.grants.clear()
+    ledger.open_for_renewals.clear()
+    async with kept(grants):
+        while not ledger.renewed:
+            await asyncio.sleep(0.005)
+        hold = await admit(grants, asks("req_2", 900))
+        ledger.open_for_renewals.set()
+        await asyncio.sleep(0.01)
+    assert ledger.amounts() == {hold.grant_id: 1_000}
+
+
 async def test_a_grant_that_opens_while_grants_are_renewed_is_not_taken_for_lost() -> None:
     ledger = Ledger({"acme": 100, "other": 100})
     grants = await grants_of(ledger)
@@ -138,6 +167,20 @@ async def test_a_hold_taken_over_while_the_ledger_was_away_is_covered_when_it_is
     async with kept(grants):
         await asyncio.sleep(0.1)
     assert ledger.amounts()[hold.grant_id] >= 60
+
+
+async def test_a_request_that_comes_while_its_tenants_grant_is_given_back_waits_for_that() -> None:
+    ledger = Ledger({"acme": 100})
+    grants = await grants_of(ledger, HASTY)
+    await admit(grants, asks("req_1", 10))  # sets 80 aside
+    grants.settle(used("req_1", 4))
+    ledger.open_for_lowering.clear()
+    async with kept(grants):
+        await asyncio.sleep(0.1)  # it is forgotten here, and not given back yet
+        asked = asyncio.create_task(outcome(grants, asks("req_2", 90)))
+        await asyncio.sleep(0.05)
+        ledger.open_for_lowering.set()
+        assert isinstance(await asked, Hold)
 
 
 async def test_an_idle_keys_grant_is_given_back_while_its_tenant_is_busy() -> None:
@@ -229,6 +272,53 @@ async def test_an_orphan_that_cannot_be_booked_stands_in_the_way_of_no_other_ten
         await asyncio.sleep(0.2)
     assert grants.held("acme") == (60, 1)
     assert grants.held("other") == (0, 0)
+
+
+async def test_grants_are_renewed_while_what_a_lost_edge_left_behind_is_booked() -> None:
+    ledger = Ledger({"acme": 1_000})
+    grants = await grants_of(ledger, IMPATIENT)
+    for number in range(30):
+        await admit(grants, asks(f"req_{number}", 10))
+    ledger.open_for_orphans.clear()
+    async with kept(grants):
+        while not ledger.asked_for_orphans:
+            await asyncio.sleep(0.005)
+        before = len(ledger.renewed)
+        await asyncio.sleep(0.15)
+        assert len(ledger.renewed) >= before + 3
+        ledger.open_for_orphans.set()
+        await asyncio.sleep(0.1)
+    assert grants.held("acme") == (0, 0)
+    assert len(ledger.orphans) == 30
+    assert ledger.asked_for_orphans == 1
+
+
+async def test_an_orphan_that_the_ledger_refuses_stands_in_the_way_of_no_other_of_its_tenant() -> None:
+    ledger = Ledger({"acme": 100}, stuck_with=("req_1", grpc.StatusCode.INVALID_ARGUMENT))
+    grants = await grants_of(ledger, IMPATIENT)
+    await admit(grants, asks("req_1", 30))
+    await admit(grants, asks("req_2", 30))
+    async with kept(grants):
+        await asyncio.sleep(0.2)
+    assert grants.held("acme") == (30, 1)
+
+
+async def test_grants_are_renewed_while_idle_tenants_grants_are_given_back() -> None:
+    ledger = Ledger({f"t{number}": 100 for number in range(20)})
+    grants = await grants_of(ledger, HASTY)
+    for number in range(20):
+        item = auth_pb2.AdmitItem(hold_id=f"r{number}", tenant_id=f"t{number}", model="opus", output_tokens=1)
+        await admit(grants, item)
+        grants.settle(auth_pb2.SettleItem(hold_id=f"r{number}", tenant_id=f"t{number}"))
+    busy = auth_pb2.AdmitItem(hold_id="busy", tenant_id="t0", model="opus", output_tokens=1)
+    await admit(grants, busy)
+    ledger.open_for_lowering.clear()
+    async with kept(grants):
+        await asyncio.sleep(0.2)
+        assert len(ledger.renewed) >= 4
+        ledger.open_for_lowering.set()
+        await asyncio.sleep(0.1)
+    assert len(ledger.lowered) == 19
 
 
 async def test_an_orphan_that_is_heard_of_again_while_it_is_booked_stands() -> None:

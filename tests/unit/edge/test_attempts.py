@@ -11,6 +11,8 @@ from services.edge.upstream import Failure, UpstreamFailed
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import router_pb2
 
+KIND = router_pb2.UPSTREAM_KIND_ANTHROPIC
+
 
 def error(type_: str, message: str = "no", code: str | None = None) -> bytes:
     return json.dumps({"type": "error", "error": {"type": type_, "message": message, "code": code}}).encode()
@@ -20,7 +22,7 @@ def error(type_: str, message: str = "no", code: str | None = None) -> bytes:
     ("status", "body", "outcome"),
     [
         (401, error("authentication_error"), router_pb2.OUTCOME_REFUSED),
-        (403, error("permission_error"), router_pb2.OUTCOME_REFUSED),
+        (403, error("permission_error"), router_pb2.OUTCOME_FORBIDDEN),
         (402, error("billing_error"), router_pb2.OUTCOME_OUT_OF_CREDIT),
         (429, error("rate_limit_error"), router_pb2.OUTCOME_THROTTLED),
         (429, error("requests", code="insufficient_quota"), router_pb2.OUTCOME_OUT_OF_CREDIT),
@@ -29,7 +31,9 @@ def error(type_: str, message: str = "no", code: str | None = None) -> bytes:
         (503, error("api_error"), router_pb2.OUTCOME_UPSTREAM_FAULT),
         (500, b"<html>", router_pb2.OUTCOME_UPSTREAM_FAULT),
         (302, b"", router_pb2.OUTCOME_UPSTREAM_FAULT),
-        (451, b"", router_pb2.OUTCOME_UPSTREAM_FAULT),
+        (451, b"", router_pb2.OUTCOME_CLIENT_FAULT),
+        (406, b"", router_pb2.OUTCOME_CLIENT_FAULT),
+        (408, b"", router_pb2.OUTCOME_UPSTREAM_FAULT),
         (400, error("invalid_request_error"), router_pb2.OUTCOME_CLIENT_FAULT),
         (404, error("not_found_error"), router_pb2.OUTCOME_CLIENT_FAULT),
         (413, error("request_too_large"), router_pb2.OUTCOME_CLIENT_FAULT),
@@ -39,16 +43,33 @@ def error(type_: str, message: str = "no", code: str | None = None) -> bytes:
             error("invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
             router_pb2.OUTCOME_OUT_OF_CREDIT,
         ),
+        (
+            400,
+            error("invalid_request_error", "Unexpected value(s) `Your credit balance is too low` for the header"),
+            router_pb2.OUTCOME_CLIENT_FAULT,
+        ),
+        (
+            400,
+            error("invalid_request_error", "You have reached your specified API usage limits. You will regain access"),
+            router_pb2.OUTCOME_OUT_OF_CREDIT,
+        ),
+        (
+            400,
+            error("invalid_request_error", "This organization has been disabled."),
+            router_pb2.OUTCOME_REFUSED,
+        ),
     ],
 )
 def test_whose_fault_an_error_is(status: int, body: bytes, outcome: router_pb2.Outcome.ValueType) -> None:
-    assert anthropic.upstream_error(status, body).outcome == outcome
+    assert anthropic.upstream_error(status, body, KIND).outcome == outcome
 
 
 def test_a_signature_of_somebody_else_is_told_from_other_faults_of_the_client() -> None:
     said = "messages.1.content.0: Invalid `signature` in `thinking` block"
-    assert anthropic.upstream_error(400, error("invalid_request_error", said)).signature_invalid
-    assert not anthropic.upstream_error(400, error("invalid_request_error", "max_tokens: too many")).signature_invalid
+    assert anthropic.upstream_error(400, error("invalid_request_error", said), KIND).signature_invalid
+    assert not anthropic.upstream_error(
+        400, error("invalid_request_error", "max_tokens: too many"), KIND
+    ).signature_invalid
 
 
 @pytest.mark.parametrize(
@@ -117,3 +138,8 @@ def test_thinking_is_taken_out_and_everything_else_keeps_its_bytes() -> None:
         b'{"role":"assistant","content":[{"type":"text","text":"\\u00e9"}]},'
         b'{"role":"assistant","content":[{"type":"text","text":"(no text)"}]}]}'
     )
+
+
+def test_openrouters_moderation_blames_the_prompt_and_not_the_account() -> None:
+    refused = anthropic.upstream_error(403, error("permission_error"), router_pb2.UPSTREAM_KIND_OPENROUTER)
+    assert refused.outcome == router_pb2.OUTCOME_CLIENT_FAULT

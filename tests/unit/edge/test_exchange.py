@@ -51,7 +51,7 @@ def exchange() -> Exchange:
         query="",
         hold=HOLD,
         pools=["main"],
-        times=Times(120, 60, 300, 3600),
+        times=Times(120, 60, 300, 660, 3600),
     )
 
 

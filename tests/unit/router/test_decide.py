@@ -1,6 +1,7 @@
 """Unit tests of services.router.decide: batches, waiting, refusals, and what is told of decisions."""
 
 import asyncio
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -395,3 +396,48 @@ async def test_of_many_requests_at_a_cold_start_each_is_served_by_the_real_healt
     response, later = decider.decide(router_pb2.RouterDecideRequest(pick=items))
     assert not later
     assert all(result.upstream_account_id == "acc" for result in response.pick)
+
+
+async def test_a_pick_that_is_withdrawn_while_it_waits_leases_nothing() -> None:
+    router = Router([account("acc", limits=Limits(concurrent=1))])
+    router.pick("req_1:1")
+    waiting = router.wait("req_2:1")
+    router.report("req_2:1", router_pb2.OUTCOME_UNUSED)
+    assert not (await asyncio.wait_for(waiting, 1)).pick
+    router.report("req_1:1")
+    assert len(router.leases) == 0
+    assert router.pick("req_3:1").upstream_account_id == "acc"
+
+
+async def test_a_probe_whose_answer_has_begun_lets_others_go_and_keeps_its_lease() -> None:
+    nc = nats.aio.client.Client()
+    cooldowns, leases = Cooldowns(nc, lambda: 0.5), Leases(60.0)
+    decider = Decider(Catalogue([account("acc")]), leases, cooldowns, SETTINGS)
+
+    def pick(lease_id: str) -> router_pb2.PickResult:
+        item = router_pb2.PickItem(id=1, lease_id=lease_id, pool="default", model=MODEL)
+        return decider.decide(router_pb2.RouterDecideRequest(pick=[item]))[0].pick[0]
+
+    def report(lease_id: str, outcome: router_pb2.Outcome.ValueType) -> None:
+        item = router_pb2.ReportItem(id=1, lease_id=lease_id, outcome=outcome)
+        decider.decide(router_pb2.RouterDecideRequest(report=[item]))
+
+    assert pick("req_1:1").probe
+    report("req_1:1", router_pb2.OUTCOME_ANSWERING)
+    assert len(leases) == 1
+    assert not pick("req_2:1").probe
+    report("req_1:1", router_pb2.OUTCOME_OK)
+    assert len(leases) == 1
+
+
+def test_a_refusal_of_the_credential_of_before_is_not_held_against_the_new_one() -> None:
+    before = account("acc")
+    catalogue, health = Catalogue([before]), Ailments()
+    decider = Decider(catalogue, Leases(60.0), health, SETTINGS)
+    item = router_pb2.PickItem(id=1, lease_id="req_1:1", pool="default", model=MODEL)
+    decider.decide(router_pb2.RouterDecideRequest(pick=[item]))
+    catalogue.accounts = [dataclasses.replace(before, credential="new")]
+    catalogue.__post_init__()
+    refused = router_pb2.ReportItem(id=1, lease_id="req_1:1", outcome=router_pb2.OUTCOME_REFUSED)
+    decider.decide(router_pb2.RouterDecideRequest(report=[refused]))
+    assert [told.outcome for told in health.reports] == [router_pb2.OUTCOME_UNUSED]

@@ -419,3 +419,16 @@ def test_a_cooldown_that_begins_in_the_millisecond_in_which_another_ended_counts
     other = Health()
     other.merge(health.shared())
     assert other.verdict(T0) is Verdict.COOLING
+
+
+def test_what_is_forbidden_blames_an_account_that_answers_others_only_when_it_goes_on() -> None:
+    forbidden = router_pb2.OUTCOME_FORBIDDEN
+    fresh, proven = Health(), busy()
+    attempt(fresh, forbidden, T0)
+    assert fresh.cooldown is not None
+    assert fresh.cooldown.cause == router_pb2.CAUSE_REFUSED
+    attempt(proven, forbidden, T0)
+    assert proven.cooldown is None
+    attempt(proven, forbidden, T0)
+    assert proven.cooldown is not None
+    assert proven.cooldown.cause == router_pb2.CAUSE_FAILING

@@ -419,3 +419,24 @@ async def test_under_load_questions_gather_and_alone_they_wait_for_nobody(place:
         await asyncio.gather(*(busy(number) for number in range(16)))
         assert sum(len(batch.resolve) for batch in place.desk.batches) == 320
         assert len(place.desk.batches) <= 60
+
+
+async def test_whoever_waits_when_a_conversation_is_closed_is_refused(place: Place) -> None:
+    async with talking(place.port, timeout_s=60) as decisions:
+        assert (await resolving(decisions, "key")).tenant_id == "key"
+        waiting = resolving(decisions, "slow-one")
+        await asyncio.sleep(0.05)
+        await decisions.close(flush_s=0)
+        assert await asyncio.wait_for(answer_or_refusal(waiting), 1) == "auth_unavailable"
+
+
+async def test_what_nobody_waits_for_any_more_is_not_asked_again(place: Place) -> None:
+    async with talking(place.port) as decisions:
+        assert (await resolving(decisions, "key")).tenant_id == "key"
+        await place.die()
+        await eventually(lambda: not decisions.up)
+        given_up, wanted = resolving(decisions, "given-up"), resolving(decisions, "wanted")
+        given_up.cancel()
+        await place.open()
+        assert (await wanted).tenant_id == "wanted"
+        assert b"given-up" not in [item.key_hash for batch in place.desk.batches for item in batch.resolve]

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tollhouse.v1 import events_pb2 as tollhouse_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/ledger.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\"\x81\x01\n\x11RaiseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\twant_nano\x18\x04 \x01(\x03\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0ckey_cap_nano\x18\x06 \x01(\x03\"\x86\x01\n\x12RaiseGrantResponse\x12\x14\n\x0cgranted_nano\x18\x01 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x02 \x01(\x03\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x65lsewhere_nano\x18\x04 \x01(\x03\x12\x16\n\x0e\x61\x62\x61ndoned_nano\x18\x05 \x01(\x03\"J\n\x12RenewGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x11\n\tgrant_ids\x18\x02 \x03(\t\x12\x11\n\theld_nano\x18\x03 \x03(\x03\"<\n\x13RenewGrantsResponse\x12\x11\n\tgrant_ids\x18\x01 \x03(\t\x12\x12\n\nexpires_ms\x18\x02 \x01(\x03\"=\n\x11LowerGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_nano\x18\x02 \x01(\x03\"\x14\n\x12LowerGrantResponse\"&\n\x14\x41\x62\x61ndonGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x17\n\x15\x41\x62\x61ndonGrantsResponse\">\n\x12\x42ookOrphansRequest\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"%\n\x13\x42ookOrphansResponse\x12\x0e\n\x06\x62ooked\x18\x01 \x01(\r\"\x14\n\x12VerifyBooksRequest\"/\n\nBooksCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t\"?\n\x13VerifyBooksResponse\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.BooksCheck\"\'\n\x16ListDeadLettersRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"k\n\nDeadLetter\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tparked_ms\x18\x03 \x01(\x03\x12(\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"D\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.DeadLetter\"-\n\x18ReplayDeadLettersRequest\x12\x11\n\tsequences\x18\x01 \x03(\x04\"-\n\x19ReplayDeadLettersResponse\x12\x10\n\x08replayed\x18\x01 \x01(\r2\xcd\x05\n\rLedgerService\x12O\n\nRaiseGrant\x12\x1f.tollhouse.v1.RaiseGrantRequest\x1a .tollhouse.v1.RaiseGrantResponse\x12R\n\x0bRenewGrants\x12 .tollhouse.v1.RenewGrantsRequest\x1a!.tollhouse.v1.RenewGrantsResponse\x12O\n\nLowerGrant\x12\x1f.tollhouse.v1.LowerGrantRequest\x1a .tollhouse.v1.LowerGrantResponse\x12X\n\rAbandonGrants\x12\".tollhouse.v1.AbandonGrantsRequest\x1a#.tollhouse.v1.AbandonGrantsResponse\x12R\n\x0b\x42ookOrphans\x12 .tollhouse.v1.BookOrphansRequest\x1a!.tollhouse.v1.BookOrphansResponse\x12R\n\x0bVerifyBooks\x12 .tollhouse.v1.VerifyBooksRequest\x1a!.tollhouse.v1.VerifyBooksResponse\x12^\n\x0fListDeadLetters\x12$.tollhouse.v1.ListDeadLettersRequest\x1a%.tollhouse.v1.ListDeadLettersResponse\x12\x64\n\x11ReplayDeadLetters\x12&.tollhouse.v1.ReplayDeadLettersRequest\x1a\'.tollhouse.v1.ReplayDeadLettersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/ledger.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\"\x97\x01\n\x11RaiseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\twant_nano\x18\x04 \x01(\x03\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0ckey_cap_nano\x18\x06 \x01(\x03\x12\x14\n\x0cgranted_nano\x18\x07 \x01(\x03\"\x94\x01\n\x12RaiseGrantResponse\x12\x14\n\x0cgranted_nano\x18\x01 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x02 \x01(\x03\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x65lsewhere_nano\x18\x04 \x01(\x03\x12\x16\n\x0e\x61\x62\x61ndoned_nano\x18\x05 \x01(\x03\x12\x0c\n\x04lost\x18\x06 \x01(\x08\"J\n\x12RenewGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x11\n\tgrant_ids\x18\x02 \x03(\t\x12\x11\n\theld_nano\x18\x03 \x03(\x03\"<\n\x13RenewGrantsResponse\x12\x11\n\tgrant_ids\x18\x01 \x03(\t\x12\x12\n\nexpires_ms\x18\x02 \x01(\x03\"S\n\x11LowerGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_nano\x18\x02 \x01(\x03\x12\x14\n\x0csettled_nano\x18\x03 \x01(\x03\"\x14\n\x12LowerGrantResponse\"&\n\x14\x41\x62\x61ndonGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x17\n\x15\x41\x62\x61ndonGrantsResponse\">\n\x12\x42ookOrphansRequest\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"%\n\x13\x42ookOrphansResponse\x12\x0e\n\x06\x62ooked\x18\x01 \x01(\r\"\x14\n\x12VerifyBooksRequest\"/\n\nBooksCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t\"?\n\x13VerifyBooksResponse\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.BooksCheck\"\'\n\x16ListDeadLettersRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"k\n\nDeadLetter\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tparked_ms\x18\x03 \x01(\x03\x12(\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"D\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.DeadLetter\"-\n\x18ReplayDeadLettersRequest\x12\x11\n\tsequences\x18\x01 \x03(\x04\"-\n\x19ReplayDeadLettersResponse\x12\x10\n\x08replayed\x18\x01 \x01(\r2\xcd\x05\n\rLedgerService\x12O\n\nRaiseGrant\x12\x1f.tollhouse.v1.RaiseGrantRequest\x1a .tollhouse.v1.RaiseGrantResponse\x12R\n\x0bRenewGrants\x12 .tollhouse.v1.RenewGrantsRequest\x1a!.tollhouse.v1.RenewGrantsResponse\x12O\n\nLowerGrant\x12\x1f.tollhouse.v1.LowerGrantRequest\x1a .tollhouse.v1.LowerGrantResponse\x12X\n\rAbandonGrants\x12\".tollhouse.v1.AbandonGrantsRequest\x1a#.tollhouse.v1.AbandonGrantsResponse\x12R\n\x0b\x42ookOrphans\x12 .tollhouse.v1.BookOrphansRequest\x1a!.tollhouse.v1.BookOrphansResponse\x12R\n\x0bVerifyBooks\x12 .tollhouse.v1.VerifyBooksRequest\x1a!.tollhouse.v1.VerifyBooksResponse\x12^\n\x0fListDeadLetters\x12$.tollhouse.v1.ListDeadLettersRequest\x1a%.tollhouse.v1.ListDeadLettersResponse\x12\x64\n\x11ReplayDeadLetters\x12&.tollhouse.v1.ReplayDeadLettersRequest\x1a\'.tollhouse.v1.ReplayDeadLettersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,41 +33,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tollhouse.v1.ledger_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RAISEGRANTREQUEST']._serialized_start=71
-  _globals['_RAISEGRANTREQUEST']._serialized_end=200
-  _globals['_RAISEGRANTRESPONSE']._serialized_start=203
-  _globals['_RAISEGRANTRESPONSE']._serialized_end=337
-  _globals['_RENEWGRANTSREQUEST']._serialized_start=339
-  _globals['_RENEWGRANTSREQUEST']._serialized_end=413
-  _globals['_RENEWGRANTSRESPONSE']._serialized_start=415
-  _globals['_RENEWGRANTSRESPONSE']._serialized_end=475
-  _globals['_LOWERGRANTREQUEST']._serialized_start=477
-  _globals['_LOWERGRANTREQUEST']._serialized_end=538
-  _globals['_LOWERGRANTRESPONSE']._serialized_start=540
-  _globals['_LOWERGRANTRESPONSE']._serialized_end=560
-  _globals['_ABANDONGRANTSREQUEST']._serialized_start=562
-  _globals['_ABANDONGRANTSREQUEST']._serialized_end=600
-  _globals['_ABANDONGRANTSRESPONSE']._serialized_start=602
-  _globals['_ABANDONGRANTSRESPONSE']._serialized_end=625
-  _globals['_BOOKORPHANSREQUEST']._serialized_start=627
-  _globals['_BOOKORPHANSREQUEST']._serialized_end=689
-  _globals['_BOOKORPHANSRESPONSE']._serialized_start=691
-  _globals['_BOOKORPHANSRESPONSE']._serialized_end=728
-  _globals['_VERIFYBOOKSREQUEST']._serialized_start=730
-  _globals['_VERIFYBOOKSREQUEST']._serialized_end=750
-  _globals['_BOOKSCHECK']._serialized_start=752
-  _globals['_BOOKSCHECK']._serialized_end=799
-  _globals['_VERIFYBOOKSRESPONSE']._serialized_start=801
-  _globals['_VERIFYBOOKSRESPONSE']._serialized_end=864
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=866
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=905
-  _globals['_DEADLETTER']._serialized_start=907
-  _globals['_DEADLETTER']._serialized_end=1014
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1016
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1084
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1086
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1131
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1133
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1178
-  _globals['_LEDGERSERVICE']._serialized_start=1181
-  _globals['_LEDGERSERVICE']._serialized_end=1898
+  _globals['_RAISEGRANTREQUEST']._serialized_end=222
+  _globals['_RAISEGRANTRESPONSE']._serialized_start=225
+  _globals['_RAISEGRANTRESPONSE']._serialized_end=373
+  _globals['_RENEWGRANTSREQUEST']._serialized_start=375
+  _globals['_RENEWGRANTSREQUEST']._serialized_end=449
+  _globals['_RENEWGRANTSRESPONSE']._serialized_start=451
+  _globals['_RENEWGRANTSRESPONSE']._serialized_end=511
+  _globals['_LOWERGRANTREQUEST']._serialized_start=513
+  _globals['_LOWERGRANTREQUEST']._serialized_end=596
+  _globals['_LOWERGRANTRESPONSE']._serialized_start=598
+  _globals['_LOWERGRANTRESPONSE']._serialized_end=618
+  _globals['_ABANDONGRANTSREQUEST']._serialized_start=620
+  _globals['_ABANDONGRANTSREQUEST']._serialized_end=658
+  _globals['_ABANDONGRANTSRESPONSE']._serialized_start=660
+  _globals['_ABANDONGRANTSRESPONSE']._serialized_end=683
+  _globals['_BOOKORPHANSREQUEST']._serialized_start=685
+  _globals['_BOOKORPHANSREQUEST']._serialized_end=747
+  _globals['_BOOKORPHANSRESPONSE']._serialized_start=749
+  _globals['_BOOKORPHANSRESPONSE']._serialized_end=786
+  _globals['_VERIFYBOOKSREQUEST']._serialized_start=788
+  _globals['_VERIFYBOOKSREQUEST']._serialized_end=808
+  _globals['_BOOKSCHECK']._serialized_start=810
+  _globals['_BOOKSCHECK']._serialized_end=857
+  _globals['_VERIFYBOOKSRESPONSE']._serialized_start=859
+  _globals['_VERIFYBOOKSRESPONSE']._serialized_end=922
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=924
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=963
+  _globals['_DEADLETTER']._serialized_start=965
+  _globals['_DEADLETTER']._serialized_end=1072
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1074
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1142
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1144
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1189
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1191
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1236
+  _globals['_LEDGERSERVICE']._serialized_start=1239
+  _globals['_LEDGERSERVICE']._serialized_end=1956
 # @@protoc_insertion_point(module_scope)

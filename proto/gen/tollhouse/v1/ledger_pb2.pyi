@@ -31,6 +31,7 @@ class RaiseGrantRequest(_message.Message):
     WANT_NANO_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     KEY_CAP_NANO_FIELD_NUMBER: _builtins.int
+    GRANTED_NANO_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Made by the holder."""
     tenant_id: _builtins.str
@@ -43,6 +44,10 @@ class RaiseGrantRequest(_message.Message):
     """The key whose spend cap the grant is a slice of; empty for a slice of the tenant's balance."""
     key_cap_nano: _builtins.int
     """That key's cap over its life, in nano-dollars; ignored without key_id."""
+    granted_nano: _builtins.int
+    """The total that the holder believes the grant has, in nano-dollars; 0 to open it. A grant that it believes in is
+    never opened anew: if it ended meanwhile, the answer says that it is lost.
+    """
     def __init__(
         self,
         *,
@@ -52,10 +57,11 @@ class RaiseGrantRequest(_message.Message):
         want_nano: _builtins.int = ...,
         key_id: _builtins.str = ...,
         key_cap_nano: _builtins.int = ...,
+        granted_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "holder", b"holder", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "tenant_id", b"tenant_id", "want_nano", b"want_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "granted_nano", b"granted_nano", "holder", b"holder", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "tenant_id", b"tenant_id", "want_nano", b"want_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -72,6 +78,7 @@ class RaiseGrantResponse(_message.Message):
     EXPIRES_MS_FIELD_NUMBER: _builtins.int
     ELSEWHERE_NANO_FIELD_NUMBER: _builtins.int
     ABANDONED_NANO_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
     granted_nano: _builtins.int
     """The grant's total: what was wanted, or all that there is. Never less than before."""
     available_nano: _builtins.int
@@ -79,9 +86,13 @@ class RaiseGrantResponse(_message.Message):
     expires_ms: _builtins.int
     """When it expires unless renewed, Unix milliseconds."""
     elsewhere_nano: _builtins.int
-    """What is out in grants of other holders, unspent, in nano-dollars: they may give it back if they are asked to."""
+    """What is out in other grants, unspent, in nano-dollars: other holders may give it back if they are asked to, and
+    what this holder gives back just now is in it too.
+    """
     abandoned_nano: _builtins.int
     """What is out in grants that their holders abandoned, in nano-dollars: free as soon as their events are in."""
+    lost: _builtins.bool
+    """There is no such grant any more, and nothing was set aside: the holder asks again for one with another id."""
     def __init__(
         self,
         *,
@@ -90,10 +101,11 @@ class RaiseGrantResponse(_message.Message):
         expires_ms: _builtins.int = ...,
         elsewhere_nano: _builtins.int = ...,
         abandoned_nano: _builtins.int = ...,
+        lost: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_nano", b"abandoned_nano", "available_nano", b"available_nano", "elsewhere_nano", b"elsewhere_nano", "expires_ms", b"expires_ms", "granted_nano", b"granted_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_nano", b"abandoned_nano", "available_nano", b"available_nano", "elsewhere_nano", b"elsewhere_nano", "expires_ms", b"expires_ms", "granted_nano", b"granted_nano", "lost", b"lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,19 +181,23 @@ class LowerGrantRequest(_message.Message):
 
     GRANT_ID_FIELD_NUMBER: _builtins.int
     COMMITTED_NANO_FIELD_NUMBER: _builtins.int
+    SETTLED_NANO_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Which."""
     committed_nano: _builtins.int
     """What was settled in it over its life, booked or not yet, and what is held in it, in nano-dollars."""
+    settled_nano: _builtins.int
+    """Of that, what was settled: so much of a grant stays set aside after its end until it is booked."""
     def __init__(
         self,
         *,
         grant_id: _builtins.str = ...,
         committed_nano: _builtins.int = ...,
+        settled_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_nano", b"committed_nano", "grant_id", b"grant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_nano", b"committed_nano", "grant_id", b"grant_id", "settled_nano", b"settled_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,9 +81,13 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_OVERLOADED: _Outcome.ValueType  # 8
     """The provider said that it is overloaded (529), which says nothing about the account."""
     OUTCOME_REFUSED: _Outcome.ValueType  # 9
-    """It refused our credential, or what our account may do there (401, 403)."""
+    """It refused our credential (401)."""
     OUTCOME_OUT_OF_CREDIT: _Outcome.ValueType  # 10
     """Our account there has no credit or quota left."""
+    OUTCOME_FORBIDDEN: _Outcome.ValueType  # 11
+    """It refused what was asked for (403): its credential may not do it, or nobody's may."""
+    OUTCOME_ANSWERING: _Outcome.ValueType  # 12
+    """Its answer has begun and goes on: the lease stands, the probe has succeeded."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How an attempt ended, as seen from the upstream account."""
@@ -107,9 +111,13 @@ OUTCOME_UNUSED: Outcome.ValueType  # 7
 OUTCOME_OVERLOADED: Outcome.ValueType  # 8
 """The provider said that it is overloaded (529), which says nothing about the account."""
 OUTCOME_REFUSED: Outcome.ValueType  # 9
-"""It refused our credential, or what our account may do there (401, 403)."""
+"""It refused our credential (401)."""
 OUTCOME_OUT_OF_CREDIT: Outcome.ValueType  # 10
 """Our account there has no credit or quota left."""
+OUTCOME_FORBIDDEN: Outcome.ValueType  # 11
+"""It refused what was asked for (403): its credential may not do it, or nobody's may."""
+OUTCOME_ANSWERING: Outcome.ValueType  # 12
+"""Its answer has begun and goes on: the lease stands, the probe has succeeded."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 class _Cause:
@@ -335,6 +343,7 @@ class PickResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     PROXY_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The item's id."""
     upstream_account_id: _builtins.str
@@ -349,10 +358,15 @@ class PickResult(_message.Message):
     """The model's name there."""
     proxy: _builtins.str
     """The HTTP proxy to go through, such as "http://proxy:3128"; empty for none."""
+    probe: _builtins.bool
+    """Whether the attempt is a probe: then the router is told as soon as its answer begins (OUTCOME_ANSWERING), for others
+    wait for that.
+    """
     @_builtins.property
     def error(self) -> _types_pb2.ErrorDetail:
         """Why none was picked, otherwise: model_unknown, no_healthy_account, upstream_throttled when all that could serve it
-        are throttled, upstream_overloaded when all are overloaded. The detail `retry_after_ms` tells when one may be free.
+        are throttled, upstream_overloaded when all are overloaded. The detail `retry_after_ms` tells when one may be free,
+        `may_wait` that the end of an attempt under way may free one.
         """
 
     @_builtins.property
@@ -371,10 +385,11 @@ class PickResult(_message.Message):
         error: _types_pb2.ErrorDetail | None = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         proxy: _builtins.str = ...,
+        probe: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "credential", b"credential", "error", b"error", "headers", b"headers", "id", b"id", "kind", b"kind", "proxy", b"proxy", "upstream_account_id", b"upstream_account_id", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "credential", b"credential", "error", b"error", "headers", b"headers", "id", b"id", "kind", b"kind", "probe", b"probe", "proxy", b"proxy", "upstream_account_id", b"upstream_account_id", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1227,7 +1242,7 @@ class Candidate(_message.Message):
     priority: _builtins.int
     """Its priority."""
     verdict: _builtins.str
-    """What was found: picked, spare, excluded, disabled, cooling, probing, limit_concurrent, limit_requests,
+    """What was found: picked, spare, excluded, other_kind, disabled, cooling, probing, limit_concurrent, limit_requests,
     limit_input_tokens, limit_output_tokens, busy.
     """
     load: _builtins.float

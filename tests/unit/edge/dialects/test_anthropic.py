@@ -288,12 +288,12 @@ def test_an_error_event_stands_apart_from_an_event_that_was_cut() -> None:
     ids=range(11),
 )
 def test_only_harmless_error_types_of_an_upstream_are_passed_on(answer: bytes, type_: str) -> None:
-    assert anthropic.upstream_error(500, answer).type == type_
+    assert anthropic.upstream_error(500, answer, router_pb2.UPSTREAM_KIND_ANTHROPIC).type == type_
 
 
 @given(st.binary(max_size=100))
 def test_no_error_of_an_upstream_makes_its_reader_raise(answer: bytes) -> None:
-    assert anthropic.upstream_error(500, answer).type in ("", *API_TYPES)
+    assert anthropic.upstream_error(500, answer, router_pb2.UPSTREAM_KIND_ANTHROPIC).type in ("", *API_TYPES)
 
 
 # ---- models ----
