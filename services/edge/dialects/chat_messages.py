@@ -170,9 +170,9 @@ def _content(part: Part, field: str) -> Block:
         if part.image_url is None:
             refuse(f"{field}.image_url", "field is required")
         return {"type": "image", "source": _source(part.image_url.url, f"{field}.image_url.url")}
-    if part.type == "file":
-        return _document(part, field)
-    refuse(f"{field}.type", f"content of type {part.type!r} cannot be sent to this model")
+    if part.type != "file":
+        refuse(f"{field}.type", f"content of type {part.type!r} cannot be sent to this model")
+    return _document(part, field)
 
 
 def _source(url: str, field: str) -> Block:
