@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from services.edge.dialects.responses_errors import client_error, failure
+from services.edge.dialects.openai_errors import client_error, failure
 
 _TYPES: Final = {404: "not_found_error", 413: "request_too_large"}
 

@@ -11,9 +11,9 @@ import msgspec
 
 from services.edge.dialects.anthropic_errors import messages_error, messages_failure
 from services.edge.dialects.chat_answers import Chunk, Count, Function, Said, decode_chunk, decode_completion
-from services.edge.dialects.messages_chat import own_names, request_body
+from services.edge.dialects.chat_calls import Calls
+from services.edge.dialects.messages_chat import own_names, request_body, thoughts_shown
 from services.edge.dialects.messages_request import read
-from services.edge.dialects.responses_calls import Calls
 from services.edge.dialects.sse import Events
 
 Fields = dict[str, object]
@@ -48,6 +48,7 @@ class Translation:
         self.body = request_body(request, upstream_model, default_max_tokens)
         self._answer_id = answer_id
         self._model = request.model
+        self._shown = thoughts_shown(request)
         self._events = Events()
         self._count = Count()
         self._finish_reason: str | None = None
@@ -68,7 +69,7 @@ class Translation:
         choice, said = completion.choices[0], completion.choices[0].message
         self._finish_reason, self._refused = choice.finish_reason, bool(said.refusal)
         content: list[Fields] = []
-        if thought := said.reasoning_content or said.reasoning:
+        if thought := self._thought(said):
             content.append({"type": "thinking", "thinking": thought, "signature": ""})
         content += [{"type": "text", "text": text} for text in (said.content, said.refusal) if text]
         self._take_calls(said)
@@ -106,9 +107,9 @@ class Translation:
         return out
 
     def _take(self, chunk: Chunk) -> None:
-        if chunk.error is not None:
+        if (names := chunk.failed_by) is not None:
             self._ended = True
-            self._tell(messages_failure(chunk.error.type or "", str(chunk.error.code)))
+            self._tell(messages_failure(*names))
             return
         self._begin()
         if chunk.usage is not None:
@@ -128,7 +129,7 @@ class Translation:
 
     def _add(self, said: Said) -> None:
         for type_, text in (
-            ("thinking", said.reasoning_content or said.reasoning),
+            ("thinking", self._thought(said)),
             ("text", said.content),
             ("text", said.refusal),
         ):
@@ -139,6 +140,9 @@ class Translation:
         self._refused = self._refused or bool(said.refusal)
         self._take_calls(said)
         self._tell_calls(last=False)
+
+    def _thought(self, said: Said) -> str | None:
+        return (said.reasoning_content or said.reasoning) if self._shown else None
 
     def _take_calls(self, said: Said) -> None:
         for position, call in enumerate(said.tool_calls or ()):

@@ -84,7 +84,14 @@ class Chunk(msgspec.Struct):
 
     choices: list[Choice] | None = None
     usage: Count | None = None
-    error: Error | None = None
+    error: Error | str | None = None
+
+    @property
+    def failed_by(self) -> tuple[str, str] | None:
+        """Type and code of the error that ends the stream, if this is one; some upstreams say a sentence instead."""
+        if self.error is None or isinstance(self.error, str):
+            return None if self.error is None else ("", "")
+        return self.error.type or "", str(self.error.code)
 
 
 decode_completion: Final = msgspec.json.Decoder(Completion).decode

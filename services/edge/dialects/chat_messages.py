@@ -11,7 +11,7 @@ from services.edge.dialects import anthropic_thinking as thinking
 from services.edge.dialects.anthropic_turns import Turns, mid_loop_without_thinking
 from services.edge.dialects.chat_request import Call, Message, Part, Request, message, parts
 from services.edge.dialects.chat_tools import Tools
-from services.edge.dialects.responses_request import data_url, is_given, refuse
+from services.edge.dialects.request_fields import data_url, is_given, refuse
 from services.edge.dialects.tool_names import fitted
 
 Block = dict[str, object]

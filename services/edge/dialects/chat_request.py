@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from services.edge.dialects.responses_request import decode, is_given, refuse
+from services.edge.dialects.request_fields import decode, is_given, refuse
 
 _NOTHING: Final = msgspec.Raw(b"")
 _MAX_TOKENS_MAX: Final = (1 << 31) - 1

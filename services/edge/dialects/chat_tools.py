@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from services.edge.dialects.chat_request import Request, Tool
-from services.edge.dialects.responses_request import decode, is_given, refuse
+from services.edge.dialects.request_fields import decode, is_given, refuse
 from services.edge.dialects.tool_names import fitted
 
 Block = dict[str, object]

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from services.edge.dialects.messages_request import Block, Request, Source, Tool, blocks
-from services.edge.dialects.responses_request import is_given, refuse
+from services.edge.dialects.request_fields import is_given, refuse
 from services.edge.dialects.tool_names import fitted
 
 Fields = dict[str, object]
@@ -21,6 +21,7 @@ _STOPS_MAX: Final = 4
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 _BUDGET_LOW_MAX: Final = 4096
 _BUDGET_MEDIUM_MAX: Final = 12288
+_THINKING: Final = frozenset(("enabled", "adaptive"))
 _THOUGHTS: Final = frozenset(("thinking", "redacted_thinking"))
 _HOSTED: Final = ("server_tool_use", "mcp_tool_use")
 _HOSTED_RESULT: Final = "_tool_result"
@@ -55,10 +56,16 @@ def own_names(request: Request) -> dict[str, str]:
     return {fitted(tool.name): tool.name for tool in request.tools or ()}
 
 
+def thoughts_shown(request: Request) -> bool:
+    """Whether the client asked the model to think, and wants to read it."""
+    thought = request.thinking
+    return thought is not None and thought.type in _THINKING and thought.display != "omitted"
+
+
 def _effort(request: Request) -> str | None:
     """Only of a request that asks for thinking: models that do not think refuse the field."""
     thought = request.thinking
-    if thought is None or thought.type not in ("enabled", "adaptive"):
+    if thought is None or thought.type not in _THINKING:
         return None
     effort = request.output_config.effort if request.output_config else None
     if effort is not None:
@@ -159,7 +166,8 @@ def _answered(told: Sequence[Block], field: str) -> list[Fields]:
 def _call(block: Block, field: str) -> Fields:
     if not block.id or not block.name:
         refuse(f"{field}.{'name' if block.id else 'id'}", "field is required")
-    function = {"name": fitted(block.name), "arguments": bytes(block.input).decode()}
+    arguments = bytes(block.input).decode() if is_given(block.input) else "{}"
+    function = {"name": fitted(block.name), "arguments": arguments}
     return {"type": "function", "id": block.id, "function": function}
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from services.edge.dialects.responses_request import decode, is_given, refuse
+from services.edge.dialects.request_fields import decode, is_given, refuse
 
 _NOTHING: Final = msgspec.Raw(b"")
 _ROLES: Final = frozenset(("user", "assistant", "system"))
@@ -19,6 +19,7 @@ class Thinking(msgspec.Struct):
 
     type: str
     budget_tokens: int = 0
+    display: str | None = None
 
 
 class Format(msgspec.Struct):

@@ -12,7 +12,8 @@ from services.edge.dialects.anthropic_answers import Block, Count, Delta, Event,
 from services.edge.dialects.chat_messages import request_body
 from services.edge.dialects.chat_request import read
 from services.edge.dialects.chat_tools import Tools
-from services.edge.dialects.responses_errors import client_error, failure
+from services.edge.dialects.openai_errors import client_error, failure
+from services.edge.dialects.request_fields import is_given
 from services.edge.dialects.sse import Events
 
 Fields = dict[str, object]
@@ -205,7 +206,7 @@ def _call(block: Block, tools: Tools) -> Fields:
 
 
 def _input(block: Block) -> str:
-    return bytes(block.input).decode() or "{}"
+    return bytes(block.input).decode() if is_given(block.input) else "{}"
 
 
 def _usage(count: Count) -> Fields:

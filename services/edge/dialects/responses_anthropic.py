@@ -7,10 +7,11 @@ from typing import Final
 
 from services.edge.dialects import anthropic_thinking as thinking
 from services.edge.dialects.anthropic_answers import Block, Count, Delta, Event, decode_event, decode_message
-from services.edge.dialects.responses_errors import client_error, failure
+from services.edge.dialects.openai_errors import client_error, failure
+from services.edge.dialects.request_fields import is_given
 from services.edge.dialects.responses_messages import request_body
 from services.edge.dialects.responses_output import Output, Usage
-from services.edge.dialects.responses_request import echo, is_given, items, read
+from services.edge.dialects.responses_request import echo, items, read
 from services.edge.dialects.responses_tools import Tools
 from services.edge.dialects.sse import Events
 

@@ -10,6 +10,7 @@ import msgspec
 
 from services.edge.dialects import anthropic_thinking as thinking
 from services.edge.dialects.anthropic_turns import Turns, mid_loop_without_thinking, without_last_thoughts
+from services.edge.dialects.request_fields import data_url, is_given, refuse
 from services.edge.dialects.responses_request import (
     Call,
     File,
@@ -21,9 +22,6 @@ from services.edge.dialects.responses_request import (
     Request,
     Result,
     Text,
-    data_url,
-    is_given,
-    refuse,
 )
 from services.edge.dialects.responses_tools import Tools, custom_arguments
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Final
 
 from services.edge.dialects.chat_answers import Chunk, Count, Function, Said, decode_chunk, decode_completion
-from services.edge.dialects.responses_calls import Calls
+from services.edge.dialects.chat_calls import Calls
+from services.edge.dialects.openai_errors import client_error, failure
+from services.edge.dialects.request_fields import is_given
 from services.edge.dialects.responses_chat import request_body
-from services.edge.dialects.responses_errors import client_error, failure
 from services.edge.dialects.responses_output import Output, Usage
-from services.edge.dialects.responses_request import echo, is_given, items, read
+from services.edge.dialects.responses_request import echo, items, read
 from services.edge.dialects.responses_tools import Tools
 from services.edge.dialects.sse import Events
 
@@ -91,9 +92,9 @@ class Translation:
         return self._output.take()
 
     def _take(self, chunk: Chunk) -> None:
-        if chunk.error is not None:
+        if (names := chunk.failed_by) is not None:
             self._tell_calls(last=True)
-            code, message = failure(chunk.error.type or "", str(chunk.error.code))
+            code, message = failure(*names)
             self._output.fail(code, message, self._usage)
             return
         self._output.begin()

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from services.edge.dialects.custom_input import FIELD
-from services.edge.dialects.responses_request import Request, decode, is_given, refuse
+from services.edge.dialects.request_fields import decode, is_given, refuse
+from services.edge.dialects.responses_request import Request
 from services.edge.dialects.tool_names import fitted, hashed
 
 _CUSTOM_SCHEMA: Final = msgspec.Raw(

@@ -1,5 +1,6 @@
 """Unit tests of services.edge.dialects.anthropic_openai."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,43 @@ CLAUDE_CODE: dict[str, Any] = json.loads(
 )
 HI = {"role": "user", "content": "hi"}
 TOOL = {"name": "look", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}}}
+FIELDS = st.sampled_from(
+    [
+        "messages",
+        "role",
+        "content",
+        "type",
+        "text",
+        "system",
+        "tools",
+        "name",
+        "input_schema",
+        "function",
+        "parameters",
+        "tool_choice",
+        "thinking",
+        "source",
+        "tool_calls",
+        "id",
+        "input",
+        "tool_use_id",
+        "stop",
+        "stop_sequences",
+        "max_tokens",
+        "output_config",
+        "format",
+        "response_format",
+        "delta",
+        "content_block",
+        "choices",
+        "usage",
+        "index",
+        "error",
+        "finish_reason",
+        "message",
+    ]
+)
+ADAPTIVE = {"type": "adaptive"}
 LONG = "look_" + "x" * 70
 USAGE = {
     "prompt_tokens": 20,
@@ -95,7 +133,7 @@ GOLDEN = b": keep-alive\n\n" + stream(
 
 
 def run(chunks: list[bytes], **fields: Any) -> bytes:
-    translating = translation(stream=True, tools=[TOOL], **fields)
+    translating = translation(stream=True, tools=[TOOL], thinking=ADAPTIVE, **fields)
     return b"".join([*(translating.feed(one) for one in chunks), translating.end()])
 
 
@@ -310,7 +348,7 @@ def typed(**function: str) -> dict[str, Any]:
 def test_an_answer_tells_text_thoughts_calls_and_usage() -> None:
     calls = [call(0, '{"at": 1.0e3}', id="c0"), call(0, '{"at', id="c1")]
     del calls[0]["index"], calls[1]["index"]
-    said = answer(completion("tool_calls", content="a", reasoning="hm", tool_calls=calls))
+    said = answer(completion("tool_calls", content="a", reasoning="hm", tool_calls=calls), thinking=ADAPTIVE)
     assert (said["id"], said["model"], said["stop_reason"]) == ("msg_r1", "public", "tool_use")
     assert said["content"] == [
         {"type": "thinking", "thinking": "hm", "signature": ""},
@@ -328,6 +366,11 @@ def test_an_answer_tells_text_thoughts_calls_and_usage() -> None:
 def test_every_reason_to_finish_is_told_even_an_unknown_one(finish_reason: str, stop_reason: str) -> None:
     assert answer(completion(finish_reason, content="a"))["stop_reason"] == stop_reason
     assert answer(completion(refusal="no"))["stop_reason"] == "refusal"
+
+
+@pytest.mark.parametrize("fields", [{}, {"thinking": {**ADAPTIVE, "display": "omitted"}}])
+def test_thoughts_are_left_out_when_they_were_not_asked_for(fields: dict[str, Any]) -> None:
+    assert answer(completion(content="a", reasoning="hm"), **fields)["content"] == [{"type": "text", "text": "a"}]
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b'{"choices":[]}', b"<html>"])
@@ -391,3 +434,37 @@ def test_an_error_in_mid_stream_ends_it_without_the_upstreams_words(code: str, t
 def test_an_upstream_that_just_ends_is_finished() -> None:
     raw = stream(chunk(content="a")).removesuffix(b"data: [DONE]\n\n")
     assert types(events(run([raw])))[-2:] == ["message_delta", "message_stop"]
+
+
+def test_an_error_that_is_only_a_sentence_ends_the_stream_too() -> None:
+    found = events(run([stream(chunk(content="a"), {"error": "acct-7 failed"})]))
+    assert found[-1] == {"type": "error", "error": {"type": "api_error", "message": found[-1]["error"]["message"]}}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(FIELDS, inner),
+)
+
+
+@given(st.dictionaries(FIELDS, JSON))
+def test_any_body_is_translated_or_refused_by_both_translations(fields: dict[str, Any]) -> None:
+    body = json.dumps({"model": "m", "messages": [HI], **fields}).encode()
+    for kind in (Translation, openai_anthropic.Translation):
+        with contextlib.suppress(Refusal):
+            kind(body, upstream_model="m", default_max_tokens=1, now_s=1, answer_id="r")
+
+
+@given(JSON)
+def test_no_event_of_an_upstream_raises(event: Any) -> None:
+    frame = b"data: " + json.dumps(event).encode() + b"\n\n"
+    run([frame])
+    translating = openai_anthropic.Translation(
+        json.dumps({"model": "m", "messages": [HI]}).encode(),
+        upstream_model="m",
+        default_max_tokens=1,
+        now_s=1,
+        answer_id="r",
+    )
+    translating.feed(frame)
+    translating.error(400, frame)
