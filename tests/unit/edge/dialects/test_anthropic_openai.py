@@ -25,7 +25,7 @@ CLAUDE_CODE: dict[str, Any] = json.loads(
 HI = {"role": "user", "content": "hi"}
 TOOL = {"name": "look", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}}}
 FIELDS = st.sampled_from(
-    [
+    (
         "messages",
         "role",
         "content",
@@ -58,7 +58,7 @@ FIELDS = st.sampled_from(
         "error",
         "finish_reason",
         "message",
-    ]
+    )
 )
 ADAPTIVE = {"type": "adaptive"}
 LONG = "look_" + "x" * 70
