@@ -3,15 +3,15 @@
 What becomes of every field, and why: docs/TRANSLATION.md.
 """
 
-from typing import Final, Literal
-
-import msgspec
+from typing import Final
 
 from services.edge.dialects import anthropic_thinking as thinking
-from services.edge.dialects.responses_errors import client_error, failure
+from services.edge.dialects.anthropic_answers import Block, Count, Delta, Event, decode_event, decode_message
+from services.edge.dialects.openai_errors import client_error, failure
+from services.edge.dialects.request_fields import is_given
 from services.edge.dialects.responses_messages import request_body
 from services.edge.dialects.responses_output import Output, Usage
-from services.edge.dialects.responses_request import echo, is_given, items, read
+from services.edge.dialects.responses_request import echo, items, read
 from services.edge.dialects.responses_tools import Tools
 from services.edge.dialects.sse import Events
 
@@ -21,61 +21,6 @@ _INCOMPLETE: Final = {
     "refusal": "content_filter",
 }
 """Reasons to stop that leave an answer incomplete; every other one, known or not, completes it."""
-
-
-class _Count(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-
-
-class _Block(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
-    id: str = ""
-    name: str = ""
-    input: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Message(msgspec.Struct):
-    type: Literal["message"]
-    content: list[_Block]
-    stop_reason: str | None = None
-    usage: _Count | None = None
-
-
-class _Delta(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    partial_json: str = ""
-    stop_reason: str | None = None
-
-
-class _Start(msgspec.Struct):
-    usage: _Count | None = None
-
-
-class _Error(msgspec.Struct):
-    type: str = ""
-
-
-class _Event(msgspec.Struct):
-    type: str = ""
-    message: _Start | None = None
-    content_block: _Block | None = None
-    delta: _Delta | None = None
-    usage: _Count | None = None
-    error: _Error | None = None
-
-
-_decode_message: Final = msgspec.json.Decoder(_Message).decode
-_decode_event: Final = msgspec.json.Decoder(_Event).decode
 
 
 class Translation:
@@ -104,16 +49,16 @@ class Translation:
         echoed = {**echo(request), "tools": self._tools.echoed, "tool_choice": choice}
         self._output = Output(answer_id, now_s, echoed, streamed=self.stream)
         self._events = Events()
-        self._count = _Count()
+        self._count = Count()
         self._stop_reason = ""
-        self._block: _Block | None = None
+        self._block: Block | None = None
         self._thought: list[str] = []
         self._signature = ""
         self._arguments = False
 
     def answer(self, body: bytes) -> bytes:
         """The Response object of a Message. Raises ValueError when it is none."""
-        message = _decode_message(body)
+        message = decode_message(body)
         for block in message.content:
             self._open(block)
             self._close()
@@ -130,7 +75,7 @@ class Translation:
             if self._output.ended:
                 break
             try:
-                event = _decode_event(data)
+                event = decode_event(data)
             except (ValueError, RecursionError):
                 continue  # of no shape that is known: it is dropped, as events of an unknown type are
             self._take(event)
@@ -141,7 +86,7 @@ class Translation:
         self._finish()
         return self._output.take()
 
-    def _take(self, event: _Event) -> None:
+    def _take(self, event: Event) -> None:
         if event.type == "message_start":
             self._revise(event.message.usage if event.message else None)
             self._output.begin()
@@ -164,7 +109,7 @@ class Translation:
     def _finish(self) -> None:
         self._output.finish(self._usage(), self._incomplete(self._stop_reason))
 
-    def _open(self, block: _Block) -> None:
+    def _open(self, block: Block) -> None:
         self._block, self._arguments = block, False
         if block.type == "text":
             self._output.text(block.text)
@@ -177,7 +122,7 @@ class Translation:
         elif block.type == "tool_use":
             self._output.open_call(self._tools.called(block.name), block.id)
 
-    def _change(self, delta: _Delta) -> None:
+    def _change(self, delta: Delta) -> None:
         type_ = self._block.type if self._block else ""
         if delta.type == "text_delta" and type_ == "text":
             self._output.text(delta.text)
@@ -212,7 +157,7 @@ class Translation:
         elif block.type == "tool_use":
             self._close_call(block)
 
-    def _close_call(self, block: _Block) -> None:
+    def _close_call(self, block: Block) -> None:
         """Arguments that did not come in pieces came with the block. Those that are no JSON were cut off: the reason
         to stop, which would say so, comes later."""
         whole = bytes(block.input) or b"{}"
@@ -220,9 +165,9 @@ class Translation:
             self._output.arguments(whole.decode())
         self._output.close("completed" if self._output.arguments_whole else "incomplete")
 
-    def _revise(self, said: _Count | None) -> None:
+    def _revise(self, said: Count | None) -> None:
         """A later statement replaces an earlier one, field by field."""
-        for field in _Count.__struct_fields__ if said else ():
+        for field in Count.__struct_fields__ if said else ():
             value = getattr(said, field)
             if value is not None:
                 setattr(self._count, field, max(0, value))

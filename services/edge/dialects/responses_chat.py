@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from services.edge.dialects.request_fields import is_given, refuse
 from services.edge.dialects.responses_request import (
     Call,
     File,
@@ -19,8 +20,6 @@ from services.edge.dialects.responses_request import (
     Request,
     Result,
     Text,
-    is_given,
-    refuse,
 )
 from services.edge.dialects.responses_tools import Tool, Tools, custom_arguments
 

@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 
 from services.edge.dialects import anthropic_thinking as thinking
+from services.edge.dialects.anthropic_turns import Turns, mid_loop_without_thinking, without_last_thoughts
+from services.edge.dialects.request_fields import data_url, is_given, refuse
 from services.edge.dialects.responses_request import (
     Call,
     File,
@@ -20,9 +22,6 @@ from services.edge.dialects.responses_request import (
     Request,
     Result,
     Text,
-    data_url,
-    is_given,
-    refuse,
 )
 from services.edge.dialects.responses_tools import Tools, custom_arguments
 
@@ -30,7 +29,6 @@ Block = dict[str, object]
 
 _TEMPERATURE_MAX: Final = 1.0
 _INSTRUCTING: Final = frozenset(("system", "developer"))
-_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
 _PDF: Final = "application/pdf"
 
 
@@ -89,19 +87,10 @@ def _thinking(
         refuse("reasoning.effort", f"{effort!r} is none of {', '.join(sorted(thinking.EFFORTS))}")
     asked = thinking.asked(effort, upstream_model, max_tokens, shown=request.summary)
     forced = tools.choice is not None and tools.choice.mode in ("required", "named") and bool(tools.told)
-    if forced or (asked.budgeted and _mid_loop_without_thinking(messages)):
+    if forced or (asked.budgeted and mid_loop_without_thinking(messages)):
         # The API refuses thinking with a forced tool, and a budget in a loop of tools that began without thinking.
         return thinking.Thinking(None, asked.effort)
     return asked
-
-
-def _mid_loop_without_thinking(messages: list[Block]) -> bool:
-    """Whether the model is to go on from results of tools that it called without having thought."""
-    last = messages[-1]["content"]
-    if len(messages) < 2 or not isinstance(last, list) or last[0]["type"] != "tool_result":
-        return False
-    before = messages[-2]["content"]
-    return isinstance(before, list) and before[0]["type"] not in _THINKING
 
 
 def _sampling(request: Request, thought: thinking.Thinking) -> Block:
@@ -134,7 +123,7 @@ def _conversation(request: Request, items: Sequence[Item], tools: Tools) -> tupl
     """System blocks, and messages whose roles alternate. Instructions in mid-conversation, which not every model
     takes as a message of their own, are told in the user's turn."""
     system: list[Block] = [_text(request.instructions)] if request.instructions else []
-    turns = _Turns()
+    turns = Turns()
     for index, item in enumerate(items):
         if isinstance(item, Message) and item.role in _INSTRUCTING:
             texts = [_text(_instruction(part, index)) for part in item.parts]
@@ -150,45 +139,7 @@ def _conversation(request: Request, items: Sequence[Item], tools: Tools) -> tupl
             turns.add_result(_result(item, f"input[{index}].output"))
         elif isinstance(item, Reasoning):
             turns.add("assistant", thinking.unseal(item.encrypted))
-    return system, [told for one in turns.messages if (told := _without_last_thoughts(one))["content"]]
-
-
-def _without_last_thoughts(message: Block) -> Block:
-    """A turn that was interrupted while the model thought: the API refuses a message that ends with thinking."""
-    content = message["content"]
-    if message["role"] != "assistant" or not isinstance(content, list):
-        return message
-    length = len(content)
-    while length and content[length - 1]["type"] in _THINKING:
-        length -= 1
-    return {**message, "content": content[:length]}
-
-
-class _Turns:
-    """Messages, as items come in; what one role says in a row is one message."""
-
-    def __init__(self) -> None:
-        self.messages: list[Block] = []
-        self._blocks: list[Block] = []
-        self._results = 0
-
-    def add(self, role: str, blocks: list[Block]) -> None:
-        """Adds to the last message, or begins one."""
-        if not blocks:
-            return
-        self._turn(role)
-        self._blocks += blocks
-
-    def add_result(self, block: Block) -> None:
-        """The results of tools come before everything else that is in a message."""
-        self._turn("user")
-        self._blocks.insert(self._results, block)
-        self._results += 1
-
-    def _turn(self, role: str) -> None:
-        if not self.messages or self.messages[-1]["role"] != role:
-            self._blocks, self._results = [], 0
-            self.messages.append({"role": role, "content": self._blocks})
+    return system, [told for one in turns.messages if (told := without_last_thoughts(one))["content"]]
 
 
 def _text(text: str) -> Block:

@@ -8,95 +8,19 @@ https://platform.openai.com/docs/api-reference/chat/object and .../chat-streamin
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
-from services.edge.dialects.responses_calls import Calls
+from services.edge.dialects.chat_answers import Chunk, Count, Function, Said, decode_chunk, decode_completion
+from services.edge.dialects.chat_calls import Calls
+from services.edge.dialects.openai_errors import client_error, failure
+from services.edge.dialects.request_fields import is_given
 from services.edge.dialects.responses_chat import request_body
-from services.edge.dialects.responses_errors import client_error, failure
 from services.edge.dialects.responses_output import Output, Usage
-from services.edge.dialects.responses_request import echo, is_given, items, read
+from services.edge.dialects.responses_request import echo, items, read
 from services.edge.dialects.responses_tools import Tools
 from services.edge.dialects.sse import Events
 
 _DONE: Final = b"[DONE]"
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Reasons to finish that leave an answer incomplete; every other one, known or not, completes it."""
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Count(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-    def usage(self) -> Usage:
-        """The same in the client's API; what was not said is 0."""
-        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
-        return Usage(
-            input=max(0, self.prompt_tokens or 0),
-            cached=max(0, (prompt.cached_tokens if prompt else 0) or 0),
-            output=max(0, self.completion_tokens or 0),
-            reasoning=max(0, (completion.reasoning_tokens if completion else 0) or 0),
-            cache_write=max(0, (prompt.cache_write_tokens if prompt else 0) or 0),
-        )
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Said(msgspec.Struct):
-    """A message of a plain answer, or what a chunk adds to it. Compatible upstreams tell thoughts as
-    `reasoning_content` or `reasoning`."""
-
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Said | None = None
-    delta: _Said | None = None
-    finish_reason: str | None = None
-    index: int = 0
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice]
-    usage: _Count | None = None
-
-
-class _Error(msgspec.Struct):
-    type: str | None = None
-    code: str | int | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Count | None = None
-    error: _Error | None = None
-
-
-_decode_completion: Final = msgspec.json.Decoder(_Completion).decode
-_decode_chunk: Final = msgspec.json.Decoder(_Chunk).decode
 
 
 class Translation:
@@ -134,14 +58,14 @@ class Translation:
 
     def answer(self, body: bytes) -> bytes:
         """The Response object of a chat completion. Raises ValueError when it is none."""
-        completion = _decode_completion(body)
+        completion = decode_completion(body)
         if not completion.choices or completion.choices[0].message is None:
             raise ValueError("a completion without a message")
         choice = completion.choices[0]
         self._add(completion.choices[0].message)
         self._tell_calls(last=True)
         if completion.usage is not None:
-            self._usage = completion.usage.usage()
+            self._usage = _usage(completion.usage)
         return self._output.plain(self._usage, _INCOMPLETE.get(choice.finish_reason or ""))
 
     def error(self, status: int, body: bytes) -> bytes:
@@ -157,7 +81,7 @@ class Translation:
                 self._finish()
                 continue
             try:
-                self._take(_decode_chunk(data))
+                self._take(decode_chunk(data))
             except (ValueError, RecursionError):
                 continue  # of no shape that is known: it is dropped, as unknown fields are
         return self._output.take()
@@ -167,15 +91,15 @@ class Translation:
         self._finish()
         return self._output.take()
 
-    def _take(self, chunk: _Chunk) -> None:
-        if chunk.error is not None:
+    def _take(self, chunk: Chunk) -> None:
+        if (names := chunk.failed_by) is not None:
             self._tell_calls(last=True)
-            code, message = failure(chunk.error.type or "", str(chunk.error.code))
+            code, message = failure(*names)
             self._output.fail(code, message, self._usage)
             return
         self._output.begin()
         if chunk.usage is not None:
-            self._usage = chunk.usage.usage()
+            self._usage = _usage(chunk.usage)
         for choice in chunk.choices or ():
             if choice.index:
                 continue  # a second answer, which was not asked for
@@ -189,7 +113,7 @@ class Translation:
             self._tell_calls(last=True)
             self._output.finish(self._usage, _INCOMPLETE.get(self._finish_reason or ""))
 
-    def _add(self, said: _Said) -> None:
+    def _add(self, said: Said) -> None:
         thought = said.reasoning_content or said.reasoning
         if thought and self._shown:
             self._say(self._output.reason, thought)
@@ -198,7 +122,7 @@ class Translation:
         if said.refusal:
             self._say(self._output.refusal, said.refusal)
         for position, call in enumerate(said.tool_calls or ()):
-            function = call.function or _Function()
+            function = call.function or Function()
             place = position if call.index is None else call.index  # a plain answer's calls are not numbered
             self._calls.add(place, call.id, function.name, function.arguments)
         self._tell_calls(last=False)
@@ -221,3 +145,15 @@ class Translation:
             for say, text in self._late:
                 say(text)
             self._late.clear()
+
+
+def _usage(count: Count) -> Usage:
+    """The same in the client's API; what was not said is 0."""
+    prompt, completion = count.prompt_tokens_details, count.completion_tokens_details
+    return Usage(
+        input=max(0, count.prompt_tokens or 0),
+        cached=max(0, (prompt.cached_tokens if prompt else 0) or 0),
+        output=max(0, count.completion_tokens or 0),
+        reasoning=max(0, (completion.reasoning_tokens if completion else 0) or 0),
+        cache_write=max(0, (prompt.cache_write_tokens if prompt else 0) or 0),
+    )

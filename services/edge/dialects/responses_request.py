@@ -4,14 +4,13 @@ Shapes: https://platform.openai.com/docs/api-reference/responses/create
 """
 
 from collections.abc import Mapping
-from typing import Final, NoReturn, TypeVar
+from typing import Final
 
 import msgspec
 
-from services.shared.errors import Kind, Refusal
+from services.edge.dialects.request_fields import decode, is_given, refuse
 
 _NOTHING: Final = msgspec.Raw(b"")
-_NULL: Final = msgspec.Raw(b"null")
 _MAX_TOKENS_MAX: Final = (1 << 31) - 1
 ENCRYPTED_REASONING: Final = "reasoning.encrypted_content"
 """The member of `include` with which a client asks for reasoning that it can send back."""
@@ -192,7 +191,6 @@ class _Part(msgspec.Struct):
     filename: str | None = None
 
 
-_T = TypeVar("_T")
 _ROLES: Final = frozenset(("user", "assistant", "system", "developer"))
 _TEXTS: Final = frozenset(("input_text", "output_text", "text", "summary_text"))
 _DROPPED_ITEMS: Final = frozenset(
@@ -200,32 +198,6 @@ _DROPPED_ITEMS: Final = frozenset(
 )
 _KEPT_NOTHING: Final = "nothing is kept here between requests; send the whole conversation as input"
 _STATES: Final = ("previous_response_id", "conversation", "prompt")
-
-
-def refuse(field: str, why: str) -> NoReturn:
-    """Raises the Refusal that names a field of the client's."""
-    raise Refusal(Kind.INVALID_REQUEST, f"{field}: {why}", param=field)
-
-
-def decode(raw: bytes, type_: type[_T], field: str) -> _T:
-    """Reads one value of the body. Raises Refusal that names the field, down to the member that is wrong."""
-    try:
-        return msgspec.json.decode(raw, type=type_)
-    except msgspec.ValidationError as error:
-        sentence, _, path = str(error).partition(" - at `$")
-        if sentence.startswith("Object missing required field"):
-            missing = sentence.split("`")[1]
-            refuse(f"{field}.{missing}".lstrip("."), "field is required")
-        refuse((field + path.rstrip("`")).lstrip(".") or "body", sentence[:1].lower() + sentence[1:])
-    except RecursionError:
-        refuse(field or "body", "is nested too deeply")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        refuse(field or "body", f"is not valid JSON: {error}")
-
-
-def is_given(raw: msgspec.Raw) -> bool:
-    """Whether a field that is read later was sent, and is not null."""
-    return raw not in (_NOTHING, _NULL)
 
 
 def read(body: bytes) -> Request:
@@ -301,25 +273,17 @@ def _part(part: _Part, field: str) -> Part:
         return Text(_needed(part.refusal, f"{field}.refusal"))
     if part.type == "input_image":
         return Image(_needed(part.image_url, f"{field}.image_url"), part.detail)
-    if part.type == "input_file":
-        if not part.file_data and not part.file_url:
-            refuse(field, "needs file_data or file_url; files are not kept here")
-        return File(part.filename or "file", part.file_data or "", part.file_url or "")
-    refuse(f"{field}.type", f"content of type {part.type!r} cannot be sent to this model")
+    if part.type != "input_file":
+        refuse(f"{field}.type", f"content of type {part.type!r} cannot be sent to this model")
+    if not part.file_data and not part.file_url:
+        refuse(field, "needs file_data or file_url; files are not kept here")
+    return File(part.filename or "file", part.file_data or "", part.file_url or "")
 
 
 def _needed(value: str | None, field: str) -> str:
     if value is None:
         refuse(field, "field is required")
     return value
-
-
-def data_url(url: str) -> tuple[str, str] | None:
-    """Media type and base64 text of a data URL; None for any other URL."""
-    head, comma, data = url.partition(",")
-    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
-        return None
-    return head.removeprefix("data:").split(";")[0], data
 
 
 def echo(request: Request) -> Mapping[str, object]:

@@ -4,16 +4,15 @@ Upstreams know functions only. A custom tool becomes a function of one string; a
 whose names begin with the namespace's. Shapes: https://platform.openai.com/docs/guides/function-calling
 """
 
-import hashlib
 from typing import Final
 
 import msgspec
 
 from services.edge.dialects.custom_input import FIELD
-from services.edge.dialects.responses_request import Request, decode, is_given, refuse
+from services.edge.dialects.request_fields import decode, is_given, refuse
+from services.edge.dialects.responses_request import Request
+from services.edge.dialects.tool_names import fitted, hashed
 
-NAME_CHARS_MAX: Final = 64
-"""What Chat Completions allows; Anthropic allows more."""
 _CUSTOM_SCHEMA: Final = msgspec.Raw(
     b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
 )
@@ -112,7 +111,7 @@ class Tools:
             refuse(f"{field}.name", f"{tool.name!r} is defined twice")
         name = _fitted(tool.name, namespace)
         if name in self._by_name:
-            name = _hashed(name, f"{namespace}/{tool.name}")
+            name = hashed(name, f"{namespace}/{tool.name}")
         custom = tool.type == "custom"
         schema = _CUSTOM_SCHEMA if custom else _schema(tool.parameters)
         description = _custom_description(tool) if custom else tool.description
@@ -168,9 +167,4 @@ def _custom_description(tool: _Tool) -> str | None:
 
 def _fitted(own_name: str, namespace: str | None) -> str:
     name = f"{namespace}__{own_name}" if namespace else own_name
-    return name if len(name) <= NAME_CHARS_MAX else _hashed(name, name)
-
-
-def _hashed(name: str, of: str) -> str:
-    digest = hashlib.sha256(of.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{name[: NAME_CHARS_MAX - 9]}_{digest}"
+    return fitted(name)

@@ -1,4 +1,4 @@
-"""Calls of tools as Chat Completions streams them, put in order for the Responses API. Pure."""
+"""Calls of tools as Chat Completions streams them, put in order for an API that tells one after the other. Pure."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

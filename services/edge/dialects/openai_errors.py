@@ -1,4 +1,4 @@
-"""Errors for clients of OpenAI's Responses API: of upstreams of either API, before and within a stream. Pure.
+"""Errors for clients of OpenAI's APIs: of upstreams of any API, before and within a stream. Pure.
 
 https://platform.openai.com/docs/guides/error-codes
 """
