@@ -80,7 +80,7 @@ def fault(field: str, message: str) -> Refusal:
 
 def _complaint(error: msgspec.ValidationError) -> tuple[str, str]:
     """msgspec's sentence in the words of the APIs: "Object missing required field `messages`". The field first."""
-    text = str(error)
+    text = str(error).replace(" | null", "")  # a field that may be left out
     if text.startswith("Object missing required field"):
         field = text.split("`")[1]
         return field, f"{field}: field is required"

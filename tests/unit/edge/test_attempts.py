@@ -5,7 +5,7 @@ import json
 import pytest
 
 from services.edge import attempts
-from services.edge.dialects import anthropic
+from services.edge.dialects import anthropic, upstream_errors
 from services.edge.exchange import Attempt
 from services.edge.upstream import Failure, UpstreamFailed
 from services.shared.errors import Kind, Refusal
@@ -61,13 +61,13 @@ def error(type_: str, message: str = "no", code: str | None = None) -> bytes:
     ],
 )
 def test_whose_fault_an_error_is(status: int, body: bytes, outcome: router_pb2.Outcome.ValueType) -> None:
-    assert anthropic.upstream_error(status, body, KIND).outcome == outcome
+    assert upstream_errors.upstream_error(status, body, KIND).outcome == outcome
 
 
 def test_a_signature_of_somebody_else_is_told_from_other_faults_of_the_client() -> None:
     said = "messages.1.content.0: Invalid `signature` in `thinking` block"
-    assert anthropic.upstream_error(400, error("invalid_request_error", said), KIND).signature_invalid
-    assert not anthropic.upstream_error(
+    assert upstream_errors.upstream_error(400, error("invalid_request_error", said), KIND).signature_invalid
+    assert not upstream_errors.upstream_error(
         400, error("invalid_request_error", "max_tokens: too many"), KIND
     ).signature_invalid
 
@@ -141,5 +141,5 @@ def test_thinking_is_taken_out_and_everything_else_keeps_its_bytes() -> None:
 
 
 def test_openrouters_moderation_blames_the_prompt_and_not_the_account() -> None:
-    refused = anthropic.upstream_error(403, error("permission_error"), router_pb2.UPSTREAM_KIND_OPENROUTER)
+    refused = upstream_errors.upstream_error(403, error("permission_error"), router_pb2.UPSTREAM_KIND_OPENROUTER)
     assert refused.outcome == router_pb2.OUTCOME_CLIENT_FAULT

@@ -4,15 +4,16 @@ import json
 from typing import Any
 
 from services.edge.conversation import conversation
-from services.edge.dialects import anthropic
+from services.edge.dialects.anthropic_requests import read_messages
+from services.edge.dialects.asked import Defaults
 
 CACHED = {"type": "ephemeral"}
 
 
 def of(messages: list[Any], tenant: str = "acme", **fields: Any) -> bytes:
     body = json.dumps({"model": "opus", "max_tokens": 10, "messages": messages} | fields).encode()
-    request = anthropic.read_messages(body)
-    return conversation(tenant, request.session, request.system, request.messages[0])
+    request = read_messages(body, Defaults(0, 1, 1))
+    return conversation(tenant, request.session, *request.beginning)
 
 
 def said(text: str, **fields: Any) -> dict[str, Any]:

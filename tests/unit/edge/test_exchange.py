@@ -3,10 +3,10 @@
 import hashlib
 from typing import cast
 
-import msgspec
 import pytest
 
-from services.edge.dialects.anthropic import Messages
+from services.edge.apis import Api
+from services.edge.dialects.asked import Asked
 from services.edge.exchange import NO_TOKENS, Attempt, Delivered, Exchange
 from services.edge.head import RequestHead
 from services.edge.hold import Hold
@@ -46,7 +46,8 @@ def exchange() -> Exchange:
         began_s=100.0,
         principal=Principal("acme", "key_1", "default", b"policy"),
         head=RequestHead(idempotency_key="order 7", client_retry=2),
-        request=Messages("opus", 10, [msgspec.Raw(b"1")], True),
+        api=Api.MESSAGES,
+        request=Asked("opus", 10, stream=True),
         body=b"x" * 50,
         query="",
         hold=HOLD,
