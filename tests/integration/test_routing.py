@@ -289,8 +289,8 @@ async def test_a_silent_stream_is_kept_alive_and_a_hung_one_ends(tmp_path: Path)
         assert events[-1] == "event: message_stop"
         assert events.count("event: message_start") == 1
 
-        put_accounts(tollhouse, "hung", "a", "b")
         hurry(tollhouse, "hung", 700)
+        put_accounts(tollhouse, "hung", "a", "b")
         for name in ("a", "b"):
             behave(tollhouse, f"sim-hung-{name}", "hang=before")
         plain = await asyncio.to_thread(tollhouse.messages, tenant.key, model="hung")
