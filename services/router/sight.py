@@ -82,7 +82,8 @@ class AccountsSeen:
         if verdict is Verdict.COOLING:
             return COOLING
         if verdict is not Verdict.PROBING:
-            return SPARE
+            # A request that has failed once already is not the one to try an account with.
+            return PROVING if self.item.exclude and verdict is not Verdict.READY else SPARE
         return PROVING if self.health.cause(account_id, self.family) == router_pb2.CAUSE_UNSPECIFIED else PROBING
 
     def speaks(self, account: Account) -> bool:

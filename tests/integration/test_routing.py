@@ -113,7 +113,9 @@ async def many(requests: int, one: Callable[[int], Awaitable[str]], clients: int
 async def test_four_bad_accounts_of_five_cost_an_attempt_each_and_clients_notice_none(fleet: Deployment) -> None:
     model, tenant = "five", fleet.tenant(dollars=100)
     hurry(fleet, model)
-    put_accounts(fleet, model, "good", "throttled", "hanging", "cutting", "sim-denied")
+    put_accounts(fleet, model, "good")
+    assert (await asyncio.to_thread(fleet.messages, tenant.key, model=model)).status == 200
+    put_accounts(fleet, model, "throttled", "hanging", "cutting", "sim-denied")
     behave(fleet, "sim-five-throttled", "status=429;retry_after=60")
     behave(fleet, "sim-five-hanging", "hang=before")
     behave(fleet, "sim-five-cutting", "cut_after=8;tokens=30")
@@ -127,7 +129,7 @@ async def test_four_bad_accounts_of_five_cost_an_attempt_each_and_clients_notice
             return ended
 
         began_s = time.monotonic()
-        first = await many(40, one, clients=1)  # nothing is known of the accounts yet, and they are tried one by one
+        first = await many(40, one, clients=1)  # nothing is known of the new accounts yet: they are tried one by one
         assert all(begun_by(fleet, credential) for credential in bad)
         ended = first + await many(2_000, one)
         took_s = time.monotonic() - began_s
@@ -287,8 +289,8 @@ async def test_a_silent_stream_is_kept_alive_and_a_hung_one_ends(tmp_path: Path)
         assert events[-1] == "event: message_stop"
         assert events.count("event: message_start") == 1
 
-        put_accounts(tollhouse, "hung", "a", "b")
         hurry(tollhouse, "hung", 700)
+        put_accounts(tollhouse, "hung", "a", "b")
         for name in ("a", "b"):
             behave(tollhouse, f"sim-hung-{name}", "hang=before")
         plain = await asyncio.to_thread(tollhouse.messages, tenant.key, model="hung")

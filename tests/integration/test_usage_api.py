@@ -360,7 +360,7 @@ def test_a_wait_ends_before_its_deadline_does(tollhouse: Deployment) -> None:
 
 def test_a_call_whose_deadline_passes_stops_its_query(tollhouse: Deployment) -> None:
     waiting = (
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tollhouse-ledger'"
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tollhouse-ledger-reading'"
         " AND state = 'active' AND wait_event_type = 'Lock' AND query LIKE '%usage_rollups%'"
     )
     request = usage_pb2.SummarizeUsageRequest(tenant_id="demo", period=usage_pb2.USAGE_PERIOD_DAY)

@@ -441,3 +441,15 @@ def test_a_refusal_of_the_credential_of_before_is_not_held_against_the_new_one()
     refused = router_pb2.ReportItem(id=1, lease_id="req_1:1", outcome=router_pb2.OUTCOME_REFUSED)
     decider.decide(router_pb2.RouterDecideRequest(report=[refused]))
     assert [told.outcome for told in health.reports] == [router_pb2.OUTCOME_UNUSED]
+
+
+def test_a_request_that_failed_once_goes_to_an_account_that_is_known_to_answer() -> None:
+    accounts = [account(f"acc_{name}") for name in "abcdefgh"]
+    unknown = {one.upstream_account_id for one in accounts} - {"acc_c"}
+    for number in range(20):
+        router = Router(accounts, Ailments(unproven=set(unknown)))
+        conversation = number.to_bytes(8, "big")
+        again = router.pick(exclude=["acc_a"], conversation=conversation)
+        assert again.upstream_account_id == "acc_c"
+    router = Router([account("acc_a"), account("acc_b")], Ailments(unproven={"acc_a", "acc_b"}))
+    assert router.pick(exclude=["acc_a"]).upstream_account_id == "acc_b"
