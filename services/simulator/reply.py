@@ -1,30 +1,35 @@
 """One answer on its way to the client: written and broken off as its script says, and noted as served."""
 
 import asyncio
-import datetime
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from email.utils import formatdate
 from typing import Final
 
 from services.shared import clock
 from services.simulator.connection import Connection, Headers
-from services.simulator.messages import Counts, Event
 from services.simulator.script import Script
 from services.simulator.served import Served
+from services.simulator.sse import Event
+from services.simulator.tokens import Counts
 
 _WRITE_BYTES: Final = 64 * 1024
-_RESET_S: Final = 60
 _JSON: Final = ("content-type", "application/json")
 _EVENTS: Final = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
 
 
 class Reply:
-    """Sends one answer; `served` knows at every moment how much of it was."""
+    """Sends one answer; `served` knows at every moment how much of it was.
 
-    def __init__(self, connection: Connection, served: Served, script: Script) -> None:
+    Args:
+        headers: what the API's answers carry beside their type, at a moment in Unix seconds.
+    """
+
+    def __init__(
+        self, connection: Connection, served: Served, script: Script, headers: Callable[[int], Headers]
+    ) -> None:
+        self._headers = headers
         self._connection = connection
         self._served = served
         self._script = script
@@ -32,7 +37,7 @@ class Reply:
     async def plain(self, status: int, body: bytes, counts: Counts) -> None:
         """A whole body, which used `counts`, or half of it if the script breaks it off: then nothing was used."""
         self._served.status = status
-        self._connection.head(status, [_JSON, *_headers(self._served, self._script)], len(body))
+        self._connection.head(status, [_JSON, *self._headers(clock.now_ms() // clock.MS_PER_S)], len(body))
         if self._script.cut_after is None:
             self._served.tokens = counts
             self._send(body)
@@ -44,7 +49,7 @@ class Reply:
     async def stream(self, events: Iterable[Event], counts: Counts, gap_ms: float) -> None:
         """Server-sent events `gap_ms` apart, on a schedule that does not drift; without a gap in one write."""
         self._served.status, self._served.stream = 200, True
-        self._connection.head(200, [*_EVENTS, *_headers(self._served, self._script)], None)
+        self._connection.head(200, [*_EVENTS, *self._headers(clock.now_ms() // clock.MS_PER_S)], None)
         due_s = clock.monotonic_s()
         number, batch, batch_bytes = 0, list[Event](), 0
         for number, event in enumerate(itertools.islice(events, self._script.cut_after), 1):
@@ -110,41 +115,3 @@ class Reply:
 async def silence() -> None:
     """Says nothing until the client leaves."""
     await asyncio.Event().wait()
-
-
-def _headers(served: Served, script: Script) -> Headers:
-    """What Anthropic's answers carry beside their type; some of it is our account's business only.
-
-    https://docs.anthropic.com/en/api/rate-limits#response-headers
-    """
-    headers = [
-        ("request-id", served.request_id),
-        ("anthropic-organization-id", "00000000-0000-4000-8000-000000000000"),
-    ]
-    now_s = clock.now_ms() // clock.MS_PER_S
-    if script.rl_limit:
-        headers += _limits(script, now_s)
-    if script.retry_after is not None:
-        date = formatdate(now_s + 1 + script.retry_after, usegmt=True)  # whole seconds: never too early
-        headers.append(("retry-after", date if script.retry_after_date else str(script.retry_after)))
-    return headers
-
-
-def _limits(script: Script, now_s: int) -> Headers:
-    others_s = now_s + (_RESET_S if script.reset_s is None else script.reset_s)
-    requests_s = others_s if script.rl_reset_s is None else now_s + script.rl_reset_s
-    unified_s = others_s if script.unified_reset_s is None else now_s + script.unified_reset_s
-    remaining = script.rl_limit - 1 if script.rl_remaining is None else script.rl_remaining
-    return [
-        ("anthropic-ratelimit-requests-limit", str(script.rl_limit)),
-        ("anthropic-ratelimit-requests-remaining", str(remaining)),
-        ("anthropic-ratelimit-requests-reset", _rfc3339(requests_s)),
-        ("anthropic-ratelimit-tokens-limit", "4000000"),
-        ("anthropic-ratelimit-tokens-remaining", "3999000"),
-        ("anthropic-ratelimit-tokens-reset", _rfc3339(others_s)),
-        ("anthropic-ratelimit-unified-reset", str(unified_s)),
-    ]
-
-
-def _rfc3339(unix_s: int) -> str:
-    return datetime.datetime.fromtimestamp(unix_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

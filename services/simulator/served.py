@@ -5,7 +5,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from services.simulator.messages import Counts
+from services.simulator.tokens import Counts
 
 _CREDENTIALS: Final = ("x-api-key", "authorization")
 _CREDENTIALS_MAX: Final = 20_000

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from services.simulator.messages import Invalid, answer, events, plan, read
+from services.simulator.asked import Invalid
+from services.simulator.messages import answer, events
+from services.simulator.messages_request import read
+from services.simulator.said import plan
 from services.simulator.script import NO_SCRIPT, Script
 from tests.unit.simulator.client import message
 
@@ -27,7 +30,7 @@ def body(**fields: Any) -> bytes:
 
 def stream(script: Script, **fields: Any) -> list[dict[str, Any]]:
     asked = read(body(**fields))
-    frames = [event.data for event in events(asked, script, plan(asked, script), "msg_1")]
+    frames = [event.data for event in events(asked, plan(asked, script), script, "msg_1")]
     for frame in frames:
         assert frame.count(b"\n") == 3
         assert frame.endswith(b"\n\n")
@@ -38,7 +41,7 @@ def stream(script: Script, **fields: Any) -> list[dict[str, Any]]:
 
 def plain(script: Script, **fields: Any) -> Message:
     asked = read(body(**fields))
-    return Message.model_validate_json(answer(asked, script, plan(asked, script), "msg_1"), strict=True)
+    return Message.model_validate_json(answer(asked, plan(asked, script), "msg_1"), strict=True)
 
 
 def unknown_fields(value: Any) -> list[str]:
@@ -105,8 +108,8 @@ def test_the_start_tells_input_and_cache_and_the_end_repeats_them_with_the_outpu
 
 def test_a_token_is_a_delta_and_the_text_has_what_careless_relays_break_on() -> None:
     asked = read(body())
-    found = list(events(asked, NO_SCRIPT, plan(asked, NO_SCRIPT), "msg_1"))
-    assert sum(event.output for event in found) == plan(asked, NO_SCRIPT).output == 40
+    found = list(events(asked, plan(asked, NO_SCRIPT), NO_SCRIPT, "msg_1"))
+    assert sum(event.output for event in found) == plan(asked, NO_SCRIPT).counts.output == 40
     assert [event.starts for event in found].index(True) == 0
     whole = b"".join(event.data for event in found)
     for odd in ("naïve", "\u2028", "😀", '\\"usage\\":', "\\\\", "data: x\\n\\n"):
@@ -130,32 +133,32 @@ def test_output_is_limited_by_max_tokens() -> None:
 @pytest.mark.parametrize(
     ("fields", "tokens"),
     [
-        ({"messages": [{"role": "user", "content": ""}]}, 1),
         ({"messages": [{"role": "user", "content": "1234"}]}, 1),
         ({"messages": [{"role": "user", "content": "12345"}]}, 2),
         ({"messages": [{"role": "user", "content": "東京"}]}, 2),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x" * 40}]}]}, 10),
         ({"messages": [{"role": "user", "content": "x" * 7}], "system": "y" * 8}, 4),
         ({"messages": [{"role": "user", "content": "x" * 7}], "system": [{"type": "text", "text": "y" * 8}]}, 4),
-        ({"messages": [{"role": "user", "content": "x" * 7}], "tools": ["abcd"]}, 4),
+        ({"messages": [{"role": "user", "content": "x" * 7}], "tools": [{"type": "t1"}]}, 6),
     ],
 )
 def test_input_is_a_token_for_four_bytes_of_text(fields: dict[str, Any], tokens: int) -> None:
-    assert plan(read(body(**fields)), NO_SCRIPT).input == tokens
+    assert plan(read(body(**fields)), NO_SCRIPT).counts.input == tokens
 
 
 def test_a_tool_result_is_text_too_and_a_system_message_may_come_in_mid_conversation() -> None:
+    call = {"type": "tool_use", "id": "t", "name": "look", "input": {}}
     result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "inner"}]}
-    asked = read(
-        body(
-            messages=[
-                {"role": "user", "content": [result, {"type": "image", "source": {}}]},
-                {"role": "system", "content": "rules"},
-                {"role": "assistant", "content": "well"},
-            ]
-        )
-    )
-    assert asked.prompt == "inner\nrules\nwell"
+    messages = [
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [result]},
+        {"role": "system", "content": "rules"},
+        {"role": "assistant", "content": "well"},
+    ]
+    assert read(body(messages=messages), "mid-conversation-system-2026-04-07").prompt == "look\ninner\nrules\nwell"
+    with pytest.raises(Invalid, match=r"^messages\.3\.role"):
+        read(body(messages=messages))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +170,7 @@ def test_a_tool_result_is_text_too_and_a_system_message_may_come_in_mid_conversa
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": 1}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages.0.content.0.type"),
         ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content.0.type"),
@@ -198,5 +202,5 @@ def test_no_body_is_more_than_refused(value: bytes | str) -> None:
             read(each)
 
 
-def test_unknown_fields_are_taken() -> None:
+def test_fields_of_todays_agents_are_taken() -> None:
     assert read(body(context_management={"edits": []}, thinking={"type": "adaptive"})).model == "m"
