@@ -216,6 +216,7 @@ API_TYPES = {
     "api_error",
     "overloaded_error",
     "upstream_error",
+    "not_implemented_error",
 }
 
 
