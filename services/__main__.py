@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from services import (
         billing_commands,
+        brand_commands,
         journal_commands,
         ledger_commands,
         plan_commands,
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         service.set_defaults(run=_serve, service=name)
     tenant_commands.add_parsers(sub, _state_dir)
     plan_commands.add_parsers(sub, _state_dir)
+    brand_commands.add_parsers(sub, _state_dir)
     routing_commands.add_parsers(sub, _state_dir)
     billing_commands.add_parsers(sub, _state_dir)
     usage_commands.add_parsers(sub, _state_dir)

@@ -177,7 +177,7 @@ class Grants:
         return (tenant.balance.credit.held_nano, len(tenant.holds.standing)) if tenant else (0, 0)
 
     def _rates(self, model: str, terms: Terms) -> Rates | None:
-        return self._prices.in_force(model, plan=terms.plan, group=terms.group)
+        return self._prices.in_force(model, terms.brand, terms.plan, terms.group)
 
     def _tenant(self, tenant_id: str) -> Tenant:
         tenant = self._tenants.get(tenant_id)

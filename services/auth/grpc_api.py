@@ -8,9 +8,10 @@ import psycopg
 from nats.aio.client import Client
 from psycopg_pool import PoolTimeout
 
+from services.auth.brand_api import Context
 from services.auth.grants import Grants
 from services.auth.holds import Hold
-from services.auth.management import Context, Management
+from services.auth.management import Management
 from services.auth.policies import limits_of
 from services.auth.store import KeyRow, Store
 from services.shared import clock
@@ -146,6 +147,9 @@ class AuthApi(Management):
                         spend_cap_nano=key.spend_cap_nano,
                         group=key.group_name,
                         policy=_policy(key),
+                        brand=key.brand or "",
+                        models=key.models,
+                        addresses=key.addresses,
                     )
                 )
         return response
@@ -184,6 +188,7 @@ def _policy(key: KeyRow) -> bytes:
         key_plan_limits=limits_of(key.plan_limits or []),
         key_limits=limits_of(key.limits),
         group=key.group_name,
+        brand=key.brand or "",
     ).SerializeToString(deterministic=True)
 
 

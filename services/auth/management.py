@@ -1,33 +1,33 @@
-"""auth's gRPC service, what operators call: tenants, keys, plans."""
+"""auth's gRPC service, what operators call: tenants, keys, plans; brands are in `brand_api`."""
 
 import re
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from nats.aio.client import Client
 from psycopg.errors import ForeignKeyViolation
 
-from services.auth import policies
-from services.auth.store import KeyRow, PlanRow, Store, TenantRow
+from services.auth import access, policies
+from services.auth.brand_api import BrandManagement, Context, key_message, ms_of
+from services.auth.sealed_keys import sealer_of
+from services.auth.store import NewKey, PlanRow, Store, TenantRow
 from services.shared import bus, clock, ids, principal
 from services.shared.errors import Kind, Refusal
-from tollhouse.v1 import auth_pb2, auth_pb2_grpc
+from tollhouse.v1 import auth_pb2
 
 _TENANT_ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NAME_LENGTH: Final = 50
 _IDEMPOTENCY_KEY_LENGTH: Final = 200
 
-Context = Any
 T = TypeVar("T")
 
 
-class Management(auth_pb2_grpc.AuthServiceServicer):
+class Management(BrandManagement):
     """Who there is, and what they may."""
 
     def __init__(self, store: Store, nc: Client, pepper: bytes) -> None:
-        self._store = store
-        self._nc = nc
+        super().__init__(store, nc, sealer_of(pepper))
         self._pepper = pepper
 
     # ---- tenants ----
@@ -83,27 +83,31 @@ class Management(auth_pb2_grpc.AuthServiceServicer):
             raise Refusal(Kind.INVALID_REQUEST, "spend_cap_nano is below 0, or idempotency_key too long")
         group = request.group or policies.DEFAULT_GROUP
         policies.check_name("group", group)
-        secret = principal.new_key()
-        expires_at = datetime.fromtimestamp(request.expires_ms / 1000, UTC) if request.expires_ms else None
-        key_id, key_hash = f"key_{ids.ulid()}", principal.key_hash(secret, self._pepper)
-        added = self._store.add_key(
-            key_id,
-            request.tenant_id,
-            request.name,
-            key_hash,
-            principal.hint(secret),
-            expires_at,
-            request.spend_cap_nano if request.HasField("spend_cap_nano") else None,
-            request.idempotency_key or None,
-            group,
-            request.plan or None,
+        brand = await self._brand_for(request.brand)
+        secret = principal.new_key(brand.key_prefix)
+        key_id = f"key_{ids.ulid()}"
+        key = NewKey(
+            key_id=key_id,
+            tenant_id=request.tenant_id,
+            name=request.name,
+            key_hash=principal.key_hash(secret, self._pepper, (brand.key_prefix,)),
+            hint=principal.hint(secret, brand.key_prefix, brand.mask),
+            expires_at=datetime.fromtimestamp(request.expires_ms / 1000, UTC) if request.expires_ms else None,
+            spend_cap_nano=request.spend_cap_nano if request.HasField("spend_cap_nano") else None,
+            idempotency_key=request.idempotency_key or None,
+            group_name=group,
+            plan=request.plan or None,
+            brand=brand.name or None,
+            models=access.listed_models(request.models),
+            addresses=access.listed_addresses(request.addresses),
+            sealed=self._sealer.seal(secret, key_id) if brand.reveal else None,
         )
-        made_id = await _with_plan(request.plan, added)
-        key = _key(await self._key_row(made_id))
+        made_id = await _with_plan(request.plan, self._store.add_key(key))
+        made = key_message(await self._key_row(made_id))
         if made_id != key_id:
-            return auth_pb2.CreateKeyResponse(key=key, repeated=True)
-        await bus.announce(self._nc, bus.KEY_CHANGED, key_hash)
-        return auth_pb2.CreateKeyResponse(key=key, secret=secret)
+            return auth_pb2.CreateKeyResponse(key=made, repeated=True)
+        await bus.announce(self._nc, bus.KEY_CHANGED, key.key_hash)
+        return auth_pb2.CreateKeyResponse(key=made, secret=secret)
 
     async def SetKeySpendCap(
         self, request: auth_pb2.SetKeySpendCapRequest, context: Context
@@ -114,7 +118,7 @@ class Management(auth_pb2_grpc.AuthServiceServicer):
         await self._store.set_key_spend_cap(request.key_id, cap_nano)
         row = await self._key_row(request.key_id)
         await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
-        return auth_pb2.SetKeySpendCapResponse(key=_key(row))
+        return auth_pb2.SetKeySpendCapResponse(key=key_message(row))
 
     async def SetKeyPolicy(
         self, request: auth_pb2.SetKeyPolicyRequest, context: Context
@@ -126,10 +130,10 @@ class Management(auth_pb2_grpc.AuthServiceServicer):
         await _with_plan(request.plan, self._store.set_key_policy(request.key_id, group, request.plan or None, limits))
         row = await self._key_row(request.key_id)
         await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
-        return auth_pb2.SetKeyPolicyResponse(key=_key(row))
+        return auth_pb2.SetKeyPolicyResponse(key=key_message(row))
 
     async def ListKeys(self, request: auth_pb2.ListKeysRequest, context: Context) -> auth_pb2.ListKeysResponse:
-        return auth_pb2.ListKeysResponse(keys=[_key(row) for row in await self._store.keys(request.tenant_id)])
+        return auth_pb2.ListKeysResponse(keys=[key_message(row) for row in await self._store.keys(request.tenant_id)])
 
     async def SetKeyEnabled(
         self, request: auth_pb2.SetKeyEnabledRequest, context: Context
@@ -137,7 +141,7 @@ class Management(auth_pb2_grpc.AuthServiceServicer):
         await self._store.set_key_enabled(request.key_id, request.enabled)
         row = await self._key_row(request.key_id)
         await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
-        return auth_pb2.SetKeyEnabledResponse(key=_key(row))
+        return auth_pb2.SetKeyEnabledResponse(key=key_message(row))
 
     async def DeleteKey(self, request: auth_pb2.DeleteKeyRequest, context: Context) -> auth_pb2.DeleteKeyResponse:
         row = await self._store.key(request.key_id)
@@ -145,12 +149,6 @@ class Management(auth_pb2_grpc.AuthServiceServicer):
             await self._store.delete_key(request.key_id)
             await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
         return auth_pb2.DeleteKeyResponse()
-
-    async def _key_row(self, key_id: str) -> KeyRow:
-        row = await self._store.key(key_id)
-        if row is None:
-            raise Refusal(Kind.NOT_FOUND, f"there is no key {key_id!r}")
-        return row
 
     # ---- plans ----
 
@@ -183,16 +181,12 @@ async def _with_plan(plan: str, change: Awaitable[T]) -> T:
         raise Refusal(Kind.NOT_FOUND, f"there is no plan {plan!r}") from None
 
 
-def _ms(at: datetime | None) -> int:
-    return 0 if at is None else int(at.timestamp() * 1000)
-
-
 def _tenant(row: TenantRow) -> auth_pb2.Tenant:
     return auth_pb2.Tenant(
         tenant_id=row.tenant_id,
         name=row.name,
         enabled=row.enabled,
-        created_ms=_ms(row.created_at),
+        created_ms=ms_of(row.created_at),
         plan=row.plan or "",
         limits=policies.limits_of(row.limits),
     )
@@ -200,19 +194,3 @@ def _tenant(row: TenantRow) -> auth_pb2.Tenant:
 
 def _plan(row: PlanRow) -> auth_pb2.Plan:
     return auth_pb2.Plan(name=row.name, limits=policies.limits_of(row.limits))
-
-
-def _key(row: KeyRow) -> auth_pb2.Key:
-    return auth_pb2.Key(
-        key_id=row.key_id,
-        tenant_id=row.tenant_id,
-        name=row.name,
-        hint=row.hint,
-        enabled=row.enabled,
-        created_ms=_ms(row.created_at),
-        expires_ms=_ms(row.expires_at),
-        spend_cap_nano=row.spend_cap_nano,
-        group=row.group_name,
-        plan=row.plan or "",
-        limits=policies.limits_of(row.limits),
-    )

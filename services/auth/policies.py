@@ -1,4 +1,4 @@
-"""What a policy says: the limits in force for a key, and the plan and group that its prices depend on. Pure."""
+"""What a policy says: the limits in force for a key, and the brand, plan and group that its prices depend on. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -72,6 +72,7 @@ class Terms:
     plan: str
     """The key's plan where it has one, else the tenant's: what prices depend on."""
     group: str
+    brand: str = ""
 
 
 @lru_cache(_POLICIES)
@@ -87,7 +88,7 @@ def terms_of(policy: bytes) -> Terms:
         *_rules(said.key_plan_limits, True, "key_plan", said.key_plan),
         *_rules(said.key_limits, True, "key", "key"),
     ]
-    return Terms(tuple(rules), said.key_plan or said.tenant_plan, said.group)
+    return Terms(tuple(rules), said.key_plan or said.tenant_plan, said.group, said.brand)
 
 
 def _rules(limits: Iterable[types_pb2.Limit], of_key: bool, source: str, scope: str) -> list[Rule]:

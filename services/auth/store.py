@@ -1,7 +1,7 @@
-"""auth's SQL: tenants, keys and plans."""
+"""auth's SQL: tenants, keys, plans and brands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -14,6 +14,14 @@ T = TypeVar("T")
 
 Limits = list[dict[str, Any]]
 """As `policies.stored` has them."""
+
+
+class HostTaken(Exception):
+    """A host that another brand has; its text is the host."""
+
+
+class PrefixInUse(Exception):
+    """A brand whose keys begin with a prefix that it would have no more; its text is that prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,37 @@ class PlanRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BrandRow:
+    """A row of brands, and its hosts."""
+
+    name: str
+    is_default: bool
+    form: dict[str, Any]
+    """As `brands.stored` has it."""
+    hosts: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key to add."""
+
+    key_id: str
+    tenant_id: str
+    name: str
+    key_hash: bytes
+    hint: str
+    expires_at: datetime | None = None
+    spend_cap_nano: int | None = None
+    idempotency_key: str | None = None
+    group_name: str = "default"
+    plan: str | None = None
+    brand: str | None = None
+    models: list[str] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    sealed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRow:
     """A row of keys, and what its tenant and the plans of both say."""
 
@@ -52,6 +91,10 @@ class KeyRow:
     group_name: str
     plan: str | None
     limits: Limits
+    brand: str | None
+    models: list[str]
+    addresses: list[str]
+    revealable: bool
     plan_limits: Limits | None
     tenant_enabled: bool
     tenant_plan: str | None
@@ -62,10 +105,21 @@ class KeyRow:
 _TENANT: Final = "tenant_id, name, enabled, created_at, plan, limits"
 _KEYS: Final = (
     "SELECT k.key_id, k.tenant_id, k.name, k.key_hash, k.hint, k.enabled, k.expires_at, k.spend_cap_nano,"
-    " k.created_at, k.group_name, k.plan, k.limits, kp.limits AS plan_limits, t.enabled AS tenant_enabled,"
+    " k.created_at, k.group_name, k.plan, k.limits, k.brand, k.models, k.addresses,"
+    " k.sealed IS NOT NULL AS revealable, kp.limits AS plan_limits, t.enabled AS tenant_enabled,"
     " t.plan AS tenant_plan, t.limits AS tenant_limits, tp.limits AS tenant_plan_limits"
     " FROM keys k JOIN tenants t USING (tenant_id)"
     " LEFT JOIN plans kp ON kp.name = k.plan LEFT JOIN plans tp ON tp.name = t.plan"
+)
+_BRANDS: Final = (
+    "SELECT b.name, b.is_default, b.form,"
+    " coalesce(array_agg(h.host ORDER BY h.position) FILTER (WHERE h.host IS NOT NULL), '{}') AS hosts"
+    " FROM brands b LEFT JOIN brand_hosts h ON h.brand = b.name"
+)
+_NEW_KEY: Final = tuple(column.name for column in fields(NewKey))
+_ADD_KEY: Final = (
+    f"INSERT INTO keys ({', '.join(_NEW_KEY)}) VALUES ({', '.join(f'%({name})s' for name in _NEW_KEY)})"
+    " ON CONFLICT (tenant_id, idempotency_key) DO NOTHING"
 )
 
 
@@ -90,35 +144,28 @@ class Store:
         """One key."""
         return await self._one(KeyRow, _KEYS + " WHERE k.key_id = %s", (key_id,))
 
-    async def add_key(
-        self,
-        key_id: str,
-        tenant_id: str,
-        name: str,
-        key_hash: bytes,
-        hint: str,
-        expires_at: datetime | None,
-        spend_cap_nano: int | None,
-        idempotency_key: str | None,
-        group: str,
-        plan: str | None,
-    ) -> str:
+    async def add_key(self, key: NewKey) -> str:
         """Adds a key; the tenant must exist. Answers its id, or that of the key that was made under the same
-        idempotency key before. Raises ForeignKeyViolation when there is no such plan."""
+        idempotency key before. Raises ForeignKeyViolation when there is no such plan or brand."""
         async with self._pool.connection() as connection:
-            await connection.execute(
-                "INSERT INTO keys"
-                " (key_id, tenant_id, name, key_hash, hint, expires_at, spend_cap_nano, idempotency_key, group_name,"
-                " plan)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
-                (key_id, tenant_id, name, key_hash, hint, expires_at, spend_cap_nano, idempotency_key, group, plan),
-            )
+            await connection.execute(_ADD_KEY.encode(), {name: getattr(key, name) for name in _NEW_KEY})
             made = await connection.execute(
                 "SELECT key_id FROM keys WHERE key_id = %s OR (tenant_id = %s AND idempotency_key = %s)",
-                (key_id, tenant_id, idempotency_key),
+                (key.key_id, key.tenant_id, key.idempotency_key),
             )
             row = await made.fetchone()
-            return str(row[0]) if row else key_id
+            return str(row[0]) if row else key.key_id
+
+    async def sealed_key(self, key_id: str) -> bytes | None:
+        """A key's sealed copy, if there is one."""
+        async with self._pool.connection() as connection:
+            found = await connection.execute("SELECT sealed FROM keys WHERE key_id = %s", (key_id,))
+            row = await found.fetchone()
+        return bytes(row[0]) if row and row[0] is not None else None
+
+    async def set_key_access(self, key_id: str, models: list[str], addresses: list[str]) -> None:
+        """Sets which models a key may call and from which addresses."""
+        await self._run("UPDATE keys SET models = %s, addresses = %s WHERE key_id = %s", (models, addresses, key_id))
 
     async def set_key_spend_cap(self, key_id: str, spend_cap_nano: int | None) -> None:
         """Sets or lifts what a key may spend over its life."""
@@ -179,6 +226,53 @@ class Store:
     async def delete_plan(self, name: str) -> None:
         """Deletes a plan, if it exists. Raises ForeignKeyViolation while a tenant or a key has it."""
         await self._run("DELETE FROM plans WHERE name = %s", (name,))
+
+    async def brands(self) -> list[BrandRow]:
+        """Every brand, by name."""
+        return await self._all(BrandRow, _BRANDS + ' GROUP BY b.name ORDER BY b.name COLLATE "C"', ())
+
+    async def brand(self, name: str) -> BrandRow | None:
+        """One brand; the default one where the name is empty."""
+        where = " WHERE b.name = %s OR (%s = '' AND b.is_default) GROUP BY b.name"
+        return await self._one(BrandRow, _BRANDS + where, (name, name))
+
+    async def put_brand(self, name: str, hosts: Sequence[str], is_default: bool, form: dict[str, Any]) -> None:
+        """Adds a brand, or replaces it whole; a default one takes the place of the one before. One that reveals no
+        keys keeps no copy of any. Raises HostTaken, PrefixInUse."""
+        async with self._pool.connection() as connection:
+            found = await connection.execute(
+                "SELECT form->>'key_prefix', EXISTS (SELECT FROM keys WHERE brand = name) FROM brands WHERE name = %s"
+                " FOR UPDATE",
+                (name,),
+            )
+            before = await found.fetchone()
+            if before is not None and before[1] and before[0] != form["key_prefix"]:
+                raise PrefixInUse(before[0])
+            if is_default:
+                await connection.execute(
+                    "UPDATE brands SET is_default = false WHERE is_default AND name <> %s", (name,)
+                )
+            await connection.execute(
+                "INSERT INTO brands (name, is_default, form) VALUES (%s, %s, %s)"
+                " ON CONFLICT (name) DO UPDATE SET is_default = excluded.is_default, form = excluded.form",
+                (name, is_default, Jsonb(form)),
+            )
+            await connection.execute("DELETE FROM brand_hosts WHERE brand = %s", (name,))
+            for position, host in enumerate(hosts):
+                added = await connection.execute(
+                    "INSERT INTO brand_hosts (host, brand, position) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                    (host, name, position),
+                )
+                if not added.rowcount:
+                    raise HostTaken(host)
+            if not form.get("reveal"):
+                await connection.execute(
+                    "UPDATE keys SET sealed = NULL WHERE brand = %s AND sealed IS NOT NULL", (name,)
+                )
+
+    async def delete_brand(self, name: str) -> None:
+        """Deletes a brand, if it exists. Raises ForeignKeyViolation while a key has it."""
+        await self._run("DELETE FROM brands WHERE name = %s", (name,))
 
     async def _run(self, query: str, parameters: tuple[Any, ...]) -> None:
         async with self._pool.connection() as connection:

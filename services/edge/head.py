@@ -1,5 +1,6 @@
 """A request's headers: which key it brings, and which of them go on to the upstream. One pass."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -54,13 +55,14 @@ class RequestHead:
     idempotency_key: str = ""
     client_retry: int = 0
 
-    def key(self) -> str:
-        """The client key. Raises Refusal when there is none, more than one, or none that could be one."""
+    def key(self, prefixes: Sequence[str] = principal.KNOWN_PREFIXES) -> str:
+        """The client key; `prefixes` is what keys may begin with, longest first. Raises Refusal when there is none,
+        more than one, or none that could be one."""
         if not self.keys:
             raise Refusal(Kind.KEY_MISSING, "no key: send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`")
         key = self.keys[0].decode("latin-1")
         for other in self.keys[1:]:
-            if principal.body_of(other.decode("latin-1")) != principal.body_of(key):
+            if principal.body_of(other.decode("latin-1"), prefixes) != principal.body_of(key, prefixes):
                 raise Refusal(Kind.KEY_CONFLICT, "two headers hold different keys")
         if len(key) > principal.MAX_KEY_LENGTH or not key.isascii():
             raise Refusal(Kind.KEY_UNKNOWN, "the key is malformed")

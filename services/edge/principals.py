@@ -1,7 +1,7 @@
 """Whom a client key stands for: asked of auth, and remembered for seconds."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,12 @@ class Principal:
     """Which limits hold for it; auth reads it."""
     spend_cap_nano: int | None = None
     """What the key may spend over its life, in nano-dollars; None when it may spend all that its tenant has."""
+    brand: str = ""
+    """The brand that the key was made for; empty for none."""
+    models: frozenset[str] = frozenset()
+    """The public models that it may call; empty for all of its group."""
+    addresses: tuple[str, ...] = ()
+    """The addresses that it may be used from, IP addresses and CIDR blocks; empty for all."""
 
 
 @dataclass(slots=True)
@@ -45,10 +51,17 @@ class Principals:
 
     Args:
         auth: gives the replica to ask.
+        prefixes: gives what keys may begin with, longest first, as the brands say.
     """
 
-    def __init__(self, auth: Callable[[], Decisions], settings: EdgeSettings) -> None:
+    def __init__(
+        self,
+        auth: Callable[[], Decisions],
+        settings: EdgeSettings,
+        prefixes: Callable[[], Sequence[str]] = lambda: principal.KNOWN_PREFIXES,
+    ) -> None:
         self._auth = auth
+        self._prefixes = prefixes
         self._pepper = settings.key_pepper.reveal().encode()
         self._ttl_s = settings.principal_ttl_s
         self._limit = settings.principals
@@ -82,7 +95,7 @@ class Principals:
 
     async def of(self, key: str) -> Principal:
         """Whom `key` stands for. Raises Refusal."""
-        key_hash = principal.key_hash(key, self._pepper)
+        key_hash = principal.key_hash(key, self._pepper, self._prefixes())
         known = self._known.get(key_hash)
         answer = known.answer if known and known.until_s > clock.monotonic_s() else await self._resolve(key_hash)
         if isinstance(answer, Refusal):
@@ -101,7 +114,16 @@ class Principals:
         else:
             who = result.principal
             cap_nano = who.spend_cap_nano if who.HasField("spend_cap_nano") else None
-            answer = Principal(who.tenant_id, who.key_id, who.group or DEFAULT_GROUP, who.policy, cap_nano)
+            answer = Principal(
+                who.tenant_id,
+                who.key_id,
+                who.group or DEFAULT_GROUP,
+                who.policy,
+                cap_nano,
+                who.brand,
+                frozenset(who.models),
+                tuple(who.addresses),
+            )
         if generation == self._generation and not _passing(answer):
             self._remember(key_hash, _Known(answer, result.tenant_id, clock.monotonic_s() + self._ttl_s))
         return answer

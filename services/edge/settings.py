@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.edge import access
 from services.shared.settings import Secret, SettingsError, setting, variable
 
 
@@ -83,9 +84,20 @@ class EdgeSettings:
     hold_renew_s: float = setting(
         "seconds between renewals of holds; below a third of auth's hold TTL", default=5, at_least=0.1
     )
+    trusted_proxies: str = setting(
+        "addresses and CIDR blocks, between commas, whose X-Forwarded-For tells where a client is", default=""
+    )
     drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)
 
     def __post_init__(self) -> None:
         if self.transport not in ("pooled", "aiohttp"):
             name = variable("edge", "transport")
             raise SettingsError(f"{name}: {self.transport!r} is neither 'pooled' nor 'aiohttp'")
+        try:
+            self.trusted_networks()
+        except ValueError as error:
+            raise SettingsError(f"{variable('edge', 'trusted_proxies')}: {error}") from None
+
+    def trusted_networks(self) -> access.Networks:
+        """`trusted_proxies`, parsed."""
+        return access.trusted_networks(self.trusted_proxies)

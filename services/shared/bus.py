@@ -28,6 +28,9 @@ TENANT_CHANGED: Final = "tollhouse.changed.tenant"
 PLAN_CHANGED: Final = "tollhouse.changed.plan"
 """A plan changed: the payload is its name."""
 
+BRAND_CHANGED: Final = "tollhouse.changed.brand"
+"""A brand changed: the payload is its name."""
+
 CATALOG_CHANGED: Final = "tollhouse.changed.catalog"
 """An upstream account, a pool, a group or a model changed: the payload is its name."""
 

@@ -4,37 +4,50 @@ import hashlib
 import hmac
 import secrets
 import string
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 KEY_PREFIX: Final = "sk-th-"
-"""What new keys start with."""
+"""What new keys of no brand start with."""
 
-KNOWN_PREFIXES: Final = (KEY_PREFIX, "cc_user_", "sk-rr-", "sk-cc-", "sk-")
-"""Longest match first where one begins another: any of them may stand before a key's body, or none."""
+KNOWN_PREFIXES: Final = (KEY_PREFIX, "sk-")
+"""What may stand before a key's body, or nothing, whichever brands there are; longest first."""
+
+MASK: Final = "{prefix}...{last4}"
+"""How lists show keys of no brand."""
 
 _BODY_ALPHABET: Final = string.ascii_letters + string.digits
 _BODY_LENGTH: Final = 43  # 256 bits
 MAX_KEY_LENGTH: Final = 256
 
 
-def new_key() -> str:
-    """A new client key. There is no hyphen in its body, because prefixes have them."""
-    return KEY_PREFIX + "".join(secrets.choice(_BODY_ALPHABET) for _ in range(_BODY_LENGTH))
+def longest_first(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """These prefixes and the known ones in the order in which they are tried: one may begin another."""
+    return tuple(sorted({*KNOWN_PREFIXES, *prefixes}, key=lambda prefix: (-len(prefix), prefix)))
 
 
-def body_of(key: str) -> str:
-    """The key without the longest known prefix that it starts with."""
-    for prefix in KNOWN_PREFIXES:
+def new_key(prefix: str = KEY_PREFIX) -> str:
+    """A new client key. There is no hyphen or underscore in its body, because prefixes end with one."""
+    return prefix + "".join(secrets.choice(_BODY_ALPHABET) for _ in range(_BODY_LENGTH))
+
+
+def body_of(key: str, prefixes: Sequence[str] = KNOWN_PREFIXES) -> str:
+    """The key without the first of `prefixes` that it starts with; `longest_first` has their order."""
+    for prefix in prefixes:
         if key.startswith(prefix):
             return key[len(prefix) :]
     return key
 
 
-def key_hash(key: str, pepper: bytes) -> bytes:
-    """HMAC-SHA-256 of the key's body: 32 bytes. All that is ever stored or sent of a key."""
-    return hmac.digest(pepper, body_of(key).encode("utf-8", "surrogateescape"), hashlib.sha256)
+def key_hash(key: str, pepper: bytes, prefixes: Sequence[str] = KNOWN_PREFIXES) -> bytes:
+    """HMAC-SHA-256 of the key's body: 32 bytes. All that is ever sent of a key, and all that is stored of one whose
+    brand does not reveal it."""
+    return hmac.digest(pepper, body_of(key, prefixes).encode("utf-8", "surrogateescape"), hashlib.sha256)
 
 
-def hint(key: str) -> str:
-    """Enough of a key to recognise it by: its prefix and last four characters."""
-    return f"{key[: len(key) - len(body_of(key))]}...{key[-4:]}"
+def hint(key: str, prefix: str = KEY_PREFIX, mask: str = MASK) -> str:
+    """Enough of a key to recognise it by: `mask` with its {prefix}, {first4} and {last4} filled in."""
+    shown = prefix if key.startswith(prefix) else ""
+    for place, text in (("{prefix}", shown), ("{first4}", key[:4]), ("{last4}", key[-4:])):
+        mask = mask.replace(place, text)
+    return mask

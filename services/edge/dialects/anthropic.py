@@ -3,14 +3,15 @@
 Shapes: https://docs.anthropic.com/en/api/messages and .../errors.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from services.edge.dialects.retrying import retry_headers
-from services.shared.errors import Kind, Refusal
+from services.edge.brand import BUILT_IN
+from services.edge.dialects import errors
+from services.shared.errors import Refusal
 from tollhouse.v1 import auth_pb2, router_pb2, types_pb2
 
 Headers = list[tuple[bytes, bytes]]
@@ -19,43 +20,6 @@ MESSAGES_PATH: Final = "/v1/messages"
 DEFAULT_VERSION: Final = b"2023-06-01"
 """What a request without anthropic-version means."""
 
-_ERROR_TYPES: Final[Mapping[Kind, str]] = {
-    Kind.INVALID_REQUEST: "invalid_request_error",
-    Kind.KEY_MISSING: "authentication_error",
-    Kind.KEY_CONFLICT: "authentication_error",
-    Kind.KEY_UNKNOWN: "authentication_error",
-    Kind.KEY_EXPIRED: "authentication_error",
-    Kind.KEY_DISABLED: "permission_error",
-    Kind.TENANT_DISABLED: "permission_error",
-    Kind.TOKEN_MISSING: "authentication_error",
-    Kind.TOKEN_UNKNOWN: "authentication_error",
-    Kind.TOKEN_SCOPE: "permission_error",
-    Kind.BALANCE_EXHAUSTED: "billing_error",
-    Kind.KEY_CAP_EXHAUSTED: "billing_error",
-    Kind.ROUTE_UNKNOWN: "not_found_error",
-    Kind.METHOD_NOT_ALLOWED: "invalid_request_error",
-    Kind.MODEL_UNKNOWN: "not_found_error",
-    Kind.USAGE_UNKNOWN: "not_found_error",
-    Kind.NOT_FOUND: "not_found_error",
-    Kind.VOUCHER_UNKNOWN: "not_found_error",
-    Kind.VOUCHER_SPENT: "invalid_request_error",
-    Kind.REQUEST_TIMEOUT: "timeout_error",
-    Kind.REQUEST_TOO_LARGE: "request_too_large",
-    Kind.RATE_LIMITED: "rate_limit_error",
-    Kind.WATCHERS_FULL: "rate_limit_error",
-    Kind.UPSTREAM_THROTTLED: "rate_limit_error",
-    Kind.INTERNAL: "api_error",
-    Kind.UPSTREAM_FAILED: "upstream_error",
-    Kind.NO_HEALTHY_ACCOUNT: "overloaded_error",
-    Kind.MODEL_UNPRICED: "api_error",
-    Kind.AUTH_UNAVAILABLE: "api_error",
-    Kind.ROUTER_UNAVAILABLE: "api_error",
-    Kind.LEDGER_UNAVAILABLE: "api_error",
-    Kind.CREDIT_RECOVERING: "api_error",
-    Kind.RECORDING_UNAVAILABLE: "api_error",
-    Kind.UPSTREAM_TIMEOUT: "timeout_error",
-    Kind.UPSTREAM_OVERLOADED: "overloaded_error",
-}
 _LIMIT_HEADERS: Final = {
     types_pb2.LIMIT_METRIC_REQUESTS: b"anthropic-ratelimit-requests-",
     types_pb2.LIMIT_METRIC_TOKENS: b"anthropic-ratelimit-tokens-",
@@ -75,9 +39,8 @@ _NO_THOUGHT: Final = {"type": "text", "text": "(no text)"}
 
 
 def error_answer(refusal: Refusal, request_id: str) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of an error of ours."""
-    body = msgspec.json.encode(error_object(refusal, request_id))
-    return refusal.kind.http_status, [(b"content-type", b"application/json"), *retry_headers(refusal)], body
+    """Status, headers and body of an error of ours, of no brand."""
+    return errors.answer(refusal, "anthropic", BUILT_IN, request_id)
 
 
 def limit_headers(states: Iterable[auth_pb2.LimitState], now_ms: int) -> Headers:
@@ -96,8 +59,7 @@ def limit_headers(states: Iterable[auth_pb2.LimitState], now_ms: int) -> Headers
 
 def error_event(refusal: Refusal, request_id: str, mid_event: bool) -> bytes:
     """The event that ends a stream which broke after its first byte; a blank line first where an event was cut."""
-    data = msgspec.json.encode(error_object(refusal, request_id))
-    return (b"\n\n" if mid_event else b"") + b"event: error\ndata: " + data + b"\n\n"
+    return errors.event(refusal, "anthropic", BUILT_IN, request_id, mid_event)
 
 
 def event_of_error(body: bytes) -> bytes:
@@ -111,9 +73,7 @@ def event_of_error(body: bytes) -> bytes:
 
 def error_object(refusal: Refusal, request_id: str) -> dict[str, Any]:
     """An error of ours as Anthropic writes errors."""
-    type_ = refusal.details.get("upstream_error_type") or _ERROR_TYPES[refusal.kind]
-    message = f"{refusal.message} (request id: {request_id})"
-    return {"type": "error", "error": {"type": type_, "message": message}, "request_id": request_id}
+    return errors.error_object(refusal, "anthropic", BUILT_IN, request_id)
 
 
 def estimated_count(tokens: int) -> tuple[Headers, bytes]:

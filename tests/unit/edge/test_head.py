@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.edge.head import onward_query, read_head
+from services.shared import principal
 from services.shared.errors import Kind, Refusal
 
 Header = tuple[bytes, bytes]
@@ -41,7 +42,12 @@ def test_the_same_key_in_two_headers_is_one_key() -> None:
 
 @pytest.mark.parametrize("other", [b"abc", b"cc_user_abc", b"sk-abc", b"sk-cc-abc"])
 def test_the_same_key_with_and_without_its_prefix_is_one_key(other: bytes) -> None:
-    read_head([(b"x-api-key", b"sk-th-abc"), (b"authorization", b"Bearer " + other)]).key()
+    head = read_head([(b"x-api-key", b"sk-th-abc"), (b"authorization", b"Bearer " + other)])
+    assert head.key(principal.longest_first(["cc_user_", "sk-cc-"])) == "sk-th-abc"
+
+
+def test_a_prefix_that_no_brand_has_makes_another_key() -> None:
+    assert refused((b"x-api-key", b"sk-th-abc"), (b"x-api-key", b"cc_user_abc")) is Kind.KEY_CONFLICT
 
 
 def test_different_keys_in_two_headers_are_refused() -> None:

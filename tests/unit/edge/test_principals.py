@@ -67,7 +67,9 @@ class Nats:
         await self.listeners[subject](Msg(_client=cast(Client, None), data=data))
 
 
-async def principals_of(auth: Auth, nats: Nats | None = None, **settings: Any) -> Principals:
+async def principals_of(
+    auth: Auth, nats: Nats | None = None, prefixes: tuple[str, ...] = principal.KNOWN_PREFIXES, **settings: Any
+) -> Principals:
     made = Principals(
         lambda: cast(Decisions, auth),
         EdgeSettings(
@@ -77,6 +79,7 @@ async def principals_of(auth: Auth, nats: Nats | None = None, **settings: Any) -
             journal_dir="unused",
             **settings,
         ),
+        lambda: prefixes,
     )
     await made.listen(cast(Client, nats or Nats()))
     return made
@@ -93,9 +96,21 @@ async def test_a_key_stands_for_the_principal_that_auth_says() -> None:
     assert auth.asked[0][0] == hash_of("sk-th-abc")
 
 
+async def test_a_principal_knows_its_brand_its_models_and_its_addresses() -> None:
+    auth = Auth(prompt=False)
+    asking = asyncio.create_task((await principals_of(auth)).of("sk-th-abc"))
+    await turn()
+    whom = types_pb2.Principal(
+        tenant_id="acme", key_id="key_1", brand="cc", models=["opus", "haiku"], addresses=["10.0.0.0/8", "::1"]
+    )
+    auth.asked[0][1].set_result(auth_pb2.ResolveResult(principal=whom, tenant_id="acme"))
+    who = await asking
+    assert (who.brand, who.models, who.addresses) == ("cc", frozenset({"opus", "haiku"}), ("10.0.0.0/8", "::1"))
+
+
 async def test_a_resolved_key_is_remembered_whatever_prefix_it_bears() -> None:
     auth = Auth()
-    principals = await principals_of(auth)
+    principals = await principals_of(auth, prefixes=principal.longest_first(["cc_user_"]))
     for key in ("sk-th-abc", "abc", "cc_user_abc"):
         assert await principals.of(key) == ACME
     assert len(auth.asked) == 1

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tollhouse.v1 import events_pb2 as _events_pb2
 from tollhouse.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TopUp:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TopUpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TopUp.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOP_UP_UNSPECIFIED: _TopUp.ValueType  # 0
+    """Not said."""
+    TOP_UP_VOUCHER: _TopUp.ValueType  # 1
+    """With a voucher's code."""
+    TOP_UP_CARD: _TopUp.ValueType  # 2
+    """With a card."""
+    TOP_UP_CRYPTO: _TopUp.ValueType  # 3
+    """With a cryptocurrency."""
+
+class TopUp(_TopUp, metaclass=_TopUpEnumTypeWrapper):
+    """How credit may be bought."""
+
+TOP_UP_UNSPECIFIED: TopUp.ValueType  # 0
+"""Not said."""
+TOP_UP_VOUCHER: TopUp.ValueType  # 1
+"""With a voucher's code."""
+TOP_UP_CARD: TopUp.ValueType  # 2
+"""With a card."""
+TOP_UP_CRYPTO: TopUp.ValueType  # 3
+"""With a cryptocurrency."""
+Global___TopUp: _TypeAlias = TopUp  # noqa: Y015
 
 @_typing.final
 class ResolveItem(_message.Message):
@@ -655,6 +684,10 @@ class Key(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    REVEALABLE_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """An opaque id, not secret."""
     tenant_id: _builtins.str
@@ -662,7 +695,7 @@ class Key(_message.Message):
     name: _builtins.str
     """For people, at most 50 characters."""
     hint: _builtins.str
-    """The key's prefix and last four characters, to recognise it by."""
+    """What lists show of it, to recognise it by: what its brand's mask left of it when it was made."""
     enabled: _builtins.bool
     """Whether it is accepted."""
     created_ms: _builtins.int
@@ -675,9 +708,21 @@ class Key(_message.Message):
     """The group of pools that it may use."""
     plan: _builtins.str
     """Its plan; empty for none."""
+    brand: _builtins.str
+    """The brand it was made for; empty for none."""
+    revealable: _builtins.bool
+    """Whether RevealKey can show it again."""
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Limit]:
         """Its own limits."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The public models that it may call; empty for all of its group."""
+
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The addresses that it may be used from, each an IP address or a CIDR block, version 4 or 6; empty for all."""
 
     def __init__(
         self,
@@ -693,10 +738,14 @@ class Key(_message.Message):
         group: _builtins.str = ...,
         plan: _builtins.str = ...,
         limits: _abc.Iterable[_types_pb2.Limit] | None = ...,
+        brand: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        revealable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "created_ms", b"created_ms", "enabled", b"enabled", "expires_ms", b"expires_ms", "group", b"group", "hint", b"hint", "key_id", b"key_id", "limits", b"limits", "name", b"name", "plan", b"plan", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "addresses", b"addresses", "brand", b"brand", "created_ms", b"created_ms", "enabled", b"enabled", "expires_ms", b"expires_ms", "group", b"group", "hint", b"hint", "key_id", b"key_id", "limits", b"limits", "models", b"models", "name", b"name", "plan", b"plan", "revealable", b"revealable", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
@@ -862,6 +911,9 @@ class CreateKeyRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Whose."""
     name: _builtins.str
@@ -876,6 +928,16 @@ class CreateKeyRequest(_message.Message):
     """The group of pools that it may use; "default" when empty."""
     plan: _builtins.str
     """Its plan; empty for none."""
+    brand: _builtins.str
+    """The brand it is for, which says what it begins with; the default brand, if there is one, when empty."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The public models that it may call; empty for all of its group."""
+
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The addresses that it may be used from, as in Key; empty for all."""
+
     def __init__(
         self,
         *,
@@ -886,10 +948,13 @@ class CreateKeyRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         group: _builtins.str = ...,
         plan: _builtins.str = ...,
+        brand: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "expires_ms", b"expires_ms", "group", b"group", "idempotency_key", b"idempotency_key", "name", b"name", "plan", b"plan", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "addresses", b"addresses", "brand", b"brand", "expires_ms", b"expires_ms", "group", b"group", "idempotency_key", b"idempotency_key", "models", b"models", "name", b"name", "plan", b"plan", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
@@ -899,7 +964,7 @@ Global___CreateKeyRequest: _TypeAlias = CreateKeyRequest  # noqa: Y015
 
 @_typing.final
 class CreateKeyResponse(_message.Message):
-    """The key, with its secret for the only time."""
+    """The key, with its secret."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -907,7 +972,9 @@ class CreateKeyResponse(_message.Message):
     SECRET_FIELD_NUMBER: _builtins.int
     REPEATED_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """What the client sends. Not stored: only its keyed hash is. Empty when the call was a repeat."""
+    """What the client sends. Stored is its keyed hash and, for a brand that reveals, a sealed copy. Empty when the call
+    was a repeat.
+    """
     repeated: _builtins.bool
     """True when this idempotency key had been used before."""
     @_builtins.property
@@ -1451,3 +1518,395 @@ class DeleteKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteKeyResponse: _TypeAlias = DeleteKeyResponse  # noqa: Y015
+
+@_typing.final
+class SetKeyAccessRequest(_message.Message):
+    """Asks to set what a key may call, and from where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Which."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The public models, all of them; empty for all of its group."""
+
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The addresses, all of them, as in Key; empty for all."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "key_id", b"key_id", "models", b"models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetKeyAccessRequest: _TypeAlias = SetKeyAccessRequest  # noqa: Y015
+
+@_typing.final
+class SetKeyAccessResponse(_message.Message):
+    """The key as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """The key."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetKeyAccessResponse: _TypeAlias = SetKeyAccessResponse  # noqa: Y015
+
+@_typing.final
+class RevealKeyRequest(_message.Message):
+    """Asks to show a key's secret again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealKeyRequest: _TypeAlias = RevealKeyRequest  # noqa: Y015
+
+@_typing.final
+class RevealKeyResponse(_message.Message):
+    """The secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """What the client sends."""
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevealKeyResponse: _TypeAlias = RevealKeyResponse  # noqa: Y015
+
+@_typing.final
+class Brand(_message.Message):
+    """How one deployment looks to one audience. Chosen by the host that a request names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ErrorTypesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class OpenaiErrorTypesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ErrorCodesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    BASE_PATHS_FIELD_NUMBER: _builtins.int
+    KEY_PREFIX_FIELD_NUMBER: _builtins.int
+    REVEAL_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    ERROR_TYPES_FIELD_NUMBER: _builtins.int
+    OPENAI_ERROR_TYPES_FIELD_NUMBER: _builtins.int
+    ERROR_CODES_FIELD_NUMBER: _builtins.int
+    BARE_ERRORS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_MODEL_STATUS_FIELD_NUMBER: _builtins.int
+    DEFAULT_MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_HEADER_FIELD_NUMBER: _builtins.int
+    UPSTREAM_ACCOUNT_ID_HEADER_FIELD_NUMBER: _builtins.int
+    MODEL_LIST_EXTRAS_FIELD_NUMBER: _builtins.int
+    GOOGLE_KEYS_ON_MODELS_FIELD_NUMBER: _builtins.int
+    TOP_UPS_FIELD_NUMBER: _builtins.int
+    IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Lower-case letters, digits, hyphens, dots and underscores, at most 63. Multipliers of prices name it."""
+    key_prefix: _builtins.str
+    """What its new keys begin with; ends in a hyphen or an underscore, which no key has further on. "sk-th-" when empty."""
+    reveal: _builtins.bool
+    """Whether keys may be shown again: then a sealed copy of each is kept. Turning it off erases those copies."""
+    mask: _builtins.str
+    """How lists show keys: a text with {prefix}, {first4} and {last4} in it; "{prefix}...{last4}" when empty."""
+    bare_errors: _builtins.bool
+    """Anthropic-shaped errors are {"error": {...}} alone, without `type` and `request_id` beside it."""
+    unknown_model_status: _builtins.int
+    """The status for a model that no account of the key's group serves: 404 or 503; 404 when 0."""
+    default_max_tokens: _builtins.int
+    """What a Messages request without max_tokens gets; 0 for none: it is refused, as Anthropic does."""
+    request_id_header: _builtins.str
+    """A further response header for our request id, such as "X-CC-Request-Id"; empty for none."""
+    upstream_account_id_header: _builtins.str
+    """A response header for the opaque id of the upstream account that served; empty for none."""
+    model_list_extras: _builtins.bool
+    """Model lists of OpenAI's shape say `success`, and each model its `supported_endpoint_types`."""
+    google_keys_on_models: _builtins.bool
+    """GET /v1/models honours x-goog-api-key and ?key=, and then answers in Gemini's shape; else they are 401 there."""
+    is_default: _builtins.bool
+    """Whether it is for hosts that no brand names. One brand at most is."""
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The hosts that requests name, in lower case, without ports. A host is of one brand only."""
+
+    @_builtins.property
+    def base_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Under which paths the API is reached, such as "/v1" or "/api/proxy/v1"; "/v1" when empty."""
+
+    @_builtins.property
+    def error_types(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Kind of the error catalogue to the type that Anthropic-shaped errors say instead of the usual one."""
+
+    @_builtins.property
+    def openai_error_types(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Kind to the type that OpenAI-shaped errors say instead of the usual one."""
+
+    @_builtins.property
+    def error_codes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Kind to the code that errors say: OpenAI-shaped ones instead of the usual one, Anthropic-shaped ones beside the type."""
+
+    @_builtins.property
+    def top_ups(self) -> _containers.RepeatedScalarFieldContainer[Global___TopUp.ValueType]:
+        """How credit may be bought."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        base_paths: _abc.Iterable[_builtins.str] | None = ...,
+        key_prefix: _builtins.str = ...,
+        reveal: _builtins.bool = ...,
+        mask: _builtins.str = ...,
+        error_types: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        openai_error_types: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        error_codes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        bare_errors: _builtins.bool = ...,
+        unknown_model_status: _builtins.int = ...,
+        default_max_tokens: _builtins.int = ...,
+        request_id_header: _builtins.str = ...,
+        upstream_account_id_header: _builtins.str = ...,
+        model_list_extras: _builtins.bool = ...,
+        google_keys_on_models: _builtins.bool = ...,
+        top_ups: _abc.Iterable[Global___TopUp.ValueType] | None = ...,
+        is_default: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bare_errors", b"bare_errors", "base_paths", b"base_paths", "default_max_tokens", b"default_max_tokens", "error_codes", b"error_codes", "error_types", b"error_types", "google_keys_on_models", b"google_keys_on_models", "hosts", b"hosts", "is_default", b"is_default", "key_prefix", b"key_prefix", "mask", b"mask", "model_list_extras", b"model_list_extras", "name", b"name", "openai_error_types", b"openai_error_types", "request_id_header", b"request_id_header", "reveal", b"reveal", "top_ups", b"top_ups", "unknown_model_status", b"unknown_model_status", "upstream_account_id_header", b"upstream_account_id_header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Brand: _TypeAlias = Brand  # noqa: Y015
+
+@_typing.final
+class PutBrandRequest(_message.Message):
+    """Asks to store a brand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def brand(self) -> Global___Brand:
+        """The brand, all of it."""
+
+    def __init__(
+        self,
+        *,
+        brand: Global___Brand | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutBrandRequest: _TypeAlias = PutBrandRequest  # noqa: Y015
+
+@_typing.final
+class PutBrandResponse(_message.Message):
+    """The brand as it is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRAND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def brand(self) -> Global___Brand:
+        """The brand, with what was left out filled in."""
+
+    def __init__(
+        self,
+        *,
+        brand: Global___Brand | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutBrandResponse: _TypeAlias = PutBrandResponse  # noqa: Y015
+
+@_typing.final
+class ListBrandsRequest(_message.Message):
+    """Asks for all brands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBrandsRequest: _TypeAlias = ListBrandsRequest  # noqa: Y015
+
+@_typing.final
+class ListBrandsResponse(_message.Message):
+    """All brands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRANDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def brands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Brand]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        brands: _abc.Iterable[Global___Brand] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brands", b"brands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBrandsResponse: _TypeAlias = ListBrandsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteBrandRequest(_message.Message):
+    """Asks to delete a brand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBrandRequest: _TypeAlias = DeleteBrandRequest  # noqa: Y015
+
+@_typing.final
+class DeleteBrandResponse(_message.Message):
+    """The brand is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteBrandResponse: _TypeAlias = DeleteBrandResponse  # noqa: Y015

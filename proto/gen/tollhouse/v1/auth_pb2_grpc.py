@@ -85,6 +85,16 @@ class AuthServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapResponse.FromString,
                 _registered_method=True)
+        self.SetKeyAccess = channel.unary_unary(
+                '/tollhouse.v1.AuthService/SetKeyAccess',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessResponse.FromString,
+                _registered_method=True)
+        self.RevealKey = channel.unary_unary(
+                '/tollhouse.v1.AuthService/RevealKey',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.RevealKeyRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.RevealKeyResponse.FromString,
+                _registered_method=True)
         self.RecoverEdge = channel.unary_unary(
                 '/tollhouse.v1.AuthService/RecoverEdge',
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeRequest.SerializeToString,
@@ -114,6 +124,21 @@ class AuthServiceStub:
                 '/tollhouse.v1.AuthService/SetKeyPolicy',
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyResponse.FromString,
+                _registered_method=True)
+        self.PutBrand = channel.unary_unary(
+                '/tollhouse.v1.AuthService/PutBrand',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.PutBrandRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.PutBrandResponse.FromString,
+                _registered_method=True)
+        self.ListBrands = channel.unary_unary(
+                '/tollhouse.v1.AuthService/ListBrands',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.ListBrandsRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.ListBrandsResponse.FromString,
+                _registered_method=True)
+        self.DeleteBrand = channel.unary_unary(
+                '/tollhouse.v1.AuthService/DeleteBrand',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.DeleteBrandRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.DeleteBrandResponse.FromString,
                 _registered_method=True)
         self.GetCredit = channel.unary_unary(
                 '/tollhouse.v1.AuthService/GetCredit',
@@ -164,7 +189,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateKey(self, request, context):
-        """Makes a client key. The secret is in the response and nowhere else, ever.
+        """Makes a client key. The secret is in the response; only a brand that reveals keeps a sealed copy of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,6 +218,20 @@ class AuthServiceServicer:
 
     def SetKeySpendCap(self, request, context):
         """Sets or lifts what a key may spend over its life; edges hear of it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetKeyAccess(self, request, context):
+        """Sets which models a key may call and from which addresses; edges hear of it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevealKey(self, request, context):
+        """Shows a key's secret again, where its brand reveals keys. Each call is logged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -236,6 +275,27 @@ class AuthServiceServicer:
 
     def SetKeyPolicy(self, request, context):
         """Sets a key's group, plan and its own limits; edges hear of it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutBrand(self, request, context):
+        """Adds a brand, or replaces it whole; edges hear of it at once. A default brand takes the place of the one before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBrands(self, request, context):
+        """Lists every brand.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBrand(self, request, context):
+        """Deletes a brand that no key has. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -301,6 +361,16 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeySpendCapResponse.SerializeToString,
             ),
+            'SetKeyAccess': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetKeyAccess,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessResponse.SerializeToString,
+            ),
+            'RevealKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevealKey,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.RevealKeyRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.RevealKeyResponse.SerializeToString,
+            ),
             'RecoverEdge': grpc.unary_unary_rpc_method_handler(
                     servicer.RecoverEdge,
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.RecoverEdgeRequest.FromString,
@@ -330,6 +400,21 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.SetKeyPolicy,
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyResponse.SerializeToString,
+            ),
+            'PutBrand': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutBrand,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.PutBrandRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.PutBrandResponse.SerializeToString,
+            ),
+            'ListBrands': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBrands,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.ListBrandsRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.ListBrandsResponse.SerializeToString,
+            ),
+            'DeleteBrand': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBrand,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.DeleteBrandRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.DeleteBrandResponse.SerializeToString,
             ),
             'GetCredit': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCredit,
@@ -619,6 +704,60 @@ class AuthService:
             _registered_method=True)
 
     @staticmethod
+    def SetKeyAccess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/SetKeyAccess',
+            tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevealKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/RevealKey',
+            tollhouse_dot_v1_dot_auth__pb2.RevealKeyRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.RevealKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RecoverEdge(request,
             target,
             options=(),
@@ -770,6 +909,87 @@ class AuthService:
             '/tollhouse.v1.AuthService/SetKeyPolicy',
             tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyRequest.SerializeToString,
             tollhouse_dot_v1_dot_auth__pb2.SetKeyPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutBrand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/PutBrand',
+            tollhouse_dot_v1_dot_auth__pb2.PutBrandRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.PutBrandResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBrands(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/ListBrands',
+            tollhouse_dot_v1_dot_auth__pb2.ListBrandsRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.ListBrandsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBrand(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/DeleteBrand',
+            tollhouse_dot_v1_dot_auth__pb2.DeleteBrandRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.DeleteBrandResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,7 +48,7 @@ class AuthServiceStub:
     SetTenantEnabled: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetTenantEnabledRequest, _auth_pb2.SetTenantEnabledResponse]
     """Enables or disables a tenant; edges hear of it at once."""
     CreateKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CreateKeyRequest, _auth_pb2.CreateKeyResponse]
-    """Makes a client key. The secret is in the response and nowhere else, ever."""
+    """Makes a client key. The secret is in the response; only a brand that reveals keeps a sealed copy of it."""
     ListKeys: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListKeysRequest, _auth_pb2.ListKeysResponse]
     """Lists the keys of one tenant, or all, without their secrets."""
     SetKeyEnabled: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeyEnabledRequest, _auth_pb2.SetKeyEnabledResponse]
@@ -57,6 +57,10 @@ class AuthServiceStub:
     """Deletes a key for good. Idempotent."""
     SetKeySpendCap: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeySpendCapRequest, _auth_pb2.SetKeySpendCapResponse]
     """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+    SetKeyAccess: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeyAccessRequest, _auth_pb2.SetKeyAccessResponse]
+    """Sets which models a key may call and from which addresses; edges hear of it at once."""
+    RevealKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RevealKeyRequest, _auth_pb2.RevealKeyResponse]
+    """Shows a key's secret again, where its brand reveals keys. Each call is logged."""
     RecoverEdge: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RecoverEdgeRequest, _auth_pb2.RecoverEdgeResponse]
     """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
     held for those never reached an upstream, and is released. Idempotent.
@@ -71,6 +75,12 @@ class AuthServiceStub:
     """Sets a tenant's plan and its own limits; edges hear of it at once."""
     SetKeyPolicy: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeyPolicyRequest, _auth_pb2.SetKeyPolicyResponse]
     """Sets a key's group, plan and its own limits; edges hear of it at once."""
+    PutBrand: _grpc.UnaryUnaryMultiCallable[_auth_pb2.PutBrandRequest, _auth_pb2.PutBrandResponse]
+    """Adds a brand, or replaces it whole; edges hear of it at once. A default brand takes the place of the one before."""
+    ListBrands: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListBrandsRequest, _auth_pb2.ListBrandsResponse]
+    """Lists every brand."""
+    DeleteBrand: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteBrandRequest, _auth_pb2.DeleteBrandResponse]
+    """Deletes a brand that no key has. Idempotent."""
     GetCredit: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetCreditRequest, _auth_pb2.GetCreditResponse]
     """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
@@ -94,7 +104,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     SetTenantEnabled: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetTenantEnabledRequest, _auth_pb2.SetTenantEnabledResponse]  # type: ignore[assignment]
     """Enables or disables a tenant; edges hear of it at once."""
     CreateKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateKeyRequest, _auth_pb2.CreateKeyResponse]  # type: ignore[assignment]
-    """Makes a client key. The secret is in the response and nowhere else, ever."""
+    """Makes a client key. The secret is in the response; only a brand that reveals keeps a sealed copy of it."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListKeysRequest, _auth_pb2.ListKeysResponse]  # type: ignore[assignment]
     """Lists the keys of one tenant, or all, without their secrets."""
     SetKeyEnabled: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeyEnabledRequest, _auth_pb2.SetKeyEnabledResponse]  # type: ignore[assignment]
@@ -103,6 +113,10 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Deletes a key for good. Idempotent."""
     SetKeySpendCap: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeySpendCapRequest, _auth_pb2.SetKeySpendCapResponse]  # type: ignore[assignment]
     """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+    SetKeyAccess: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeyAccessRequest, _auth_pb2.SetKeyAccessResponse]  # type: ignore[assignment]
+    """Sets which models a key may call and from which addresses; edges hear of it at once."""
+    RevealKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevealKeyRequest, _auth_pb2.RevealKeyResponse]  # type: ignore[assignment]
+    """Shows a key's secret again, where its brand reveals keys. Each call is logged."""
     RecoverEdge: _aio.UnaryUnaryMultiCallable[_auth_pb2.RecoverEdgeRequest, _auth_pb2.RecoverEdgeResponse]  # type: ignore[assignment]
     """Says that an edge started anew and has settled all that the journal of its earlier lives knows of. What is still
     held for those never reached an upstream, and is released. Idempotent.
@@ -117,6 +131,12 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Sets a tenant's plan and its own limits; edges hear of it at once."""
     SetKeyPolicy: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeyPolicyRequest, _auth_pb2.SetKeyPolicyResponse]  # type: ignore[assignment]
     """Sets a key's group, plan and its own limits; edges hear of it at once."""
+    PutBrand: _aio.UnaryUnaryMultiCallable[_auth_pb2.PutBrandRequest, _auth_pb2.PutBrandResponse]  # type: ignore[assignment]
+    """Adds a brand, or replaces it whole; edges hear of it at once. A default brand takes the place of the one before."""
+    ListBrands: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListBrandsRequest, _auth_pb2.ListBrandsResponse]  # type: ignore[assignment]
+    """Lists every brand."""
+    DeleteBrand: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteBrandRequest, _auth_pb2.DeleteBrandResponse]  # type: ignore[assignment]
+    """Deletes a brand that no key has. Idempotent."""
     GetCredit: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetCreditRequest, _auth_pb2.GetCreditResponse]  # type: ignore[assignment]
     """What is held for a tenant's requests under way. Asked of the tenant's owner, which alone knows."""
 
@@ -173,7 +193,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.CreateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.CreateKeyResponse, _abc.Awaitable[_auth_pb2.CreateKeyResponse]]:
-        """Makes a client key. The secret is in the response and nowhere else, ever."""
+        """Makes a client key. The secret is in the response; only a brand that reveals keeps a sealed copy of it."""
 
     @_abc_1.abstractmethod
     def ListKeys(
@@ -206,6 +226,22 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.SetKeySpendCapResponse, _abc.Awaitable[_auth_pb2.SetKeySpendCapResponse]]:
         """Sets or lifts what a key may spend over its life; edges hear of it at once."""
+
+    @_abc_1.abstractmethod
+    def SetKeyAccess(
+        self,
+        request: _auth_pb2.SetKeyAccessRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.SetKeyAccessResponse, _abc.Awaitable[_auth_pb2.SetKeyAccessResponse]]:
+        """Sets which models a key may call and from which addresses; edges hear of it at once."""
+
+    @_abc_1.abstractmethod
+    def RevealKey(
+        self,
+        request: _auth_pb2.RevealKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.RevealKeyResponse, _abc.Awaitable[_auth_pb2.RevealKeyResponse]]:
+        """Shows a key's secret again, where its brand reveals keys. Each call is logged."""
 
     @_abc_1.abstractmethod
     def RecoverEdge(
@@ -256,6 +292,30 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.SetKeyPolicyResponse, _abc.Awaitable[_auth_pb2.SetKeyPolicyResponse]]:
         """Sets a key's group, plan and its own limits; edges hear of it at once."""
+
+    @_abc_1.abstractmethod
+    def PutBrand(
+        self,
+        request: _auth_pb2.PutBrandRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.PutBrandResponse, _abc.Awaitable[_auth_pb2.PutBrandResponse]]:
+        """Adds a brand, or replaces it whole; edges hear of it at once. A default brand takes the place of the one before."""
+
+    @_abc_1.abstractmethod
+    def ListBrands(
+        self,
+        request: _auth_pb2.ListBrandsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ListBrandsResponse, _abc.Awaitable[_auth_pb2.ListBrandsResponse]]:
+        """Lists every brand."""
+
+    @_abc_1.abstractmethod
+    def DeleteBrand(
+        self,
+        request: _auth_pb2.DeleteBrandRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.DeleteBrandResponse, _abc.Awaitable[_auth_pb2.DeleteBrandResponse]]:
+        """Deletes a brand that no key has. Idempotent."""
 
     @_abc_1.abstractmethod
     def GetCredit(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tollhouse/v1/types.proto\x12\x0ctollhouse.v1\"\x82\x01\n\x0bTokenCounts\x12\r\n\x05input\x18\x01 \x01(\x04\x12\x0e\n\x06output\x18\x02 \x01(\x04\x12\x12\n\ncache_read\x18\x03 \x01(\x04\x12\x16\n\x0e\x63\x61\x63he_write_5m\x18\x04 \x01(\x04\x12\x16\n\x0e\x63\x61\x63he_write_1h\x18\x05 \x01(\x04\x12\x10\n\x08requests\x18\x06 \x01(\r\"\x95\x01\n\x0b\x45rrorDetail\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x37\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32&.tollhouse.v1.ErrorDetail.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"}\n\tPrincipal\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x1b\n\x0espend_cap_nano\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05group\x18\x04 \x01(\t\x12\x0e\n\x06policy\x18\x05 \x01(\x0c\x42\x11\n\x0f_spend_cap_nano\"Q\n\x05Limit\x12)\n\x06metric\x18\x01 \x01(\x0e\x32\x19.tollhouse.v1.LimitMetric\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x04\x12\r\n\x05model\x18\x03 \x01(\t\"\xf2\x01\n\x06Policy\x12\x13\n\x0btenant_plan\x18\x01 \x01(\t\x12/\n\x12tenant_plan_limits\x18\x02 \x03(\x0b\x32\x13.tollhouse.v1.Limit\x12*\n\rtenant_limits\x18\x03 \x03(\x0b\x32\x13.tollhouse.v1.Limit\x12\x10\n\x08key_plan\x18\x04 \x01(\t\x12,\n\x0fkey_plan_limits\x18\x05 \x03(\x0b\x32\x13.tollhouse.v1.Limit\x12\'\n\nkey_limits\x18\x06 \x03(\x0b\x32\x13.tollhouse.v1.Limit\x12\r\n\x05group\x18\x07 \x01(\t*\xbb\x01\n\x0bLimitMetric\x12\x1c\n\x18LIMIT_METRIC_UNSPECIFIED\x10\x00\x12\x19\n\x15LIMIT_METRIC_REQUESTS\x10\x01\x12\x17\n\x13LIMIT_METRIC_TOKENS\x10\x02\x12\x1d\n\x19LIMIT_METRIC_INPUT_TOKENS\x10\x03\x12\x1e\n\x1aLIMIT_METRIC_OUTPUT_TOKENS\x10\x04\x12\x1b\n\x17LIMIT_METRIC_CONCURRENT\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tollhouse/v1/types.proto\x12\x0ctollhouse.v1\"\x82\x01\n\x0bTokenCounts\x12\r\n\x05input\x18\x01 \x01(\x04\x12\x0e\n\x06output\x18\x02 \x01(\x04\x12\x12\n\ncache_read\x18\x03 \x01(\x04\x12\x16\n\x0e\x63\x61\x63he_write_5m\x18\x04 \x01(\x04\x12\x16\n\x0e\x63\x61\x63he_write_1h\x18\x05 \x01(\x04\x12\x10\n\x08requests\x18\x06 \x01(\r\"\x95\x01\n\x0b\x45rrorDetail\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x37\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32&.tollhouse.v1.ErrorDetail.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xaf\x01\n\tPrincipal\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x1b\n\x0espend_cap_nano\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05group\x18\x04 \x01(\t\x12\x0e\n\x06policy\x18\x05 \x01(\x0c\x12\r\n\x05\x62rand\x18\x06 \x01(\t\x12\x0e\n\x06models\x18\x07 \x03(\t\x12\x11\n\taddresses\x18\x08 \x03(\tB\x11\n\x0f_spend_cap_nano\"Q\n\x05Limit\x12)\n\x06metric\x18\x01 \x01(\x0e\x32\x19.tollhouse.v1.LimitMetric\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x04\x12\r\n\x05model\x18\x03 \x01(\t\"\x81\x02\n\x06Policy\x12\x13\n\x0btenant_plan\x18\x01 \x01(\t\x12/\n\x12tenant_plan_limits\x18\x02 \x03(\x0b\x32\x13.tollhouse.v1.Limit\x12*\n\rtenant_limits\x18\x03 \x03(\x0b\x32\x13.tollhouse.v1.Limit\x12\x10\n\x08key_plan\x18\x04 \x01(\t\x12,\n\x0fkey_plan_limits\x18\x05 \x03(\x0b\x32\x13.tollhouse.v1.Limit\x12\'\n\nkey_limits\x18\x06 \x03(\x0b\x32\x13.tollhouse.v1.Limit\x12\r\n\x05group\x18\x07 \x01(\t\x12\r\n\x05\x62rand\x18\x08 \x01(\t*\xbb\x01\n\x0bLimitMetric\x12\x1c\n\x18LIMIT_METRIC_UNSPECIFIED\x10\x00\x12\x19\n\x15LIMIT_METRIC_REQUESTS\x10\x01\x12\x17\n\x13LIMIT_METRIC_TOKENS\x10\x02\x12\x1d\n\x19LIMIT_METRIC_INPUT_TOKENS\x10\x03\x12\x1e\n\x1aLIMIT_METRIC_OUTPUT_TOKENS\x10\x04\x12\x1b\n\x17LIMIT_METRIC_CONCURRENT\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +33,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORDETAIL_DETAILSENTRY']._loaded_options = None
   _globals['_ERRORDETAIL_DETAILSENTRY']._serialized_options = b'8\001'
-  _globals['_LIMITMETRIC']._serialized_start=783
-  _globals['_LIMITMETRIC']._serialized_end=970
+  _globals['_LIMITMETRIC']._serialized_start=849
+  _globals['_LIMITMETRIC']._serialized_end=1036
   _globals['_TOKENCOUNTS']._serialized_start=43
   _globals['_TOKENCOUNTS']._serialized_end=173
   _globals['_ERRORDETAIL']._serialized_start=176
   _globals['_ERRORDETAIL']._serialized_end=325
   _globals['_ERRORDETAIL_DETAILSENTRY']._serialized_start=279
   _globals['_ERRORDETAIL_DETAILSENTRY']._serialized_end=325
-  _globals['_PRINCIPAL']._serialized_start=327
-  _globals['_PRINCIPAL']._serialized_end=452
-  _globals['_LIMIT']._serialized_start=454
-  _globals['_LIMIT']._serialized_end=535
-  _globals['_POLICY']._serialized_start=538
-  _globals['_POLICY']._serialized_end=780
+  _globals['_PRINCIPAL']._serialized_start=328
+  _globals['_PRINCIPAL']._serialized_end=503
+  _globals['_LIMIT']._serialized_start=505
+  _globals['_LIMIT']._serialized_end=586
+  _globals['_POLICY']._serialized_start=589
+  _globals['_POLICY']._serialized_end=846
 # @@protoc_insertion_point(module_scope)

@@ -164,6 +164,9 @@ class Principal(_message.Message):
     SPEND_CAP_NANO_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant who pays."""
     key_id: _builtins.str
@@ -174,6 +177,16 @@ class Principal(_message.Message):
     """The group of pools that it may use."""
     policy: _builtins.bytes
     """A serialised Policy: which limits hold for it. Goes back to auth with each admission, as it is."""
+    brand: _builtins.str
+    """The brand that the key was made for; empty for none."""
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The public models that it may call; empty for all of its group."""
+
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The addresses that it may be used from, each an IP address or a CIDR block, version 4 or 6; empty for all."""
+
     def __init__(
         self,
         *,
@@ -182,10 +195,13 @@ class Principal(_message.Message):
         spend_cap_nano: _builtins.int | None = ...,
         group: _builtins.str = ...,
         policy: _builtins.bytes = ...,
+        brand: _builtins.str = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "spend_cap_nano", b"spend_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "group", b"group", "key_id", b"key_id", "policy", b"policy", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano", "addresses", b"addresses", "brand", b"brand", "group", b"group", "key_id", b"key_id", "models", b"models", "policy", b"policy", "spend_cap_nano", b"spend_cap_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spend_cap_nano: _TypeAlias = _typing.Literal["spend_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__spend_cap_nano: _TypeAlias = _typing.Literal["_spend_cap_nano", b"_spend_cap_nano"]  # noqa: Y015
@@ -236,12 +252,15 @@ class Policy(_message.Message):
     KEY_PLAN_LIMITS_FIELD_NUMBER: _builtins.int
     KEY_LIMITS_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
     tenant_plan: _builtins.str
     """The tenant's plan; its limits count all that the tenant's keys use. Empty for none."""
     key_plan: _builtins.str
     """The key's own plan; its limits count what this key uses. Empty for none."""
     group: _builtins.str
     """The group, for prices that depend on it."""
+    brand: _builtins.str
+    """The key's brand, for prices that depend on it."""
     @_builtins.property
     def tenant_plan_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
         """The plan's limits."""
@@ -268,10 +287,11 @@ class Policy(_message.Message):
         key_plan_limits: _abc.Iterable[Global___Limit] | None = ...,
         key_limits: _abc.Iterable[Global___Limit] | None = ...,
         group: _builtins.str = ...,
+        brand: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "key_limits", b"key_limits", "key_plan", b"key_plan", "key_plan_limits", b"key_plan_limits", "tenant_limits", b"tenant_limits", "tenant_plan", b"tenant_plan", "tenant_plan_limits", b"tenant_plan_limits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "group", b"group", "key_limits", b"key_limits", "key_plan", b"key_plan", "key_plan_limits", b"key_plan_limits", "tenant_limits", b"tenant_limits", "tenant_plan", b"tenant_plan", "tenant_plan_limits", b"tenant_plan_limits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,6 +24,7 @@ API_TYPES = {
     "api_error",
     "overloaded_error",
     "upstream_error",
+    "not_implemented_error",
 }
 
 
