@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -105,3 +108,20 @@ async def test_output_tokens_are_counted_as_they_were_used(fleet: Deployment) ->
         assert status == 429
         assert "output tokens a minute" in json.loads(text)["error"]["message"]
         assert int(headers["retry-after"]) >= 1
+
+
+async def test_when_the_tenants_owner_is_killed_a_limit_is_exceeded_by_at_most_one_window(tmp_path: Path) -> None:
+    with deployed(tmp_path / "state", "--edges", "3", "--auths", "2") as tollhouse:
+        tenants = [on_plan(tollhouse, requests=20) for _ in range(4)]  # of which each replica owns some, or nearly so
+        began_s = time.monotonic()
+        async with session() as client:
+            await asyncio.gather(*(ask(client, tollhouse, tenant) for tenant in tenants for _ in range(20)))
+            os.kill(tollhouse.pids("auth")[0], signal.SIGKILL)
+            answers = await asyncio.gather(
+                *(ask(client, tollhouse, tenant) for tenant in tenants for _ in range(30)), return_exceptions=False
+            )
+        took_s = time.monotonic() - began_s
+        statuses = {status for status, _, _ in answers}
+        assert statuses <= {200, 429}
+        admitted = sum(status == 200 for status, _, _ in answers)
+        assert admitted <= len(tenants) * (20 + took_s * 20 / 60 + 1)

@@ -367,3 +367,19 @@ def kill_one(tollhouse: Deployment, part: str) -> None:
     import signal
 
     os.kill(tollhouse.pids(part)[0], signal.SIGKILL)
+
+
+async def test_a_stream_that_takes_too_long_altogether_ends_and_its_account_is_not_blamed(fleet: Deployment) -> None:
+    model, tenant = "long", fleet.tenant()
+    times = router_pb2.ModelTimes(total_ms=1500)
+    fleet.router.PutModel(router_pb2.PutModelRequest(model=router_pb2.Model(model=model, times=times)))
+    put_accounts(fleet, model, "a")
+    behave(fleet, "sim-long-a", "gap_ms=50;tokens=190")
+    began_s = time.monotonic()
+    answer = await asyncio.to_thread(fleet.messages, tenant.key, model=model, stream=True)
+    assert 1 < time.monotonic() - began_s < 6
+    assert answer.status == 200
+    assert b"event: error" in answer.body
+    assert b"longer than it may" in answer.body
+    health = account_of(fleet, "long-a").health
+    assert [known.state for known in health] == [router_pb2.AccountHealth.STATE_READY]
