@@ -5,7 +5,7 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import uvicorn
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from services.edge.admission import Admission
 from services.edge.apis import ENDPOINTS, Api, canonical_path
+from services.edge.brands import Brands, Lists
 from services.edge.catalog import Catalog
 from services.edge.clients import Auth, Clients
 from services.edge.dialects import anthropic
@@ -53,20 +54,24 @@ async def serve(settings: EdgeSettings) -> None:
     renewals = Renewals(outbox, settings.hold_renew_s)
     edge = f"{settings.edge_id}/{ids.ulid()}"
     clients, transports = Clients(settings, edge, renewals.soon), Transports(settings)
-    principals, routes = Principals(clients.auth.any, settings), Routes(clients.routers, settings)
+    brands, routes = Brands(lambda: cast(Lists, clients.auth.any().stub)), Routes(clients.routers, settings)
+    principals = Principals(clients.auth.any, settings, lambda: brands.prefixes)
     await principals.listen(nc)
     await routes.listen(nc)
+    await brands.listen(nc)
     await clients.listen(nc)
     requests, keep_alive = RecordLog("request_ended", service="edge"), KeepAlive(settings.keep_alive_s)
     admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
-    relay = Relay(settings, principals, admission, routes, picks, transports, outbox, renewals, keep_alive, requests)
+    relay = Relay(
+        settings, principals, admission, routes, picks, transports, outbox, renewals, keep_alive, requests, brands
+    )
     catalog = Catalog(routes, principals)
     app = Dispatch(relay, _routes(catalog, UsageLookup(clients, principals, settings)))
     server = _server(app, drain_s=settings.drain_s)
 
     def ready() -> bool:
         listening = server.started and not server.should_exit
-        return listening and not outbox.full and clients.known and routes.known.is_set()
+        return listening and not outbox.full and clients.known and routes.known.is_set() and brands.known.is_set()
 
     ops = _server(_ops_routes(ready), drain_s=0)
     lifecycle.settle_memory()
@@ -77,12 +82,13 @@ async def serve(settings: EdgeSettings) -> None:
         clients.auth.keep(),
         clients.routers.keep(),
         routes.keep(),
+        brands.keep(),
         keep_alive.run(),
     ):
 
         async def serve_clients() -> None:
             with contextlib.suppress(TimeoutError):  # after which clients are told who is missing
-                await asyncio.wait_for(routes.known.wait(), _ROUTES_WITHIN_S)
+                await asyncio.wait_for(asyncio.gather(routes.known.wait(), brands.known.wait()), _ROUTES_WITHIN_S)
             await server.serve([_listen(settings.host, settings.port, shared=True)])
 
         recovering = asyncio.create_task(_recover(edge, journal, left, outbox, clients.auth))

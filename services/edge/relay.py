@@ -9,16 +9,18 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from services.edge import attempts, metering
+from services.edge import access, attempts, metering
 from services.edge.admission import Admission
 from services.edge.answer_head import read_answer_head
 from services.edge.apis import Api
+from services.edge.brand import Brand
+from services.edge.brands import Brands
 from services.edge.conversation import conversation
 from services.edge.dialects import anthropic, anthropic_requests, openai_requests
 from services.edge.dialects.asked import Asked, Defaults
 from services.edge.dialects.speech import SPEECHES
 from services.edge.exchange import Attempt, Delivered, Exchange
-from services.edge.head import onward_query, read_head
+from services.edge.head import Headers, onward_query, read_head
 from services.edge.hold import CREDIT_IS_OUT
 from services.edge.incoming import ClientGone, Incoming, Receive, Scope
 from services.edge.keepalive import KeepAlive
@@ -70,6 +72,7 @@ class Relay:
         renewals: Renewals,
         keep_alive: KeepAlive,
         requests: RecordLog,
+        brands: Brands,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -81,18 +84,23 @@ class Relay:
         self._renewals = renewals
         self._keep_alive = keep_alive
         self._requests = requests
-        self._defaults = Defaults(0, settings.default_output_tokens, settings.hold_thinking_tokens)
+        self._brands = brands
+        self._trusted = access.trusted_networks(settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
         created_ms, began_s = clock.now_ms(), clock.monotonic_s()
-        reply = Reply(send, ids.request_id(created_ms), SPEECHES[api])
+        brand = self._brands.of_host(_host(scope["headers"]))
+        reply = Reply(send, ids.request_id(created_ms), SPEECHES[api], brand)
         exchange: Exchange | None = None
         incoming = Incoming(receive, self._settings)
         try:
             head = read_head(scope["headers"])
             principal = await self._principals.of(head.key())
             body = await incoming.body(head.content_length)
-            request = _READERS[api](body, self._defaults)
+            request = _READERS[api](body, self._defaults(brand))
+            if principal.models or principal.addresses:
+                address = access.client_address(scope["client"][0], scope["headers"], self._trusted)
+                access.check(principal, request.model, address)
             exchange = Exchange(
                 reply.request_id,
                 created_ms,
@@ -136,6 +144,10 @@ class Relay:
             if exchange is not None:
                 self._settle(exchange, reply)
             self._record(exchange, reply, began_s)
+
+    def _defaults(self, brand: Brand) -> Defaults:
+        settings = self._settings
+        return Defaults(brand.default_max_tokens, settings.default_output_tokens, settings.hold_thinking_tokens)
 
     def _may_estimate(self, exchange: Exchange, refusal: Refusal) -> bool:
         """Whether tokens that no upstream counts may be estimated: the fault is not the client's."""
@@ -270,6 +282,7 @@ class Relay:
             return Refusal(Kind.UPSTREAM_FAILED, "the upstream's answer cannot be translated")
         attempt.answered(*passage.meter_answer(body, exchange.body_bytes))
         assert attempt.head is not None
+        reply.upstream_account_id = attempt.picked.upstream_account_id
         await reply.whole(answer.status, attempt.head.passed_back, said)
         return None
 
@@ -309,6 +322,7 @@ class Relay:
             answering = router_pb2.ReportItem(lease_id=attempt.lease_id, outcome=router_pb2.OUTCOME_ANSWERING)
             attempt.router.tell("report", answering)
         assert attempt.head is not None
+        reply.upstream_account_id = attempt.picked.upstream_account_id
         await reply.start(answer.status, attempt.head.passed_back)
         if begun:
             await self._flow(exchange, attempt, passage, answer, reply, meter, b"".join(held_back))
@@ -396,6 +410,10 @@ class Relay:
             attempts=len(exchange.attempts) if exchange else 0,
             duration_ms=round((clock.monotonic_s() - began_s) * 1000),
         )
+
+
+def _host(headers: Headers) -> bytes:
+    return next((value for name, value in headers if name == b"host"), b"")
 
 
 async def _hear_out(answer: Answer, meter: metering.StreamMeter) -> None:

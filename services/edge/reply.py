@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from services.edge.brand import Brand
 from services.edge.dialects.speech import Speech
 from services.edge.head import Headers
 from services.shared import clock
@@ -20,6 +21,7 @@ class Reply:
     of the body's bytes as they were sent."""
 
     __slots__ = (
+        "_brand",
         "_digest",
         "_last",
         "_pinging",
@@ -33,11 +35,13 @@ class Reply:
         "sent_s",
         "size_bytes",
         "status",
+        "upstream_account_id",
     )
 
-    def __init__(self, send: Send, request_id: str, speech: Speech) -> None:
+    def __init__(self, send: Send, request_id: str, speech: Speech, brand: Brand) -> None:
         self._send = send
         self._speech = speech
+        self._brand = brand
         self._last = b""
         self._digest = hashlib.sha256()
         self._sending = False
@@ -49,6 +53,8 @@ class Reply:
         self.sent_s = clock.monotonic_s()
         """When the client was last sent something; at first, when the request came."""
         self.error: str | None = None
+        self.upstream_account_id = ""
+        """Who answers; shown by the brands that do so."""
         self.limits: Headers = []
         """Headers that tell how the caller's limits stand."""
 
@@ -96,7 +102,7 @@ class Reply:
         if self._pinging is not None:
             await self._pinging
         mid_event = bool(self._last) and not self._last.endswith(b"\n\n")
-        event = self._speech.error_event(refusal, self.request_id, mid_event)
+        event = self._speech.error_event(refusal, self._brand, self.request_id, mid_event)
         self._note(event)
         await self._send({"type": "http.response.body", "body": event})
 
@@ -107,7 +113,7 @@ class Reply:
         if self._pinging is not None:
             await self._pinging
         if self.status is None:
-            status, headers, body = self._speech.error_answer(refusal, self.request_id)
+            status, headers, body = self._speech.error_answer(refusal, self._brand, self.request_id)
             await self.whole(status, headers, body)
         elif self.only_pings:
             await self.break_off(refusal)
@@ -140,6 +146,11 @@ class Reply:
 
     async def _begin(self, status: int, headers: Headers) -> None:
         headers.append((b"x-request-id", self.request_id.encode()))
+        if self._brand.request_id_header:
+            headers.append((self._brand.request_id_header.lower().encode(), self.request_id.encode()))
+        if self._brand.upstream_account_id_header and self.upstream_account_id:
+            name = self._brand.upstream_account_id_header.lower().encode()
+            headers.append((name, self.upstream_account_id.encode()))
         headers += self.limits
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

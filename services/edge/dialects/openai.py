@@ -3,38 +3,20 @@
 Shapes: https://platform.openai.com/docs/guides/error-codes and https://platform.openai.com/docs/api-reference.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from services.edge.dialects.retrying import retry_headers
-from services.shared.errors import Blame, Kind, Refusal
+from services.edge.brand import Brand
+from services.edge.dialects import errors
+from services.shared.errors import Refusal
 from tollhouse.v1 import auth_pb2, router_pb2, types_pb2
 
 Headers = list[tuple[bytes, bytes]]
 
 PING: Final = b": ping\n\n"
 """A comment: these APIs have no event for it."""
-_INVALID: Final = "invalid_request_error"
-_TYPES: Final[Mapping[int, str]] = {
-    402: "insufficient_quota",
-    403: "permission_error",
-    429: "rate_limit_error",
-    408: "timeout_error",
-    504: "timeout_error",
-}
-_CODES: Final[Mapping[Kind, str]] = {
-    Kind.KEY_MISSING: "invalid_api_key",
-    Kind.KEY_CONFLICT: "invalid_api_key",
-    Kind.KEY_UNKNOWN: "invalid_api_key",
-    Kind.KEY_EXPIRED: "invalid_api_key",
-    Kind.BALANCE_EXHAUSTED: "insufficient_quota",
-    Kind.KEY_CAP_EXHAUSTED: "insufficient_quota",
-    Kind.MODEL_UNKNOWN: "model_not_found",
-    Kind.RATE_LIMITED: "rate_limit_exceeded",
-    Kind.UPSTREAM_THROTTLED: "rate_limit_exceeded",
-}
 _LIMITS: Final = {
     types_pb2.LIMIT_METRIC_REQUESTS: b"requests",
     types_pb2.LIMIT_METRIC_TOKENS: b"tokens",
@@ -51,39 +33,14 @@ _MAKERS: Final = {
 }
 
 
-def error_answer(refusal: Refusal, request_id: str) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of an error of ours."""
-    status = refusal.kind.http_status
-    headers = [(b"content-type", b"application/json"), *retry_headers(refusal)]
-    return status, headers, msgspec.json.encode({"error": error_object(refusal, request_id)})
-
-
-def error_object(refusal: Refusal, request_id: str) -> dict[str, Any]:
-    """An error of ours as OpenAI writes errors."""
-    kind = refusal.kind
-    type_ = _TYPES.get(kind.http_status, _INVALID if kind.blame is Blame.CLIENT else "server_error")
-    return {
-        "message": f"{refusal.message} (request id: {request_id})",
-        "type": type_,
-        "param": refusal.details.get("param") or None,
-        "code": _CODES.get(kind, kind.label),
-    }
-
-
-def chat_error_event(refusal: Refusal, request_id: str, mid_event: bool) -> bytes:
-    """The end of a streamed chat completion that broke: no [DONE] follows, for it is not done."""
-    data = msgspec.json.encode({"error": error_object(refusal, request_id)})
-    return (b"\n\n" if mid_event else b"") + b"data: " + data + b"\n\n"
-
-
 def chat_event_of_error(body: bytes) -> bytes:
     """An upstream's error as the end of a streamed chat completion."""
     return b"data: " + _one_line(body) + b"\n\n"
 
 
-def response_error_event(refusal: Refusal, request_id: str, mid_event: bool) -> bytes:
+def response_error_event(refusal: Refusal, brand: Brand, request_id: str, mid_event: bool) -> bytes:
     """The end of a streamed response that broke."""
-    error = error_object(refusal, request_id)
+    error = errors.error_object(refusal, "openai", brand, request_id)["error"]
     return (b"\n\n" if mid_event else b"") + _response_error(error["code"], error["message"])
 
 
