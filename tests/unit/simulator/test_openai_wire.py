@@ -120,8 +120,6 @@ async def test_an_answer_may_break_off_and_what_was_sent_is_counted(client: Clie
     tokens = (await client.last())["tokens"]
     events = [json.loads(line[6:]) for line in answer.body.split(b"\n") if line.startswith(b"data: {")]
     sent = len([event for event in events if _delta(event)])
-        [line for line in answer.body.split(b"\n") if line.startswith(b"data: {") and _delta(json.loads(line[6:]))]
-    )
     assert (tokens["input"], tokens["output"]) == ((77, sent) if stream else (0, 0))
 
 
