@@ -78,10 +78,10 @@ _FREE: Final = Choice()
 class Asked:
     """A valid request.
 
-    `prompt` is all of its text and its tools, where scripts are looked for and tokens are counted. `fields` are those of
-    the request, for what an answer repeats of them. `copies` is how many answers are wanted. `json` says that an answer
-    has to be JSON, of the form of `schema` where there is one. `refused` is why the provider would not take a thought
-    that it did not sign; `thoughtful` is the same for the first thought, whoever signed it.
+    `prompt` is all of its text and its tools, where scripts are looked for and tokens are counted. `fields` are the
+    request's own, for what an answer repeats of them. `copies` is how many answers are wanted. `json` says that an
+    answer has to be JSON, of the form of `schema` where there is one. `refused` is why the provider would not take a
+    thought that it did not sign; `thoughtful` is the same for the first thought, whoever signed it.
     """
 
     model: str

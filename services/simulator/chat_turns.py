@@ -46,7 +46,7 @@ def read_turns(messages: Any, *, lenient: bool) -> tuple[list[Turn], list[str]]:
         where = f"messages[{index}]"
         if not isinstance(message, dict):
             raise openai.invalid_type(where, "an object")
-        if message.get("role") not in _FIELDS:
+        if message.get("role") not in tuple(_FIELDS):
             raise openai.invalid_value(f"{where}.role", f"must be one of {', '.join(_FIELDS)}")
         if not lenient:
             openai.check_known(message, _FIELDS[message["role"]], f"{where}.")

@@ -27,7 +27,6 @@ _REPEATED: Final[dict[str, Any]] = {
     "previous_response_id": None,
     "prompt_cache_key": None,
     "safety_identifier": None,
-    "store": True,
     "temperature": 1.0,
     "tool_choice": "auto",
     "tools": [],
@@ -113,7 +112,7 @@ def _calling(tell: Tell, index: int, item: Item, call: Called) -> Iterator[Event
     place = {"item_id": item["id"], "output_index": index}
     field = "input" if call.custom else "arguments"
     kind = "response.custom_tool_call_input" if call.custom else "response.function_call_arguments"
-    begun = {**item, field: "", "status": "in_progress"}
+    begun = {**item, field: ""} | ({"status": "in_progress"} if "status" in item else {})
     yield tell("response.output_item.added", output_index=index, item=begun)
     for piece in call.pieces():
         yield tell(f"{kind}.delta", **place, delta=piece)

@@ -29,6 +29,7 @@ Item = dict[str, Any]
 def read_items(value: Any, called: frozenset[str]) -> tuple[list[Turn], list[str]]:
     """Input as turns, and its texts in order; `called` are the calls of the previous response. Raises Invalid."""
     if isinstance(value, str):
+        _check_tools([], called)
         return [Turn("user", texts=(value,))], [value]
     if value is None:
         raise openai.missing("input")
@@ -47,17 +48,14 @@ def read_items(value: Any, called: frozenset[str]) -> tuple[list[Turn], list[str
 
 def _turn(where: str, item: Item) -> Turn | None:
     kind = item.get("type", "message")
-    if kind in _PROVIDERS_OWN:
-        return None
-    read = _BY_TYPE.get(kind) if isinstance(kind, str) else None
-    if read is None:
+    if not isinstance(kind, str) or kind not in _BY_TYPE.keys() | _PROVIDERS_OWN:
         raise openai.invalid_value(f"{where}.type", f"'{kind}' is not supported")
-    return read(where, item)
+    return _BY_TYPE[kind](where, item) if kind in _BY_TYPE else None
 
 
 def _message(where: str, item: Item) -> Turn:
     role = item.get("role")
-    if role not in _PARTS:
+    if not isinstance(role, str) or role not in _PARTS:
         raise openai.invalid_value(f"{where}.role", f"must be one of {', '.join(_PARTS)}")
     if isinstance(item.get("content"), str):
         return Turn(role, texts=(item["content"],))

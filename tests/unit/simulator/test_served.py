@@ -1,7 +1,7 @@
 """The books."""
 
-from services.simulator.messages import Counts
 from services.simulator.served import Book, Served, credential, sha256
+from services.simulator.tokens import Counts
 
 
 def served(number: int = 0) -> Served:
