@@ -9,9 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from services import brand_file
 from services.__main__ import SERVICES
+from services.auth.brands import completed
 from services.commands import CliSettings
-from services.edge.dialects import anthropic
+from services.edge.brand import BUILT_IN, Brand, from_message
+from services.edge.dialects import errors
 from services.migrate.settings import MigrateSettings
 from services.shared.errors import Blame, Kind, Refusal
 from services.shared.settings import MISSING, Secret, variable
@@ -47,9 +50,19 @@ Generated from the code by `make docs`; do not edit.
 Every way a call can be refused. A kind crosses gRPC in the trailer `tollhouse-error-bin` or in the result of an item,
 as a `tollhouse.v1.ErrorDetail`; HTTP clients see its status and, in the body, the type of their API and a message with
 the request id. How the body looks is in [API.md](API.md#errors). Where an upstream failed with 5xx and told a type that
-says nothing about our account, that type stands instead.
+says nothing about our account, that type stands instead in Anthropic's shape.
 
 Whose fault: the *client's*, who should change the request; the *upstream's*, after other accounts were tried; *ours*.
+"""
+_APIS_HEAD = """\
+## In the words of each API
+
+The status is the same in all of them. Of no brand, or of one that has no words of its own for the kind.
+"""
+_BRANDS_HEAD = """\
+## In the words of the example brands
+
+Where [examples/brands](../examples/brands) say anything else than the tables above.
 """
 _BLAME = {Blame.CLIENT: "the client's", Blame.UPSTREAM: "the upstream's", Blame.OURS: "ours"}
 
@@ -64,25 +77,72 @@ def config() -> str:
     return "\n".join(parts)
 
 
-def errors() -> str:
+def error_page() -> str:
     """docs/ERRORS.md."""
     rows = [
         (
             f"`{kind.label}`",
             str(kind.http_status),
             kind.grpc_status.name,
-            f"`{anthropic.error_object(Refusal(kind, ''), '')['error']['type']}`",
+            _anthropic_words(kind, BUILT_IN),
             _BLAME[kind.blame],
             kind.meaning,
         )
         for kind in Kind
     ]
-    return "\n".join(
-        (_ERRORS_HEAD, _table(("kind", "HTTP", "gRPC", "Anthropic's type", "whose fault", "meaning"), rows))
-    )
+    words = [
+        (
+            f"`{kind.label}`",
+            _anthropic_words(kind, BUILT_IN),
+            *(f"`{_error(kind, 'openai', BUILT_IN)[name]}`" for name in ("type", "code")),
+            f"`{_error(kind, 'gemini', BUILT_IN)['status']}`",
+        )
+        for kind in Kind
+    ]
+    parts = [
+        _ERRORS_HEAD,
+        _table(("kind", "HTTP", "gRPC", "Anthropic's type", "whose fault", "meaning"), rows),
+        _APIS_HEAD,
+        _table(("kind", "Anthropic's type", "OpenAI's type", "OpenAI's code", "Gemini's status"), words),
+        _BRANDS_HEAD,
+    ]
+    for path in sorted((DOCS.parent / "examples" / "brands").glob("*.toml")):
+        brand = from_message(completed(brand_file.parse(path.read_text(encoding="utf-8"))))
+        parts += [
+            f"### {brand.name}\n",
+            _table(("kind", "HTTP", "Anthropic's type", "OpenAI's type and code"), _own(brand)),
+        ]
+    return "\n".join(parts)
 
 
-PAGES = {"CONFIG.md": config, "ERRORS.md": errors}
+def _own(brand: Brand) -> list[tuple[str, ...]]:
+    """The kinds that a brand has words or a status of its own for."""
+    rows = []
+    for kind in Kind:
+        said, usual = (
+            (
+                str(errors.status_of(Refusal(kind, ""), whose)),
+                _anthropic_words(kind, whose),
+                " ".join(f"`{_error(kind, 'openai', whose)[name]}`" for name in ("type", "code")),
+            )
+            for whose in (brand, BUILT_IN)
+        )
+        if said != usual:
+            rows.append((f"`{kind.label}`", *said))
+    return rows
+
+
+def _anthropic_words(kind: Kind, brand: Brand) -> str:
+    error = _error(kind, "anthropic", brand)
+    return f"`{error['type']}`" + (f", code `{error['code']}`" if "code" in error else "")
+
+
+def _error(kind: Kind, api: errors.Api, brand: Brand) -> dict[str, Any]:
+    error: dict[str, Any] = errors.error_object(Refusal(kind, ""), api, brand, "")["error"]
+    return error
+
+
+PAGES = {"CONFIG.md": config, "ERRORS.md": error_page}
 
 
 def _plain() -> list[tuple[str, str]]:

@@ -116,6 +116,10 @@ _BRANDS: Final = (
     " coalesce(array_agg(h.host ORDER BY h.position) FILTER (WHERE h.host IS NOT NULL), '{}') AS hosts"
     " FROM brands b LEFT JOIN brand_hosts h ON h.brand = b.name"
 )
+_PREFIX_IN_USE: Final = (
+    "SELECT b.form->>'key_prefix' FROM brands b"
+    " WHERE b.name = %s AND EXISTS (SELECT FROM keys k WHERE k.brand = b.name)"
+)
 _NEW_KEY: Final = tuple(column.name for column in fields(NewKey))
 _ADD_KEY: Final = (
     f"INSERT INTO keys ({', '.join(_NEW_KEY)}) VALUES ({', '.join(f'%({name})s' for name in _NEW_KEY)})"
@@ -238,16 +242,13 @@ class Store:
 
     async def put_brand(self, name: str, hosts: Sequence[str], is_default: bool, form: dict[str, Any]) -> None:
         """Adds a brand, or replaces it whole; a default one takes the place of the one before. One that reveals no
-        keys keeps no copy of any. Raises HostTaken, PrefixInUse."""
-        async with self._pool.connection() as connection:
-            found = await connection.execute(
-                "SELECT form->>'key_prefix', EXISTS (SELECT FROM keys WHERE brand = name) FROM brands WHERE name = %s"
-                " FOR UPDATE",
-                (name,),
-            )
-            before = await found.fetchone()
-            if before is not None and before[1] and before[0] != form["key_prefix"]:
-                raise PrefixInUse(before[0])
+        keys keeps no copy of any. All or nothing. Raises HostTaken, PrefixInUse."""
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE brands IN SHARE ROW EXCLUSIVE MODE")  # one at a time; reads go on
+            found = await connection.execute(_PREFIX_IN_USE.encode(), (name,))
+            in_use = await found.fetchone()
+            if in_use is not None and in_use[0] != form["key_prefix"]:
+                raise PrefixInUse(in_use[0])
             if is_default:
                 await connection.execute(
                     "UPDATE brands SET is_default = false WHERE is_default AND name <> %s", (name,)

@@ -179,13 +179,17 @@ async def test_a_policy_that_is_malformed_admits_nothing_and_takes_nothing_over(
         (types_pb2.Policy(tenant_plan="pro"), 500_000),
         (types_pb2.Policy(tenant_plan="pro", key_plan="free"), 1_000_000),
         (types_pb2.Policy(tenant_plan="pro", group="batch"), 250_000),
+        (types_pb2.Policy(brand="cc"), 800_000),
+        (types_pb2.Policy(tenant_plan="pro", group="batch", brand="cc"), 200_000),
+        (types_pb2.Policy(brand="haze"), 1_000_000),
         (types_pb2.Policy(), 1_000_000),
     ],
 )
-async def test_a_plan_and_a_group_pay_their_part_of_the_price(said: types_pb2.Policy, ppm: int) -> None:
+async def test_a_brand_a_plan_and_a_group_pay_their_part_of_the_price(said: types_pb2.Policy, ppm: int) -> None:
     multipliers = [
         billing_pb2.Multiplier(scope="plan", name="pro", ppm=500_000),
         billing_pb2.Multiplier(scope="group", name="batch", ppm=500_000),
+        billing_pb2.Multiplier(scope="brand", name="cc", ppm=800_000),
     ]
     ledger = Ledger({"acme": 100_000}, multipliers=multipliers)
     replicas = Replicas()

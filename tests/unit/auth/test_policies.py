@@ -44,9 +44,10 @@ def test_a_policy_names_every_limit_of_its_four_places(
         key_plan_limits=key_plan,
         key_limits=key,
         group="batch",
+        brand="cc",
     )
     terms = terms_of(policy.SerializeToString())
-    assert (terms.plan, terms.group) == ("free", "batch")
+    assert (terms.plan, terms.group, terms.brand) == ("free", "batch", "cc")
     places = [("pro", False, tenant_plan), ("tenant", False, tenant), ("free", True, key_plan), ("key", True, key)]
     assert [(rule.scope, rule.of_key, rule.metric, rule.amount, rule.model) for rule in terms.rules] == [
         (scope, of_key, limit.metric, limit.amount, limit.model) for scope, of_key, limits in places for limit in limits
