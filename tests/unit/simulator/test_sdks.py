@@ -9,7 +9,9 @@ import aiohttp
 import anthropic
 import openai
 import pytest
+from anthropic import AsyncAnthropic
 from anthropic.types import Message, MessageTokensCount, ModelInfo
+from openai import AsyncOpenAI
 from openai.types import CreateEmbeddingResponse, Model
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
@@ -33,11 +35,11 @@ RESPONSES_TOOLS: Any = [
 class Sdks(NamedTuple):
     """Both SDKs, and plain HTTP."""
 
-    anthropic: anthropic.AsyncAnthropic
-    openai: openai.AsyncOpenAI
+    anthropic: AsyncAnthropic
+    openai: AsyncOpenAI
     client: Client
 
-    def at(self, base: str) -> openai.AsyncOpenAI:
+    def at(self, base: str) -> AsyncOpenAI:
         """OpenAI's SDK at another base."""
         return self.openai.with_options(base_url=f"http://127.0.0.1:{self.client.port}{base}")
 
@@ -49,8 +51,8 @@ async def sdks() -> AsyncIterator[Sdks]:
     url = f"http://127.0.0.1:{port}"
     async with (
         aiohttp.ClientSession(url) as session,
-        anthropic.AsyncAnthropic(api_key=CREDENTIAL, base_url=url, max_retries=0) as one,
-        openai.AsyncOpenAI(api_key=CREDENTIAL, base_url=f"{url}/v1", max_retries=0) as other,
+        AsyncAnthropic(api_key=CREDENTIAL, base_url=url, max_retries=0) as one,
+        AsyncOpenAI(api_key=CREDENTIAL, base_url=f"{url}/v1", max_retries=0) as other,
     ):
         yield Sdks(one, other, Client(session, port))
     server.close()
@@ -123,8 +125,7 @@ async def test_tools_over_two_turns_of_responses(sdks: Sdks, stream: bool, kept:
     calls = [item for item in first.output if item.type in ("function_call", "custom_tool_call")]
     assert [call.type for call in calls] == ["function_call", "custom_tool_call"]
     outputs: Any = [
-        {"type": f"{call.type}_output", "call_id": call.call_id, "output": f"is {call.call_id}"}  # type: ignore[union-attr]
-        for call in calls
+        {"type": f"{call.type}_output", "call_id": call.call_id, "output": f"is {call.call_id}"} for call in calls
     ]
     if kept:
         last = await response(sdks, stream, outputs, previous_response_id=first.id)
