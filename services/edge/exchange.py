@@ -89,7 +89,7 @@ class Attempt:
 
     def ended_by_us(self, *, credit_is_out: bool) -> None:
         """It was ended in mid-stream because nothing more could be held for it: the balance or the key's spend cap was
-        used up, or nobody could be asked."""
+        used up, or nobody could be asked; or because it took longer than it may altogether."""
         interrupted, exhausted = events_pb2.USAGE_STATUS_INTERRUPTED, events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED
         self.status, self.outcome = exhausted if credit_is_out else interrupted, router_pb2.OUTCOME_OK
 

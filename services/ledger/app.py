@@ -53,17 +53,7 @@ _PARTITIONS_EVERY_S = 3600
 
 async def serve(settings: LedgerSettings) -> None:
     """Runs the ledger until SIGTERM."""
-    pool, reading, nc = await asyncio.gather(
-        database.connect(settings.database_url, service="ledger", size=settings.database_connections, prepare=PREPARE),
-        # Whoever reads a long history must not take the connections that money needs.
-        database.connect(
-            settings.database_url,
-            service="ledger-reading",
-            size=settings.read_connections,
-            prepare=f"SET statement_timeout = {round(settings.read_timeout_s * clock.MS_PER_S)}",
-        ),
-        bus.connect(settings.nats_url, name="ledger"),
-    )
+    pool, reading, nc = await _connected(settings)
     bookings, grants, balances, prices = (
         BookingStore(pool),
         GrantStore(pool, settings.unbooked_keep_s),
@@ -131,6 +121,21 @@ async def serve(settings: LedgerSettings) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
     await asyncio.gather(pool.close(), reading.close())
+
+
+async def _connected(settings: LedgerSettings) -> tuple[database.Pool, database.Pool, Client]:
+    """Postgres for money, Postgres for whoever reads usage, and NATS."""
+    return await asyncio.gather(
+        database.connect(settings.database_url, service="ledger", size=settings.database_connections, prepare=PREPARE),
+        # Whoever reads a long history must not take the connections that money needs.
+        database.connect(
+            settings.database_url,
+            service="ledger-reading",
+            size=settings.read_connections,
+            prepare=f"SET statement_timeout = {round(settings.read_timeout_s * clock.MS_PER_S)}",
+        ),
+        bus.connect(settings.nats_url, name="ledger"),
+    )
 
 
 def _callers(tokens: TokenStore, settings: LedgerSettings) -> Callers:

@@ -29,6 +29,7 @@ _TURNED_AWAY: Final = frozenset(
         router_pb2.OUTCOME_THROTTLED,
         router_pb2.OUTCOME_OVERLOADED,
         router_pb2.OUTCOME_REFUSED,
+        router_pb2.OUTCOME_FORBIDDEN,
         router_pb2.OUTCOME_OUT_OF_CREDIT,
     )
 )

@@ -187,7 +187,8 @@ def test_a_plan_pays_its_part_of_the_price(two_auths: Deployment) -> None:
 
 def bill(tollhouse: Deployment, edge: Caller, admitted: auth_pb2.AdmitResult) -> int:
     """What ten output tokens are booked at under an admission."""
-    request_id = ids.request_id(clock.now_ms())
+    created_ms = clock.now_ms()
+    request_id = ids.request_id(created_ms)
     event = events_pb2.UsageEvent(
         event_id=ids.event_id(request_id, 1),
         request_id=request_id,
@@ -201,7 +202,7 @@ def bill(tollhouse: Deployment, edge: Caller, admitted: auth_pb2.AdmitResult) ->
         price_version=admitted.price_version,
         multiplier_ppm=admitted.multiplier_ppm,
         grant_id=admitted.grant_id,
-        created_ms=clock.now_ms(),
+        created_ms=created_ms,
         final=True,
     )
     tollhouse.ledger.BookOrphans(ledger_pb2.BookOrphansRequest(events=[event]))
