@@ -163,10 +163,10 @@ class Decider:
         if picked.account is None:
             sight.exclude = frozenset()
             among = [only for only in (tiers.get(item.only),) if only is not None] if item.only else tiers
-            among = [account for account in among if sight.speaks(account)]
-            if not among:
+            speaking = [account for account in among if sight.speaks(account)]
+            if not speaking and any(among):
                 return Refused(Kind.MODEL_UNKNOWN, f"there is no model {item.model!r} that can be asked for this")
-            answer = refused(item.model, among, () if item.only else item.exclude, sight, picked.looked)
+            answer = refused(item.model, speaking, () if item.only else item.exclude, sight, picked.looked)
             if answer.all_cool and not item.exclude and not item.only and not item.kinds:
                 self._closed[item.pool, item.model] = (tiers, answer, now_ms)
             return answer

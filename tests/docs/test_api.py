@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from services.edge import answer_head, app, head
-from services.edge.dialects import anthropic
+from services.edge.dialects import upstream_errors
 from services.shared import principal
 from tests.docs.pages import headings, page
 from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2
@@ -31,7 +31,7 @@ def test_the_page_names_exactly_the_endpoints_that_there_are() -> None:
     nothing = cast(Any, SimpleNamespace(**dict.fromkeys(names)))
     served = endpoints(app._routes(nothing, nothing)) | endpoints(app._ops_routes(lambda: True))
     said = {heading for heading in headings(API) if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", heading)}
-    assert said == served | {f"POST {anthropic.MESSAGES_PATH}"}
+    assert said == served
 
 
 def test_every_request_header_that_is_read_or_goes_upstream_is_named() -> None:
@@ -54,7 +54,7 @@ def test_every_key_prefix_is_named() -> None:
 def test_every_status_of_an_upstream_that_is_not_the_clients_fault_is_named() -> None:
     not_passed_on = re.search(r"\(4xx, but for ([\d,\s]+)\)", API)
     assert not_passed_on is not None
-    assert {int(status) for status in not_passed_on[1].split(",")} == anthropic._OUTCOMES_OF_STATUS.keys() - {529}
+    assert {int(status) for status in not_passed_on[1].split(",")} == upstream_errors._OUTCOMES_OF_STATUS.keys() - {529}
 
 
 def test_every_field_of_usage_is_in_the_example() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.edge.apis import Api
+from services.edge.brand import BUILT_IN
 from services.edge.dialects.speech import SPEECHES
 from services.edge.keepalive import KeepAlive
 from services.edge.reply import Reply
@@ -49,7 +50,7 @@ def client() -> Client:
 
 @pytest.fixture
 def reply(client: Client) -> Reply:
-    return Reply(client.send, "req_1", SPEECHES[Api.MESSAGES])
+    return Reply(client.send, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
 
 
 async def test_a_whole_answer_says_its_length_and_its_request_id(client: Client, reply: Reply) -> None:
@@ -172,7 +173,7 @@ async def test_a_client_that_is_slow_to_read_gets_no_pings() -> None:
         if len(sent) == 2:
             await free.wait()
 
-    reply = Reply(slowly, "req_1", SPEECHES[Api.MESSAGES])
+    reply = Reply(slowly, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
     await reply.start(200, [])
     writing = asyncio.create_task(reply.piece(b"data: 1\n\n"))
     await asyncio.sleep(0)
@@ -185,8 +186,8 @@ async def test_a_client_that_is_slow_to_read_gets_no_pings() -> None:
 async def test_keep_alive_pings_only_what_is_silent(client: Client) -> None:
     keep_alive, silent, flowing = (
         KeepAlive(0.1),
-        Reply(client.send, "req_1", SPEECHES[Api.MESSAGES]),
-        Reply(Client().send, "req_2", SPEECHES[Api.MESSAGES]),
+        Reply(client.send, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN),
+        Reply(Client().send, "req_2", SPEECHES[Api.MESSAGES], BUILT_IN),
     )
     running = asyncio.create_task(keep_alive.run())
     keep_alive.add(silent)

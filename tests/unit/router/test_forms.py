@@ -66,7 +66,10 @@ def test_an_account_keeps_all_that_is_said_of_it() -> None:
         ({"name": ""}, "name is needed"),
         ({"name": "x" * 101}, "name is needed"),
         ({"name": "a\nb"}, "name is needed"),
-        ({"kind": router_pb2.UPSTREAM_KIND_UNSPECIFIED}, "kind must be one of anthropic, openrouter, simulator"),
+        (
+            {"kind": router_pb2.UPSTREAM_KIND_UNSPECIFIED},
+            "kind must be one of anthropic, simulator, openai, openrouter, gemini-openai",
+        ),
         ({"base_url": ""}, "base_url"),
         ({"base_url": "ftp://x"}, "base_url"),
         ({"base_url": "https://"}, "base_url"),
