@@ -5,7 +5,9 @@ import contextlib
 import gc
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from typing import Any, Final
+
+_AGAIN_S: Final = 1.0
 
 
 def settle_memory() -> None:
@@ -32,8 +34,17 @@ async def background(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(loop) for loop in loops]
         yield
-        for task in tasks:
+        await end(*tasks)
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels tasks until they have ended, whatever they raise. Once may not be enough: before Python 3.12
+    `asyncio.wait_for`, which libraries use, loses a cancellation that comes in the turn of its result
+    (https://github.com/python/cpython/issues/86296)."""
+    while waiting := {task for task in tasks if not task.done()}:
+        for task in waiting:
             task.cancel()
+        await asyncio.wait(waiting, timeout=_AGAIN_S)
 
 
 async def stopped_or_done(work: asyncio.Future[Any]) -> None:

@@ -14,7 +14,7 @@ from services.embedded.process import Child
 from services.embedded.state import StateFolder
 from services.router.cooldowns import Cooldowns
 from services.router.health import Verdict
-from services.shared import bus, clock
+from services.shared import bus, clock, lifecycle
 from services.shared.settings import Secret
 from tollhouse.v1 import router_pb2
 
@@ -62,9 +62,7 @@ async def replica(server: Server) -> AsyncIterator[Cooldowns]:
     try:
         yield cooldowns
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        await lifecycle.end(running)
         await nc.close()
 
 
