@@ -7,7 +7,7 @@ import grpc
 
 from services.auth.holds import Credit
 from services.auth.settings import AuthSettings
-from services.auth.tenants import Account, Tenant, Waiter, exhausted, lacking, within_reach
+from services.auth.tenants import Account, Tenant, Waiter, exhausted, is_free, lacking, within_reach
 from services.shared import clock, ids, rpc
 from services.shared.errors import Kind, Refusal
 from services.shared.telemetry import logger
@@ -19,7 +19,7 @@ _DRY_S = 1.0
 _MOST_NANO = (1 << 63) - 1
 """What fits into the ledger's messages."""
 _LOST_AT_MOST = 3
-_RECALLS = 4
+_TRIES = 4
 _RECALL_S = 0.1
 
 
@@ -76,19 +76,18 @@ class Conversation:
 
     async def _converse(self, tenant: Tenant) -> None:
         """Asks the ledger for what is needed and a reserve, until nobody waits nor asks."""
-        recalls = 0
+        tries = 0
         try:
             while True:
                 waiting = list(tenant.waiters)
                 fault = await self._raise_those_asked(tenant, waiting)
-                again = fault is None and recalls < _RECALLS and within_reach(tenant, waiting)
-                self._serve(tenant, waiting, fault, may_wait=again)
-                if again:
-                    recalls += 1
-                    await self._recall(tenant.tenant_id)
-                    await asyncio.sleep(_RECALL_S)
+                if self._serve(tenant, waiting, fault, may_wait=tries < _TRIES):
+                    tries += 1
+                    if not is_free(tenant, tenant.waiters):
+                        await self._recall(tenant.tenant_id)
+                        await asyncio.sleep(_RECALL_S)
                     continue
-                recalls = 0
+                tries = 0
                 if not tenant.waiters and tenant.spare_wanted:
                     await self._give_back_spare(tenant)
                 if not tenant.waiters and not any(account.asked_nano for account in tenant.accounts()):
@@ -138,6 +137,7 @@ class Conversation:
                 continue
             if not account.cap_lowered:
                 account.credit.granted_nano = max(account.credit.granted_nano, response.granted_nano)
+            account.free_nano = response.available_nano
             account.elsewhere_nano, account.abandoned_nano = response.elsewhere_nano, response.abandoned_nano
             account.dry_until_s = 0.0 if response.available_nano else clock.monotonic_s() + _DRY_S
             return
@@ -166,19 +166,18 @@ class Conversation:
             wait_for_ready=True,
         )
 
-    def _serve(self, tenant: Tenant, waiting: Sequence[Waiter], fault: Refusal | None, *, may_wait: bool) -> None:
-        """Gives those who wait what fits now, in order; the others are refused, or wait on. Whoever left meanwhile
-        takes nothing."""
+    def _serve(self, tenant: Tenant, waiting: Sequence[Waiter], fault: Refusal | None, *, may_wait: bool) -> bool:
+        """Gives those who wait what fits now, in order; the others are refused, or wait on where more can be had.
+        Answers whether they do. Whoever left meanwhile takes nothing."""
         come_since = tenant.waiters[len(waiting) :]
-        waiting_on = []
-        for waiter in waiting:
-            if waiter.future.done() or tenant.seek(waiter):
-                continue
-            if may_wait:
-                waiting_on.append(waiter)
-            else:
+        left = [waiter for waiter in waiting if not waiter.future.done() and not tenant.seek(waiter)]
+        again = may_wait and fault is None and within_reach(tenant, left)
+        if not again:
+            for waiter in left:
                 waiter.future.set_exception(fault or exhausted(tenant, waiter))
-        tenant.waiters = waiting_on + come_since
+            left = []
+        tenant.waiters = left + come_since
+        return again
 
     async def _give_back_spare(self, tenant: Tenant) -> None:
         tenant.spare_wanted = False

@@ -21,6 +21,8 @@ class Account:
     """The hold that asks for a raise; 0 while none does."""
     dry_until_s: float = 0.0
     """The ledger gave all that there is: until then only a hold that does not fit asks again."""
+    free_nano: int = 0
+    """Outside all grants, when the ledger last answered."""
     elsewhere_nano: int = 0
     """Out in other grants, unspent, when the ledger last answered: of other replicas, or given back by this one."""
     abandoned_nano: int = 0
@@ -111,14 +113,23 @@ class Tenant:
 
 
 def within_reach(tenant: Tenant, waiting: Sequence[Waiter]) -> bool:
-    """Whether somebody is short of no more than what other replicas have."""
-    return any(
-        credit.available_nano < waiter.more_nano <= credit.available_nano + account.elsewhere_nano
-        for waiter in waiting
-        if not waiter.future.done()
-        for account in tenant.accounts_of(waiter.hold)
-        for credit in (account.credit,)
-    )
+    """Whether somebody is short of no more than what the ledger and other replicas have."""
+    return any(missing <= account.free_nano + account.elsewhere_nano for account, missing in _short(tenant, waiting))
+
+
+def is_free(tenant: Tenant, waiting: Sequence[Waiter]) -> bool:
+    """Whether somebody is short of what the ledger has outside all grants: more was used meanwhile than was held."""
+    return any(missing <= account.free_nano for account, missing in _short(tenant, waiting))
+
+
+def _short(tenant: Tenant, waiting: Sequence[Waiter]) -> Iterator[tuple[Account, int]]:
+    """What those who wait miss in an account, in nano-dollars."""
+    for waiter in waiting:
+        if not waiter.future.done():
+            for account in tenant.accounts_of(waiter.hold):
+                missing = waiter.more_nano - account.credit.available_nano
+                if missing > 0:
+                    yield account, missing
 
 
 def lacking(account: Account, tenant: Tenant, waiting: Sequence[Waiter]) -> int:

@@ -290,6 +290,19 @@ async def test_overspending_is_made_up_for_before_anything_is_held_again() -> No
     assert isinstance(await outcome(grants, asks("req_3", 5)), Hold)
 
 
+async def test_what_is_used_beyond_a_hold_while_others_wait_for_the_ledger_is_asked_for_again() -> None:
+    ledger = Ledger({"acme": 1_050_000})
+    grants = await grants_of(ledger)
+    await admit(grants, asks("first", 10))
+    ledger.open_for_raises.clear()
+    waiting = [asyncio.ensure_future(outcome(grants, asks(f"req_{number}", 10_000))) for number in range(5)]
+    await asyncio.sleep(0.01)
+    grants.settle(used("first", 1_000_000))
+    ledger.open_for_raises.set()
+    assert [type(found) for found in await asyncio.gather(*waiting)] == [Hold] * 5
+    assert isinstance(await outcome(grants, asks("one too many", 10_001)), Refusal)
+
+
 # ---- settling ----
 
 
