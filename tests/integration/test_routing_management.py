@@ -186,8 +186,8 @@ def test_an_account_that_cannot_be_stored_is_refused_by_its_field(tollhouse: Dep
     router = tollhouse.router
     with refused(NOT_FOUND, "there is no pool 'nowhere'"):
         put(router, account("bad", pool="nowhere"))
-    with refused(INVALID, "kind openai cannot be called yet"):
-        put(router, account("bad", kind=router_pb2.UPSTREAM_KIND_OPENAI))
+    with refused(INVALID, "kind must be one of anthropic"):
+        put(router, account("bad", kind=router_pb2.UPSTREAM_KIND_UNSPECIFIED))
     with refused(INVALID, "authorization is not for an account to set"):
         put(router, account("bad", headers={"Authorization": "x"}))
     with refused(INVALID, "credential is needed"):
