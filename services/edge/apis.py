@@ -1,6 +1,6 @@
 """The APIs that clients and upstreams speak, and which of them an upstream account can be asked in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -54,9 +54,22 @@ def kinds_for(api: Api) -> tuple[UpstreamKind, ...]:
     return () if len(kinds) == len(_SPOKEN) else kinds
 
 
+def endpoint_types(kinds: Sequence[UpstreamKind]) -> list[str]:
+    """In whose APIs a model can be talked to that upstream accounts of these kinds serve, in the words of model lists;
+    empty where this version knows none of the kinds. Without kinds, as a router of an earlier version tells it, in all
+    of them."""
+    if not kinds:
+        return list(_ENDPOINT_TYPES)
+    return [name for name, api in _ENDPOINT_TYPES.items() if {*kinds} & {*(KINDS_FOR[api] or _SPOKEN)}]
+
+
 KINDS_FOR: Final[Mapping[Api, tuple[UpstreamKind, ...]]] = {api: kinds_for(api) for api in Api}
 
+_ENDPOINT_TYPES: Final[Mapping[str, Api]] = {"anthropic": Api.MESSAGES, "openai": Api.CHAT}
+
 _PREFIXES: Final = ("", "/api/proxy")
+_PROXY: Final = ["api", "proxy"]
+_VERSIONS: Final = ("v1", "v1beta")
 _DOUBLED: Final = ("/v1", "/v1/v1")
 ENDPOINTS: Final[Mapping[str, Api]] = {
     prefix + doubled + api.value.removeprefix("/v1"): api for prefix in _PREFIXES for doubled in _DOUBLED for api in Api
@@ -65,11 +78,12 @@ ENDPOINTS: Final[Mapping[str, Api]] = {
 
 
 def canonical_path(path: str) -> str:
-    """The path without what users' base URLs add to it."""
-    path = path.removeprefix("/api/proxy") if path.startswith("/api/proxy/") else path
-    while path.startswith("/v1/v1"):
-        rest = path.removeprefix("/v1")
-        if rest[3:4] not in ("", "/"):
-            break
-        path = rest
-    return path or "/"
+    """The path without what users' base URLs add to it: the prefix of some brands, a version that the SDK adds once
+    more, slashes at its ends."""
+    segments = path.strip("/").split("/")
+    if segments[:2] == _PROXY:
+        segments = segments[2:]
+    versions = 0
+    while versions < len(segments) and segments[versions] in _VERSIONS:
+        versions += 1
+    return "/" + "/".join(segments[max(0, versions - 1) :])

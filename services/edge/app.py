@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,12 +14,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.edge import shapes
 from services.edge.admission import Admission
+from services.edge.answers import Answers, answered, no_route
 from services.edge.apis import ENDPOINTS, Api, canonical_path
 from services.edge.brands import Brands, Lists
 from services.edge.catalog import Catalog
 from services.edge.clients import Auth, Clients
-from services.edge.dialects import anthropic
+from services.edge.identification import Identification
 from services.edge.incoming import Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
@@ -36,7 +37,6 @@ from services.edge.settings import EdgeSettings
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
 from services.shared import bus, ids, lifecycle
-from services.shared.errors import Kind, Refusal
 from services.shared.telemetry import RecordLog
 
 _KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them first
@@ -65,8 +65,9 @@ async def serve(settings: EdgeSettings) -> None:
     relay = Relay(
         settings, principals, admission, routes, picks, transports, outbox, renewals, keep_alive, requests, brands
     )
-    catalog = Catalog(routes, principals)
-    app = Dispatch(relay, _routes(catalog, UsageLookup(clients, principals, settings)))
+    identification = Identification(principals, brands, settings)
+    answers = Answers(_routes(Catalog(routes, identification), UsageLookup(clients, identification, settings)), brands)
+    app = Dispatch(relay, answers)
     server = _server(app, drain_s=settings.drain_s)
 
     def ready() -> bool:
@@ -120,7 +121,7 @@ async def _recover(edge: str, journal: Journal, left: list[Left], outbox: Outbox
 class Dispatch:
     """The hot path goes straight to the relay; Starlette has the rest."""
 
-    def __init__(self, relay: Relay, rest: Starlette) -> None:
+    def __init__(self, relay: Relay, rest: Answers) -> None:
         self._relay = relay
         self._rest = rest
 
@@ -128,11 +129,13 @@ class Dispatch:
         if scope["type"] != "http":
             return
         api = ENDPOINTS.get(scope["path"])
+        if api is None:
+            scope["path"] = canonical_path(scope["path"])
+            api = ENDPOINTS.get(scope["path"])
         if api is not None and scope["method"] == "POST":
             await self._relay(scope, receive, send, api)
         else:
-            scope["path"] = canonical_path(scope["path"])
-            await self._rest(scope, receive, send)  # type: ignore[arg-type]
+            await self._rest(scope, receive, send)
 
 
 def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
@@ -144,59 +147,27 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route("/", _answered(home)),
+            Route("/", answered(home)),
             *(Route(api.value, unused, methods=["POST"]) for api in Api),
-            Route("/v1/models", _answered(catalog.every)),
-            Route("/v1/models/{model:path}", _answered(catalog.one)),
-            Route("/v1/usage", _answered(usage.every)),
-            Route("/v1/usage/summary", _answered(usage.summary)),
-            Route("/v1/usage/{request_id}", _answered(usage.one)),
-            Route("/v1/usage/{request_id}/receipt", _answered(usage.receipt)),
-            Route("/v1/balance", _answered(usage.balance)),
-            Route("/.well-known/tollhouse-receipt-keys.json", _answered(usage.receipt_keys)),
+            *_model_routes(catalog),
+            Route("/v1/usage", answered(usage.every)),
+            Route("/v1/usage/summary", answered(usage.summary)),
+            Route("/v1/usage/{request_id}", answered(usage.one)),
+            Route("/v1/usage/{request_id}/receipt", answered(usage.receipt)),
+            Route("/v1/balance", answered(usage.balance)),
+            Route("/.well-known/tollhouse-receipt-keys.json", answered(usage.receipt_keys)),
         ],
-        exception_handlers={HTTPException: _http_refusal, Exception: _internal},
+        exception_handlers={HTTPException: no_route},
     )
     app.router.redirect_slashes = False
     return app
 
 
-def _answered(
-    endpoint: Callable[[Request], Awaitable[dict[str, Any] | Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint's object as JSON, its response as it is, or its refusal in the caller's dialect."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            said = await endpoint(request)
-            if isinstance(said, Response):
-                return said
-            headers = {"x-request-id": ids.request_id()}
-            return Response(msgspec.json.encode(said), media_type="application/json", headers=headers)
-        except Refusal as refusal:
-            return _refusal(refusal)
-
-    return answer
-
-
-def _refusal(refusal: Refusal) -> Response:
-    request_id = ids.request_id()
-    status, headers, body = anthropic.error_answer(refusal, request_id)
-    fields = {name.decode(): value.decode("latin-1") for name, value in headers}
-    return Response(body, status, fields | {"x-request-id": request_id})
-
-
-async def _http_refusal(request: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
-        response = _refusal(Refusal(Kind.METHOD_NOT_ALLOWED, f"{request.url.path} takes {allow}, not {request.method}"))
-        response.headers["allow"] = allow
-        return response
-    return _refusal(Refusal(Kind.ROUTE_UNKNOWN, f"there is no endpoint {request.method} {request.url.path}"))
-
-
-async def _internal(request: Request, error: Exception) -> Response:
-    return _refusal(Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
+def _model_routes(catalog: Catalog) -> Iterator[Route]:
+    for root in (shapes.MODELS, shapes.GEMINI_MODELS, shapes.OPENAI_MODELS):
+        yield Route(root, answered(catalog.every))
+        yield Route(root + "/{model:path}", answered(catalog.one))
+    yield Route(shapes.MODELS + "/{model:path}", answered(catalog.delete), methods=["DELETE"])
 
 
 def _ops_routes(ready: Callable[[], bool]) -> Starlette:

@@ -42,6 +42,13 @@ class Brand:
     """Of voucher, card, crypto."""
     is_default: bool = False
 
+    def request_id_headers(self, request_id: str) -> list[tuple[bytes, bytes]]:
+        """The headers that tell our id of a request."""
+        said = [(b"x-request-id", request_id.encode())]
+        if self.request_id_header:
+            said.append((self.request_id_header.lower().encode(), request_id.encode()))
+        return said
+
 
 BUILT_IN: Final = Brand(is_default=True)
 """What answers where no brand is stored."""

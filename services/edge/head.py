@@ -1,4 +1,4 @@
-"""A request's headers: which key it brings, and which of them go on to the upstream. One pass."""
+"""A request's headers: whom it speaks to, which key it brings, and which of them go on to the upstream. One pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,15 @@ _LENGTH: Final = 2
 _NOTE: Final = 3
 _PASS: Final = 4
 _CONNECTION: Final = 5
+_HOST: Final = 6
+_ORIGIN: Final = 7
 _ACTIONS: Final = {
     b"authorization": _KEY,
     b"x-api-key": _KEY,
     b"content-length": _LENGTH,
     b"connection": _CONNECTION,
+    b"host": _HOST,
+    b"origin": _ORIGIN,
     # Noted, and passed on.
     b"idempotency-key": _NOTE,
     b"x-stainless-retry-count": _NOTE,
@@ -51,9 +55,22 @@ class RequestHead:
 
     onward: Headers = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
-    content_length: int | None = None
+    host: bytes = b""
+    from_browser: bool = False
+    """A page of another origin asks: only browsers say so (https://fetch.spec.whatwg.org/#origin-header)."""
+    length: bytes | None = None
+    """The content-length as it was said."""
     idempotency_key: str = ""
     client_retry: int = 0
+
+    @property
+    def content_length(self) -> int | None:
+        """How long the body says it is; None where it does not say. Raises Refusal."""
+        if self.length is None:
+            return None
+        if not self.length.isdigit():
+            raise Refusal(Kind.INVALID_REQUEST, "content-length is not a number")
+        return int(self.length)
 
     def key(self, prefixes: Sequence[str] = principal.KNOWN_PREFIXES) -> str:
         """The client key; `prefixes` is what keys may begin with, longest first. Raises Refusal when there is none,
@@ -70,7 +87,7 @@ class RequestHead:
 
 
 def read_head(headers: Headers) -> RequestHead:
-    """Sorts a request's headers, whose names are in lower case as ASGI has them. Raises Refusal."""
+    """Sorts a request's headers, whose names are in lower case as ASGI has them."""
     head = RequestHead()
     onward = head.onward
     connection = b""
@@ -86,15 +103,17 @@ def read_head(headers: Headers) -> RequestHead:
             if key:
                 head.keys.append(key)
         elif action == _LENGTH:
-            if not value.isdigit():
-                raise Refusal(Kind.INVALID_REQUEST, "content-length is not a number")
-            head.content_length = int(value)
+            head.length = value
         elif action == _NOTE:
             onward.append((name, value))
             if name == b"idempotency-key":
                 head.idempotency_key = value.decode("latin-1").strip()[:_IDEMPOTENCY_KEY_LENGTH]
             elif value.isdigit():
                 head.client_retry = min(int(value[:6]), _MAX_RETRY)
+        elif action == _HOST:
+            head.host = value
+        elif action == _ORIGIN:
+            head.from_browser = True
         else:
             connection = connection + b"," + value.lower() if connection else value.lower()
     if connection and connection not in (b"keep-alive", b"close"):  # it may name further hop-by-hop headers

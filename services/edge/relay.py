@@ -20,7 +20,7 @@ from services.edge.dialects import anthropic, anthropic_requests, openai_request
 from services.edge.dialects.asked import Asked, Defaults
 from services.edge.dialects.speech import SPEECHES
 from services.edge.exchange import Attempt, Delivered, Exchange
-from services.edge.head import Headers, onward_query, read_head
+from services.edge.head import onward_query, read_head
 from services.edge.hold import CREDIT_IS_OUT
 from services.edge.incoming import ClientGone, Incoming, Receive, Scope
 from services.edge.keepalive import KeepAlive
@@ -89,13 +89,13 @@ class Relay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
         created_ms, began_s = clock.now_ms(), clock.monotonic_s()
-        brand = self._brands.of_host(_host(scope["headers"]))
-        reply = Reply(send, ids.request_id(created_ms), SPEECHES[api], brand)
+        head = read_head(scope["headers"])
+        brand = self._brands.of_host(head.host)
+        reply = Reply(send, ids.request_id(created_ms), SPEECHES[api], brand, from_browser=head.from_browser)
         exchange: Exchange | None = None
         incoming = Incoming(receive, self._settings)
         try:
-            head = read_head(scope["headers"])
-            principal = await self._principals.of(head.key())
+            principal = await self._principals.of(head.key(self._brands.prefixes))
             body = await incoming.body(head.content_length)
             request = _READERS[api](body, self._defaults(brand))
             if principal.models or principal.addresses:
@@ -410,10 +410,6 @@ class Relay:
             attempts=len(exchange.attempts) if exchange else 0,
             duration_ms=round((clock.monotonic_s() - began_s) * 1000),
         )
-
-
-def _host(headers: Headers) -> bytes:
-    return next((value for name, value in headers if name == b"host"), b"")
 
 
 async def _hear_out(answer: Answer, meter: metering.StreamMeter) -> None:

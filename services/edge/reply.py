@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from services.edge import browsers
 from services.edge.brand import Brand
 from services.edge.dialects.speech import Speech
 from services.edge.head import Headers
@@ -23,6 +24,7 @@ class Reply:
     __slots__ = (
         "_brand",
         "_digest",
+        "_from_browser",
         "_last",
         "_pinging",
         "_send",
@@ -38,10 +40,13 @@ class Reply:
         "upstream_account_id",
     )
 
-    def __init__(self, send: Send, request_id: str, speech: Speech, brand: Brand) -> None:
+    def __init__(
+        self, send: Send, request_id: str, speech: Speech, brand: Brand, *, from_browser: bool = False
+    ) -> None:
         self._send = send
         self._speech = speech
         self._brand = brand
+        self._from_browser = from_browser
         self._last = b""
         self._digest = hashlib.sha256()
         self._sending = False
@@ -145,13 +150,13 @@ class Reply:
             self._pinging = None
 
     async def _begin(self, status: int, headers: Headers) -> None:
-        headers.append((b"x-request-id", self.request_id.encode()))
-        if self._brand.request_id_header:
-            headers.append((self._brand.request_id_header.lower().encode(), self.request_id.encode()))
+        headers += self._brand.request_id_headers(self.request_id)
         if self._brand.upstream_account_id_header and self.upstream_account_id:
             name = self._brand.upstream_account_id_header.lower().encode()
             headers.append((name, self.upstream_account_id.encode()))
         headers += self.limits
+        if self._from_browser:
+            headers += browsers.answer_headers(self._brand)
         self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 

@@ -11,15 +11,17 @@ from starlette.responses import Response
 
 from services.edge.clients import Clients
 from services.edge.dialects import tollhouse
-from services.edge.head import read_head
-from services.edge.principals import Principals
+from services.edge.identification import Identification
 from services.edge.settings import EdgeSettings
 from services.shared import clock, ids, rpc
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import auth_pb2, usage_pb2
 
 _KEYS_TTL_S: Final = 60
-_KEYS_HEADERS: Final = {"cache-control": "public, max-age=300"}
+_KEYS_HEADERS: Final = {
+    "cache-control": "public, max-age=300",
+    "vary": "origin",  # browsers get headers besides, which a shared cache must not lose
+}
 _KEY_OF_A_QUERY: Final = "key"  # some clients send their credential here; it says nothing about usage
 
 T = TypeVar("T")
@@ -28,9 +30,9 @@ T = TypeVar("T")
 class UsageLookup:
     """Usage, balance and receipts, for client keys."""
 
-    def __init__(self, clients: Clients, principals: Principals, settings: EdgeSettings) -> None:
+    def __init__(self, clients: Clients, identification: Identification, settings: EdgeSettings) -> None:
         self._clients = clients
-        self._principals = principals
+        self._identification = identification
         self._wait_ms = settings.usage_wait_ms
         self._timeout_s = settings.decision_timeout_s
         self._wait_timeout_s = settings.decision_timeout_s + settings.usage_wait_ms / clock.MS_PER_S
@@ -81,7 +83,7 @@ class UsageLookup:
             request_id=request.path_params["request_id"], tenant_id=await self._tenant(request), wait_ms=self._wait_ms
         )
         response = await _answer(self._clients.usage.GetReceipt(asked, timeout=self._wait_timeout_s))
-        return Response(response.receipt, media_type="application/jwt", headers={"x-request-id": ids.request_id()})
+        return Response(response.receipt, media_type="application/jwt")
 
     async def receipt_keys(self, request: Request) -> Response:
         """GET /.well-known/tollhouse-receipt-keys.json, open to everybody: one question a minute reaches the ledger,
@@ -114,7 +116,7 @@ class UsageLookup:
             return None
 
     async def _tenant(self, request: Request) -> str:
-        return (await self._principals.of(read_head(request.headers.raw).key())).tenant_id
+        return (await self._identification.of(request)).tenant_id
 
 
 def _query(request: Request) -> dict[str, str]:

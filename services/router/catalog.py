@@ -36,12 +36,14 @@ class Model:
     first_byte_ms: int = 0
     idle_ms: int = 0
     total_ms: int = 0
+    kinds: frozenset[str] = frozenset()
+    """Of the enabled upstream accounts that serve it."""
 
     @classmethod
-    def of(cls, row: ModelRow, created_ms: int = 0) -> "Model":
-        """A model that an operator said something of; 0 when no upstream account serves it."""
+    def of(cls, row: ModelRow, created_ms: int = 0, kinds: frozenset[str] = frozenset()) -> "Model":
+        """A model that an operator said something of; 0 and no kinds when no upstream account serves it."""
         times = (row.attempts_budget_ms, row.first_byte_ms, row.idle_ms, row.total_ms)
-        return cls(row.model, row.display_name, row.family, created_ms, *times)
+        return cls(row.model, row.display_name, row.family, created_ms, *times, kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +243,16 @@ def _families(accounts: list[Account], said: Mapping[str, ModelRow]) -> dict[str
 def _served(accounts: list[Account], said: Mapping[str, ModelRow], families: Mapping[str, str]) -> dict[str, Model]:
     """The models that enabled accounts serve, each since the first of them was made."""
     since: dict[str, int] = {}
+    spoken: dict[str, set[str]] = {}
     for account in accounts:
         if account.enabled:
             for model in account.models:
                 since[model] = min(since.get(model, account.created_ms), account.created_ms)
+                spoken.setdefault(model, set()).add(account.kind)
     return {
-        model: Model.of(said[model], created_ms) if model in said else Model(model, model, families[model], created_ms)
+        model: Model.of(said[model], created_ms, frozenset(spoken[model]))
+        if model in said
+        else Model(model, model, families[model], created_ms, kinds=frozenset(spoken[model]))
         for model, created_ms in since.items()
     }
 

@@ -286,4 +286,5 @@ def _model(model: Model) -> router_pb2.Model:
             idle_ms=model.idle_ms,
             total_ms=model.total_ms,
         ),
+        kinds=sorted(KINDS[kind] for kind in model.kinds),
     )

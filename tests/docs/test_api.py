@@ -27,7 +27,7 @@ def endpoints(starlette: Starlette) -> set[str]:
 
 
 def test_the_page_names_exactly_the_endpoints_that_there_are() -> None:
-    names = ("every", "one", "summary", "balance", "receipt", "receipt_keys")
+    names = ("every", "one", "delete", "summary", "balance", "receipt", "receipt_keys")
     nothing = cast(Any, SimpleNamespace(**dict.fromkeys(names)))
     served = endpoints(app._routes(nothing, nothing)) | endpoints(app._ops_routes(lambda: True))
     said = {heading for heading in headings(API) if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", heading)}

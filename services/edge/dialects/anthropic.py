@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from services.edge.brand import BUILT_IN
+from services.edge.brand import BUILT_IN, Brand
 from services.edge.dialects import errors
 from services.shared.errors import Refusal
 from tollhouse.v1 import auth_pb2, router_pb2, types_pb2
@@ -26,6 +26,10 @@ _LIMIT_HEADERS: Final = {
     types_pb2.LIMIT_METRIC_INPUT_TOKENS: b"anthropic-ratelimit-input-tokens-",
     types_pb2.LIMIT_METRIC_OUTPUT_TOKENS: b"anthropic-ratelimit-output-tokens-",
 }
+LIMIT_HEADERS: Final = tuple(
+    prefix + part for prefix in _LIMIT_HEADERS.values() for part in (b"limit", b"remaining", b"reset")
+)
+"""All that `limit_headers` may say."""
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 """What the API itself sends while nothing else is to be said."""
 
@@ -35,6 +39,8 @@ class _Block(msgspec.Struct):
 
 
 _decode_block: Final = msgspec.json.Decoder(_Block).decode
+_CREATED_AT: Final = "2021-07-20T00:00:00Z"
+"""What clients of such gateways are told of every model: when its maker released it nobody tells us."""
 _NO_THOUGHT: Final = {"type": "text", "text": "(no text)"}
 
 
@@ -105,9 +111,10 @@ def _is_thinking(block: msgspec.Raw) -> bool:
         return False
 
 
-def model_list(models: Sequence[router_pb2.Model]) -> dict[str, Any]:
-    """GET /v1/models."""
-    data = [model_object(model) for model in models]
+def model_list(models: Sequence[router_pb2.Model], brand: Brand) -> dict[str, Any]:
+    """GET /v1/models: https://docs.anthropic.com/en/api/models-list. What is listed can be called, so that it is all in
+    the one stage of life that the SDKs' types want to be told."""
+    data = [model_object(model, brand) for model in models]
     return {
         "data": data,
         "first_id": data[0]["id"] if data else None,
@@ -116,7 +123,12 @@ def model_list(models: Sequence[router_pb2.Model]) -> dict[str, Any]:
     }
 
 
-def model_object(model: router_pb2.Model) -> dict[str, Any]:
+def model_object(model: router_pb2.Model, brand: Brand) -> dict[str, Any]:
     """GET /v1/models/{id}."""
-    created_at = datetime.fromtimestamp(model.created_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"type": "model", "id": model.model, "display_name": model.display_name, "created_at": created_at}
+    return {
+        "type": "model",
+        "id": model.model,
+        "display_name": model.display_name,
+        "created_at": _CREATED_AT,
+        "lifecycle": "active",
+    }

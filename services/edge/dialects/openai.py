@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from services.edge.apis import endpoint_types
 from services.edge.brand import Brand
 from services.edge.dialects import errors
 from services.shared.errors import Refusal
@@ -23,6 +24,12 @@ _LIMITS: Final = {
     types_pb2.LIMIT_METRIC_INPUT_TOKENS: b"input-tokens",
     types_pb2.LIMIT_METRIC_OUTPUT_TOKENS: b"output-tokens",
 }
+LIMIT_HEADERS: Final = tuple(
+    b"x-ratelimit-" + part + name for name in _LIMITS.values() for part in (b"limit-", b"remaining-", b"reset-")
+)
+"""All that `limit_headers` may say."""
+_CREATED: Final = 1_626_777_600
+"""What clients of such gateways are told of every model, in July 2021: when its maker made it nobody tells us."""
 _MAKERS: Final = {
     "claude": "anthropic",
     "gpt": "openai",
@@ -66,14 +73,16 @@ def limit_headers(states: Iterable[auth_pb2.LimitState], now_ms: int) -> Headers
     return headers
 
 
-def model_list(models: Sequence[router_pb2.Model]) -> dict[str, Any]:
+def model_list(models: Sequence[router_pb2.Model], brand: Brand) -> dict[str, Any]:
     """GET /v1/models."""
-    return {"object": "list", "data": [model_object(model) for model in models]}
+    extras = {"success": True} if brand.model_list_extras else {}
+    return {**extras, "object": "list", "data": [model_object(model, brand) for model in models]}
 
 
-def model_object(model: router_pb2.Model) -> dict[str, Any]:
+def model_object(model: router_pb2.Model, brand: Brand) -> dict[str, Any]:
     """GET /v1/models/{id}."""
-    return {"id": model.model, "object": "model", "created": model.created_ms // 1000, "owned_by": maker(model.model)}
+    said = {"id": model.model, "object": "model", "created": _CREATED, "owned_by": maker(model.model)}
+    return {**said, "supported_endpoint_types": endpoint_types(model.kinds)} if brand.model_list_extras else said
 
 
 def maker(model: str) -> str:

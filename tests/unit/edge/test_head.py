@@ -115,7 +115,7 @@ def test_the_bodys_length_is_read() -> None:
 @pytest.mark.parametrize("value", [b"", b"-1", b"+1", b"1.0", b"0x10", b"1 2", b"\xb2"])
 def test_a_length_that_is_no_number_is_refused(value: bytes) -> None:
     with pytest.raises(Refusal) as refusal:
-        read_head([(b"content-length", value)])
+        _ = read_head([(b"content-length", value)]).content_length
     assert refusal.value.kind is Kind.INVALID_REQUEST
 
 
@@ -221,3 +221,21 @@ def test_no_key_goes_on(headers: list[Header]) -> None:
 )
 def test_of_a_query_only_what_the_apis_know_goes_on(query: bytes, onward: str) -> None:
     assert onward_query(query) == onward
+
+
+# ---- whom it speaks to, and from where ----
+
+
+def test_the_host_is_read_as_it_was_said_and_stays_here() -> None:
+    head = read_head([(b"host", b"API.example.com:8080"), (b"x-app", b"1")])
+    assert head.host == b"API.example.com:8080"
+    assert head.onward == [(b"x-app", b"1")]
+    assert read_head([]).host == b""
+
+
+@pytest.mark.parametrize("origin", [b"https://page.example", b"null", b""])
+def test_an_origin_tells_that_a_browser_asks_and_stays_here(origin: bytes) -> None:
+    head = read_head([(b"origin", origin), (b"x-app", b"1")])
+    assert head.from_browser
+    assert head.onward == [(b"x-app", b"1")]
+    assert not read_head([(b"x-app", b"1")]).from_browser

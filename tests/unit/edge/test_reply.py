@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.edge.apis import Api
-from services.edge.brand import BUILT_IN
+from services.edge.brand import BUILT_IN, Brand
 from services.edge.dialects.speech import SPEECHES
 from services.edge.keepalive import KeepAlive
 from services.edge.reply import Reply
@@ -200,3 +200,38 @@ async def test_keep_alive_pings_only_what_is_silent(client: Client) -> None:
     running.cancel()
     assert 1 <= client.body.count(b"event: ping") <= 3
     assert flowing.size_bytes == 12 * len(b"data: 1\n\n")
+
+
+# ---- brands and browsers ----
+
+
+async def test_a_brand_has_its_own_names_for_our_request_id_and_the_account(client: Client) -> None:
+    brand = Brand(request_id_header="X-CC-Request-Id", upstream_account_id_header="X-CC-Account-Id")
+    reply = Reply(client.send, "req_1", SPEECHES[Api.MESSAGES], brand)
+    reply.upstream_account_id = "acc_1"
+    await reply.whole(200, [], b"")
+    assert client.headers[b"x-request-id"] == client.headers[b"x-cc-request-id"] == b"req_1"
+    assert client.headers[b"x-cc-account-id"] == b"acc_1"
+
+
+@pytest.mark.parametrize("api", Api)
+async def test_a_page_may_read_whatever_the_answer_begins_with(api: Api) -> None:
+    async def whole(reply: Reply) -> None:
+        await reply.whole(200, [], b"")
+
+    async def refused(reply: Reply) -> None:
+        await reply.refuse(Refusal(Kind.INTERNAL, "no"))
+
+    async def streamed(reply: Reply) -> None:
+        await reply.start(200, [])
+
+    async def pinged(reply: Reply) -> None:
+        reply.ping_soon()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    for begin in (whole, refused, streamed, pinged):
+        client = Client()
+        await begin(Reply(client.send, "req_1", SPEECHES[api], BUILT_IN, from_browser=True))
+        assert client.headers[b"access-control-allow-origin"] == b"*", begin.__name__
+        assert b"x-request-id" in client.headers[b"access-control-expose-headers"]

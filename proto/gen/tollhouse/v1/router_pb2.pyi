@@ -462,6 +462,7 @@ class Model(_message.Message):
     CREATED_MS_FIELD_NUMBER: _builtins.int
     FAMILY_FIELD_NUMBER: _builtins.int
     TIMES_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The public id."""
     display_name: _builtins.str
@@ -474,6 +475,10 @@ class Model(_message.Message):
     def times(self) -> Global___ModelTimes:
         """How long it may take."""
 
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___UpstreamKind.ValueType]:
+        """What the enabled upstream accounts that serve it speak. Empty from a router that does not tell."""
+
     def __init__(
         self,
         *,
@@ -482,10 +487,11 @@ class Model(_message.Message):
         created_ms: _builtins.int = ...,
         family: _builtins.str = ...,
         times: Global___ModelTimes | None = ...,
+        kinds: _abc.Iterable[Global___UpstreamKind.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "display_name", b"display_name", "family", b"family", "model", b"model", "times", b"times"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "display_name", b"display_name", "family", b"family", "kinds", b"kinds", "model", b"model", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1621,7 +1627,7 @@ class PutModelRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___Model:
-        """The model; created_ms is ignored. An empty display name is the id, an empty family is made from the id."""
+        """The model; created_ms and kinds are ignored. An empty display name is the id, an empty family is made from the id."""
 
     def __init__(
         self,

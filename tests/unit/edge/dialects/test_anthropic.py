@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from anthropic.types import ModelInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.edge.brand import BUILT_IN
 from services.edge.dialects import anthropic, upstream_errors
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import router_pb2
@@ -107,23 +109,27 @@ def test_no_error_of_an_upstream_makes_its_reader_raise(answer: bytes) -> None:
 
 # ---- models ----
 
+ALWAYS = {"created_at": "2021-07-20T00:00:00Z", "lifecycle": "active"}
+
 
 def test_a_list_of_models_is_a_page_of_its_own() -> None:
     models = [
         router_pb2.Model(model="haiku", display_name="Haiku", created_ms=1_790_000_000_999),
-        router_pb2.Model(model="opus", display_name="Opus", created_ms=0),
+        router_pb2.Model(model="openai/gpt-5.2", display_name="openai/gpt-5.2"),
     ]
-    listed = anthropic.model_list(models)
+    listed = anthropic.model_list(models, BUILT_IN)
+    for model in listed["data"]:
+        assert not ModelInfo.model_validate_json(json.dumps(model), strict=True).__pydantic_extra__
     assert listed == {
         "data": [
-            {"type": "model", "id": "haiku", "display_name": "Haiku", "created_at": "2026-09-21T14:13:20Z"},
-            {"type": "model", "id": "opus", "display_name": "Opus", "created_at": "1970-01-01T00:00:00Z"},
+            {"type": "model", "id": "haiku", "display_name": "Haiku", **ALWAYS},
+            {"type": "model", "id": "openai/gpt-5.2", "display_name": "openai/gpt-5.2", **ALWAYS},
         ],
         "first_id": "haiku",
-        "last_id": "opus",
+        "last_id": "openai/gpt-5.2",
         "has_more": False,
     }
 
 
 def test_a_list_without_models_has_no_first_and_no_last() -> None:
-    assert anthropic.model_list([]) == {"data": [], "first_id": None, "last_id": None, "has_more": False}
+    assert anthropic.model_list([], BUILT_IN) == {"data": [], "first_id": None, "last_id": None, "has_more": False}
