@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.contract import shapes
-from tests.contract.house import ASK, BY_ANTHROPIC, BY_OPENAI, EMBEDDING, House
-from tests.deployment import MODEL, Answer, message
+from tests.contract.house import ASK, BY_ANTHROPIC, BY_OPENAI, BY_OPENROUTER, EMBEDDING, House
+from tests.deployment import MODEL, Answer, message, sha256
 
 of_every_kind = pytest.mark.parametrize("model", [MODEL, BY_ANTHROPIC, BY_OPENAI])
 SIMULATED: Any = {"x-simulator": "tokens=9; input_tokens=21"}
@@ -86,6 +86,26 @@ class Answers:
         assert events[-1].response.usage.output_tokens == 9
         self.is_booked(house, key, dict(streamed.headers), model)
 
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize(
+        ("path", "body", "model"),
+        [
+            ("/v1/messages", message(), BY_ANTHROPIC),
+            ("/v1/chat/completions", message(), BY_OPENAI),
+            ("/v1/responses", {"input": "Say hello."}, BY_OPENAI),
+        ],
+    )
+    def test_an_upstream_of_the_clients_own_api_is_heard_byte_for_byte(
+        self, house: House, key: str, path: str, body: dict[str, Any], model: str, stream: bool
+    ) -> None:
+        asked = body | {"model": model, "stream": stream}
+        if stream and path == "/v1/chat/completions":
+            asked["stream_options"] = {"include_usage": True}
+        answer = house.call("POST", path, key, asked, {"x-simulator": "thinking=2; tool=1"})
+        assert answer.status == 200, answer.body
+        upstream_id = answer.headers["request-id" if model == BY_ANTHROPIC else "x-upstream-request-id"]
+        assert sha256(answer.body) == house.tollhouse.served_request(upstream_id)["response_sha256"]
+
     def test_embeddings_are_openais(self, house: House, key: str) -> None:
         raw = house.openai(key).embeddings.with_raw_response.create(
             model=EMBEDDING, input=["one", "two"], encoding_format="float"
@@ -99,6 +119,23 @@ class Answers:
         assert shapes.count(raw.http_response.content).input_tokens > 0
         assert house.call("GET", "/v1/balance", tenant.key).json()["balance_micro"] == 10_000_000
         assert house.call("GET", "/v1/usage", tenant.key).json()["data"] == []
+
+    def test_tokens_that_no_upstream_can_count_are_estimated_and_marked(self, house: House, key: str) -> None:
+        counted = {
+            model: house.anthropic(key).messages.with_raw_response.count_tokens(model=model, messages=ASK)
+            for model in (MODEL, BY_OPENAI)
+        }
+        assert counted[BY_OPENAI].headers["x-tollhouse-estimated"] == "true"
+        assert "x-tollhouse-estimated" not in counted[MODEL].headers
+        assert shapes.count(counted[BY_OPENAI].http_response.content).input_tokens > 0
+
+    def test_who_asks_is_told_to_openrouter_and_to_nobody_else(self, house: House, key: str) -> None:
+        named = {"HTTP-Referer": "https://app.example.org", "X-OpenRouter-Title": "App", "X-Title": "App"}
+        for model, expected in ((BY_OPENROUTER, named), (BY_ANTHROPIC, {}), (MODEL, {})):
+            answer = house.call("POST", "/v1/messages", key, message(model=model), named)
+            assert answer.status == 200, answer.body
+            sent = dict(house.tollhouse.served_request(answer.headers["request-id"])["headers"])
+            assert {name: sent[name.lower()] for name in named if name.lower() in sent} == expected
 
     def test_both_sdks_work_at_every_base_path(self, house: House, key: str, root: str) -> None:
         client = house.anthropic(key, root)
@@ -168,7 +205,7 @@ class Answers:
         promised = house.promised
         assert found["x-request-id"].startswith("req_")
         ours = {name for name in found if name.startswith("x-cc-")}
-        assert ours == {name.lower() for name in (promised.request_id_header, promised.account_header) if name}
+        assert ours == promised.own_headers
         if promised.request_id_header:
             assert found[promised.request_id_header.lower()] == found["x-request-id"]
         if promised.account_header:

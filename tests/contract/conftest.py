@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.house import BY_ANTHROPIC, BY_OPENAI, EMBEDDING, House
+from tests.contract.house import BY_ANTHROPIC, BY_OPENAI, BY_OPENROUTER, EMBEDDING, House
 from tests.deployment import MODEL, Deployment, eventually
 from tollhouse.v1 import router_pb2
 
@@ -19,8 +19,12 @@ def kinds(tollhouse: Deployment) -> None:
     openai = {BY_OPENAI: "gpt-5.2", EMBEDDING: "text-embedding-3-small"}
     tollhouse.account("only-anthropic", tollhouse.simulator_url, {BY_ANTHROPIC: MODEL})
     tollhouse.account("only-openai", tollhouse.simulator_url, openai, kind=router_pb2.UPSTREAM_KIND_OPENAI)
+    openrouter = router_pb2.UPSTREAM_KIND_OPENROUTER
+    tollhouse.account("only-openrouter", f"{tollhouse.simulator_url}/api", {BY_OPENROUTER: MODEL}, kind=openrouter)
     bearer = {"authorization": f"Bearer {tollhouse.key}"}
-    eventually(lambda: EMBEDDING in tollhouse.call("GET", "/v1/models", bearer).body.decode(), what="models are listed")
+    eventually(
+        lambda: BY_OPENROUTER in tollhouse.call("GET", "/v1/models", bearer).body.decode(), what="models are listed"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ import openai
 
 from tests.contract.promised import Api, Promised
 from tests.deployment import MODEL, ROOT, Answer, Deployment, Tenant, eventually, request
-from tollhouse.v1 import auth_pb2
+from tollhouse.v1 import auth_pb2, router_pb2
 
 BY_ANTHROPIC = "claude-of-an-anthropic-account"
 BY_OPENAI = "openai/gpt-5.2"
+BY_OPENROUTER = "openrouter/auto"
 EMBEDDING = "openai/text-embedding-3-small"
 ASK: Any = [{"role": "user", "content": "Say hello."}]
 _BUILT_IN_HOST = "gateway.example.com"
@@ -85,6 +86,13 @@ class House:
         key = self.tenant().key
         eventually(lambda: model in self.call("GET", "/v1/models", key).body.decode(), what=f"{model} is listed")
         return model
+
+    def disable(self, name: str) -> None:
+        """Takes an upstream account out of use."""
+        listed = self.tollhouse.router.ListUpstreamAccounts(router_pb2.ListUpstreamAccountsRequest()).accounts
+        (account,) = (account for account in listed if account.name == name)
+        account.enabled = False
+        self.tollhouse.router.PutUpstreamAccount(router_pb2.PutUpstreamAccountRequest(account=account))
 
     # ---- the brand ----
 

@@ -28,14 +28,17 @@ ANTHROPIC: Final[Words] = {
     "address": Refused(403, "permission_error"),
     "model_not_allowed": Refused(403, "permission_error"),
     "route": Refused(404, "not_found_error"),
+    "usage_unknown": Refused(404, "not_found_error"),
     "model_unknown": Refused(404, "not_found_error"),
     "malformed": Refused(400, "invalid_request_error"),
     "too_large": Refused(413, "request_too_large"),
     "rate": Refused(429, "rate_limit_error"),
     "throttled": Refused(429, "rate_limit_error"),
+    "not_implemented": Refused(501, "not_implemented_error"),
     "upstream_failed": Refused(502, "upstream_error"),
     "no_account": Refused(503, "overloaded_error"),
     "timeout": Refused(504, "timeout_error"),
+    "overloaded": Refused(529, "overloaded_error"),
 }
 """Where a brand says nothing else: Anthropic's own words."""
 OPENAI: Final[Words] = {
@@ -51,9 +54,11 @@ OPENAI: Final[Words] = {
     "too_large": Refused(413, "invalid_request_error", "request_too_large"),
     "rate": Refused(429, "rate_limit_error", "rate_limit_exceeded"),
     "throttled": Refused(429, "rate_limit_error", "rate_limit_exceeded"),
+    "not_implemented": Refused(501, "not_implemented_error", "not_implemented"),
     "upstream_failed": Refused(502, "server_error", "upstream_failed"),
     "no_account": Refused(503, "server_error", "no_healthy_account"),
     "timeout": Refused(504, "timeout_error", "upstream_timeout"),
+    "overloaded": Refused(529, "server_error", "upstream_overloaded"),
 }
 """Where a brand says nothing else: OpenAI's own words."""
 
@@ -78,6 +83,11 @@ class Promised:
     account_header: str = ""
     model_list_extras: bool = False
     google_keys_on_models: bool = True
+
+    @property
+    def own_headers(self) -> set[str]:
+        """The brand's own response headers, in lower case."""
+        return {name.lower() for name in (self.request_id_header, self.account_header) if name}
 
     def refused(self, api: Api, why: str) -> Refused:
         """How a refusal is told in an API's words."""

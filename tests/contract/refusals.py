@@ -100,6 +100,11 @@ class Refusals:
         told(house, api, "throttled", house.ask(api, key, model, "status=429;retry_after=40"))
 
     @in_either_api
+    def test_a_model_whose_every_account_is_overloaded_is_529(self, house: House, key: str, api: Api) -> None:
+        model = house.upstream(f"overloaded-{api}", house.tollhouse.simulator_url)
+        told(house, api, "overloaded", house.ask(api, key, model, "status=529"))
+
+    @in_either_api
     def test_a_model_without_a_healthy_account_is_503(self, house: House, key: str, api: Api) -> None:
         """An account whose credential the provider refuses is ours to mend: its 401 is nobody's but ours."""
         model = house.upstream(f"unwell-{api}", house.tollhouse.simulator_url)

@@ -83,6 +83,11 @@ def data_of(raw: bytes | str) -> list[str]:
     return [line.removeprefix("data:").strip() for line in text.split("\n") if line.startswith("data:")]
 
 
+def encoded(said: Any) -> str:
+    """A part of an answer as JSON again, to be held against the type of that part."""
+    return json.dumps(said)
+
+
 def invented(said: Any, path: str = "") -> Iterator[str]:
     """Fields that the SDK does not know, by their paths."""
     if isinstance(said, BaseModel):

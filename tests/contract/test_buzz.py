@@ -3,6 +3,8 @@
 from tests.contract.answers import Answers
 from tests.contract.clients import Clients
 from tests.contract.keys import Keys
+from tests.contract.lists import Lists
+from tests.contract.pages import Pages
 from tests.contract.promised import ANTHROPIC, OPENAI, Promised, Refused
 from tests.contract.refusals import Refusals
 
@@ -39,6 +41,14 @@ class TestKeys(Keys):
 
 class TestAnswers(Answers):
     """All APIs, whoever answers."""
+
+
+class TestLists(Lists):
+    """Models, in three shapes."""
+
+
+class TestPages(Pages):
+    """All other routes, and browsers."""
 
 
 class TestClients(Clients):

@@ -4,6 +4,8 @@ from tests.contract.answers import Answers
 from tests.contract.clients import Clients
 from tests.contract.house import BY_ANTHROPIC, BY_OPENAI, House
 from tests.contract.keys import Keys
+from tests.contract.lists import Lists
+from tests.contract.pages import Pages
 from tests.contract.promised import ANTHROPIC, APIS, OPENAI, Promised, Refused, prefix_and_last_four
 from tests.contract.refusals import Refusals
 
@@ -36,6 +38,14 @@ class TestKeys(Keys):
 
 class TestAnswers(Answers):
     """All APIs, whoever answers."""
+
+
+class TestLists(Lists):
+    """Models, in three shapes."""
+
+
+class TestPages(Pages):
+    """All other routes, and browsers."""
 
 
 class TestClients(Clients):
