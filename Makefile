@@ -10,7 +10,8 @@ help:  ## Show this list
 
 install: $(INSTALLED)  ## Install Tollhouse and its tools into .venv
 
-$(INSTALLED): requirements-dev.lock requirements-sdk1.lock pyproject.toml scripts/install.sh
+$(INSTALLED): requirements-dev.lock requirements-sdk1.lock pyproject.toml tests/node/package-lock.json \
+		scripts/install.sh
 	@PYTHON="$(PYTHON)" sh scripts/install.sh
 	@touch $(INSTALLED)
 
@@ -47,4 +48,4 @@ lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml
 	sh scripts/lock.sh
 
 clean:  ## Remove .venv and caches; keeps the state folder
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,3 +19,9 @@ $pip install --require-hashes -r requirements-dev.lock
 $pip install --no-deps --no-build-isolation --editable .
 # The tests speak through two generations of one SDK; the older lives in a folder of its own.
 $pip install --require-hashes --upgrade --target .venv/sdk1 -r requirements-sdk1.lock
+# They speak through the official Node SDKs too. npm begins by deleting what is there, so only where the lock changed.
+node=tests/node
+if ! cmp -s $node/package-lock.json $node/node_modules/.installed-lock; then
+    PATH="$PWD/.venv/bin:$PATH" npm ci --prefix $node --silent
+    cp $node/package-lock.json $node/node_modules/.installed-lock
+fi

@@ -114,14 +114,14 @@ class Deployment:
 
     # ---- people and money ----
 
-    def tenant(self, dollars: float = 10) -> Tenant:
-        """A new tenant with a balance and a key."""
+    def tenant(self, dollars: float = 10, **key: Any) -> Tenant:
+        """A new tenant with a balance and a key; `key` is further fields of CreateKeyRequest."""
         self._tenants += 1
         tenant_id = f"t{self._tenants}-{os.getpid()}"
         self.auth.CreateTenant(auth_pb2.CreateTenantRequest(tenant_id=tenant_id))
         if dollars:
             self.top_up(tenant_id, dollars)
-        made = self.auth.CreateKey(auth_pb2.CreateKeyRequest(tenant_id=tenant_id, name="test"))
+        made = self.auth.CreateKey(auth_pb2.CreateKeyRequest(tenant_id=tenant_id, name="test", **key))
         return Tenant(tenant_id, made.secret, made.key.key_id)
 
     def top_up(self, tenant_id: str, dollars: float) -> None:
@@ -149,11 +149,18 @@ class Deployment:
             if not token:
                 return found
 
-    def account(self, name: str, base_url: str, models: dict[str, str], priority: int = 10) -> None:
-        """Stores an upstream account that speaks Anthropic's API, and a price for its models."""
+    def account(
+        self,
+        name: str,
+        base_url: str,
+        models: dict[str, str],
+        priority: int = 10,
+        kind: router_pb2.UpstreamKind.ValueType = router_pb2.UPSTREAM_KIND_ANTHROPIC,
+    ) -> None:
+        """Stores an upstream account, and a price for its models."""
         account = router_pb2.UpstreamAccount(
             name=name,
-            kind=router_pb2.UPSTREAM_KIND_ANTHROPIC,
+            kind=kind,
             base_url=base_url,
             models=models,
             priority=priority,
@@ -197,6 +204,15 @@ class Deployment:
         listed = request(self.simulator_url, "GET", "/__served/requests?last=1000").json()
         entries = listed["requests"] if isinstance(listed, dict) else listed
         return next(entry for entry in entries if entry["request_id"] == request_id)
+
+    # ---- the operator ----
+
+    def command(self, *arguments: str, fails: bool = False) -> str:
+        """Runs `tollhouse` here; its standard output, or standard error when it is to fail."""
+        command = [COMMAND, *arguments, "--state-dir", str(self.state_dir)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == (1 if fails else 0), done.stderr
+        return (done.stderr if fails else done.stdout).strip()
 
     # ---- processes ----
 
