@@ -38,6 +38,11 @@ def delete_upstream(tollhouse: Deployment, name: str) -> None:
     tollhouse.router.DeleteUpstreamAccount(router_pb2.DeleteUpstreamAccountRequest(name=name))
 
 
+def begun_by(tollhouse: Deployment, credential: str) -> int:
+    """How many requests the simulator got with this credential."""
+    return int(tollhouse.served()["by_credential"].get(credential, 0))
+
+
 def last_served(tollhouse: Deployment, credential: str) -> dict[str, Any]:
     """What the simulator saw of the latest request with this credential."""
     digest = hashlib.sha256(credential.encode()).hexdigest()
