@@ -65,11 +65,14 @@ class ToolClient(Protocol):
     def ask(self, model: str, question: str) -> None:
         """Begins the conversation."""
 
-    def send(self, *, script: str, stream: bool, limit: int = 6000) -> Said:
-        """Sends the conversation as it stands."""
+    def send(self, *, script: str, stream: bool, limit: int = 6000, think: bool = False) -> Said:
+        """Sends the conversation as it stands; `think` asks for thoughts, and for what they come back with."""
 
     def go_on(self, said: Said, results: list[Result]) -> None:
         """Adds an answer and the results of its calls."""
+
+
+_SENT_BACK = {"type", "text", "id", "name", "input", "thinking", "signature"}
 
 
 class MessagesClient:
@@ -85,10 +88,12 @@ class MessagesClient:
         """See ToolClient."""
         self._model, self._turns = model, list[Any]([{"role": "user", "content": question}])
 
-    def send(self, *, script: str, stream: bool, limit: int = 6000) -> Said:
+    def send(self, *, script: str, stream: bool, limit: int = 6000, think: bool = False) -> Said:
         """See ToolClient."""
         tools: Any = [{"name": name, "input_schema": SCHEMA} for name in TOOLS]
         ask: Any = {"model": self._model, "max_tokens": limit, "messages": self._turns, "tools": tools}
+        if think:
+            ask["thinking"] = {"type": "adaptive"}
         headers = {"x-simulator": script}
         if stream:
             with self._sdk.messages.stream(**ask, extra_headers=headers) as events:
@@ -127,7 +132,7 @@ class MessagesClient:
                 usage.cache_read_input_tokens or 0,
                 usage.cache_creation_input_tokens or 0,
             ),
-            [block.model_dump(include={"type", "text", "id", "name", "input"}) for block in message.content],
+            [block.model_dump(include=_SENT_BACK) for block in message.content],
         )
 
 
@@ -144,10 +149,12 @@ class ChatClient:
         """See ToolClient."""
         self._model, self._turns = model, list[Any]([{"role": "user", "content": question}])
 
-    def send(self, *, script: str, stream: bool, limit: int = 6000) -> Said:
+    def send(self, *, script: str, stream: bool, limit: int = 6000, think: bool = False) -> Said:
         """See ToolClient."""
         tools = [{"type": "function", "function": {"name": name, "parameters": SCHEMA}} for name in TOOLS]
         ask: Any = {"model": self._model, "max_tokens": limit, "messages": self._turns, "tools": tools}
+        if think:
+            ask["reasoning_effort"] = "high"
         if stream:
             ask |= {"stream": True, "stream_options": {"include_usage": True}}
         raw = self._sdk.chat.completions.with_raw_response.create(**ask, extra_headers={"x-simulator": script})
@@ -196,10 +203,12 @@ class ResponsesClient:
         """See ToolClient."""
         self._model, self._turns = model, list[Any]([{"role": "user", "content": question}])
 
-    def send(self, *, script: str, stream: bool, limit: int = 6000) -> Said:
+    def send(self, *, script: str, stream: bool, limit: int = 6000, think: bool = False) -> Said:
         """See ToolClient."""
         tools = [{"type": "function", "name": name, "parameters": SCHEMA, "strict": False} for name in TOOLS]
         ask: Any = {"model": self._model, "max_output_tokens": limit, "input": self._turns, "tools": tools}
+        if think:
+            ask |= {"reasoning": {"effort": "high", "summary": "auto"}, "include": ["reasoning.encrypted_content"]}
         raw = self._sdk.responses.with_raw_response.create(
             **ask, store=False, stream=stream, extra_headers={"x-simulator": script}
         )

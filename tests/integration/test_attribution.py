@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ ATTRIBUTION = {
     "x-title": "An application",
     "x-openrouter-title": "An application, newly named",
 }
-ASK = {
+ASK: dict[str, dict[str, Any]] = {
     "/v1/messages": {"max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
     "/v1/responses": {"input": "hi"},

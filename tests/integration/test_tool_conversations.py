@@ -17,6 +17,10 @@ CLIENTS: Mapping[str, Callable[[str, str], ToolClient]] = {
     "responses": ResponsesClient,
 }
 SPEAK_MESSAGES = ("anthropic", "openrouter", "simulator")
+KEEP_THOUGHTS = [(api, kind) for api in ("messages", "responses") for kind in SPEAK_MESSAGES] + [
+    ("responses", "openai")
+]
+"""Pairs in which what was thought can be told in the next request: the API is the same, or holds sealed thoughts."""
 CACHE = "cache_read=70; cache_write_5m=30"
 
 every_pair = pytest.mark.parametrize(
@@ -103,6 +107,21 @@ def answer_to(result: Result, client: ToolClient, kind: str) -> str:
     if kind in SPEAK_MESSAGES:
         return f"{result.call_id} failed: {result.text}"
     return f"{result.call_id}: Error: {result.text}"
+
+
+@every_pair
+def test_thoughts_come_back_signed_to_whom_they_can_and_disturb_nobody(
+    tollhouse: Deployment, tenant: Tenant, credentials: dict[str, str], api: str, kind: str, stream: bool
+) -> None:
+    client = CLIENTS[api](tollhouse.base_url, tenant.key)
+    client.ask(f"tools-{kind}", "Weather?")
+    first = client.send(script="thinking=5; tool=1", stream=stream, think=True)
+    check_books(tollhouse, tenant, credentials[kind], first)
+    client.go_on(first, [Result(call.id, "rain") for call in first.calls])
+    last = client.send(script="thinking=5", stream=stream, think=True)  # a false signature is 400
+    assert last.text == f"{first.calls[0].id}: rain"
+    echoed = json.loads(client.send(script="echo=1", stream=stream, think=True).text)["turns"]
+    assert any(turn.get("thoughts") for turn in echoed) == ((api, kind) in KEEP_THOUGHTS)
 
 
 @every_pair
