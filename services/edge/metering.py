@@ -80,6 +80,7 @@ class Counts:
         """Takes what `tokens` says instead of all that was said before."""
         self.said = True
         self._input, self._output, self._cache_read = tokens.input, tokens.output, tokens.cache_read
+        self._cache_write = self._cache_write_5m = tokens.cache_write_5m
 
     def tokens(self, output_at_least: int = 0) -> Tokens:
         """The counts; cache writes that the upstream did not split were for five minutes."""

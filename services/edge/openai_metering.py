@@ -18,6 +18,7 @@ _FINISHED: Final = re.compile(rb'"finish_reason":\s*"')
 
 class _Details(msgspec.Struct):
     cached_tokens: TokenCount | None = None
+    cache_write_tokens: TokenCount | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -37,6 +38,7 @@ class _Response(msgspec.Struct):
     response: _Said | None = None
 
 
+_NO_DETAILS: Final = _Details()
 _decode_said: Final = msgspec.json.Decoder(_Said).decode
 _decode_response: Final = msgspec.json.Decoder(_Response).decode
 
@@ -119,10 +121,15 @@ def _revise(meter: StreamMeter, usage: _Usage) -> None:
 
 
 def _tokens(usage: _Usage) -> Tokens:
-    """OpenAI's input holds what was read from a cache; ours does not."""
-    details = usage.prompt_tokens_details or usage.input_tokens_details
+    """OpenAI's input holds what was read from a cache and what was written to one; ours does not. How long it is kept
+    there is not said: for five minutes, as with Anthropic."""
+    details = usage.prompt_tokens_details or usage.input_tokens_details or _NO_DETAILS
     given = max(0, usage.prompt_tokens or usage.input_tokens or 0)
-    cached = min(given, max(0, (details.cached_tokens if details else 0) or 0))
+    cached = min(given, max(0, details.cached_tokens or 0))
+    written = min(given - cached, max(0, details.cache_write_tokens or 0))
     return Tokens(
-        input=given - cached, output=max(0, usage.completion_tokens or usage.output_tokens or 0), cache_read=cached
+        input=given - cached - written,
+        output=max(0, usage.completion_tokens or usage.output_tokens or 0),
+        cache_read=cached,
+        cache_write_5m=written,
     )

@@ -131,6 +131,7 @@ def _for_turn(tier: Tier, turn: Turn, sight: Sight, picked: Picked) -> None:
         if found == PROVING:
             proving.append(home)
     leading: Account | None = None
+    low: list[Account] = []
     for window in tier.windows(turn.place):
         leading = leading or window[0]
         loaded: list[Account] = []
@@ -147,10 +148,13 @@ def _for_turn(tier: Tier, turn: Turn, sight: Sight, picked: Picked) -> None:
             elif found == PROVING and len(proving) < WINDOW:
                 proving.append(account)
             picked.see(account, found, sight.in_flight(account.upstream_account_id))
-        if loaded:
-            picked.account, picked.reason = _fewest(loaded, turn.live), SPILL
+        if far := [account for account in loaded if not _is_low(account, sight)]:
+            picked.account, picked.reason = _fewest(far, turn.live), SPILL
             return
-    if proving:
+        low += loaded[: WINDOW - len(low)]
+    if low:  # all that can take it are close to the upstream's own limits
+        picked.account, picked.reason = _fewest(low, turn.live), SPILL
+    elif proving:
         roomy = (account for account in proving if _has_room(account, proving, tier, turn.live, sight))
         picked.account = home if proving[0] is home else next(roomy, None) or _fewest(proving, turn.live)
         picked.reason = SPILL
@@ -163,13 +167,18 @@ def _has_room(account: Account, around: list[Account], tier: Tier, live: Live, s
     attempts under way on the accounts around it."""
     account_id = account.upstream_account_id
     share = account.weight * (live.total.get(tier.priority, 0) + 1) / tier.weight
-    if live.of.get(account_id, 0) >= ceil(_BOUND * share) or sight.left(account_id) < _LOW:
+    if live.of.get(account_id, 0) >= ceil(_BOUND * share) or _is_low(account, sight):
         return False
     in_flight = sight.in_flight(account_id)
     if in_flight <= 1:
         return True
     mean = sum(sight.in_flight(a.upstream_account_id) for a in around) / sum(a.weight for a in around)
     return in_flight <= _BOUND * mean * account.weight + 1
+
+
+def _is_low(account: Account, sight: Sight) -> bool:
+    """Whether an account is so close to the upstream's own limits that new conversations go elsewhere."""
+    return sight.left(account.upstream_account_id) < _LOW
 
 
 def _fewest(accounts: list[Account], live: Live) -> Account:

@@ -38,6 +38,20 @@ class Turns:
             self.messages.append({"role": role, "content": self._blocks})
 
 
+def says_something(block: Block) -> bool:
+    """Whether a block may stand in a message: the API refuses text that is nothing but white space, which some models
+    write before they call tools."""
+    text = block.get("text")
+    return not isinstance(text, str) or bool(text.strip())
+
+
+def end_without_space(messages: list[Block]) -> None:
+    """Where the client wrote the beginning of the answer: the API refuses one that ends with white space."""
+    content = messages[-1]["content"] if messages and messages[-1]["role"] == "assistant" else None
+    if isinstance(content, list) and content[-1]["type"] == "text":
+        content[-1] = {**content[-1], "text": content[-1]["text"].rstrip()}
+
+
 def without_last_thoughts(message: Block) -> Block:
     """A turn that was interrupted while the model thought: the API refuses a message that ends with thinking."""
     content = message["content"]

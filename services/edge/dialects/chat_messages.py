@@ -8,7 +8,12 @@ from typing import Final
 import msgspec
 
 from services.edge.dialects import anthropic_thinking as thinking
-from services.edge.dialects.anthropic_turns import Turns, mid_loop_without_thinking
+from services.edge.dialects.anthropic_turns import (
+    Turns,
+    end_without_space,
+    mid_loop_without_thinking,
+    says_something,
+)
 from services.edge.dialects.chat_request import Call, Message, Part, Request, message, parts
 from services.edge.dialects.chat_tools import Tools
 from services.edge.dialects.request_fields import data_url, is_given, refuse
@@ -40,12 +45,20 @@ def request_body(request: Request, tools: Tools, upstream_model: str, default_ma
         body["cache_control"] = _EPHEMERAL
     if user := request.safety_identifier or request.user:
         body["metadata"] = {"user_id": user}
-    stops = [request.stop] if isinstance(request.stop, str) else request.stop
-    if stops:
+    if stops := _stops(request):
         body["stop_sequences"] = stops
     thought = _thinking(request, tools, messages, upstream_model, max_tokens)
     body |= tools.fields | _sampling(request, thought) | _output_fields(request, thought)
     return msgspec.json.encode(body)
+
+
+def _stops(request: Request) -> list[str]:
+    """Where the answer ends. Without a sequence that the API refuses it would run on, and be paid for: a client that
+    sends one is told."""
+    stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
+    if any(stop.isspace() for stop in stops):
+        refuse("stop", "a sequence of nothing but white space cannot be sent to this model")
+    return [stop for stop in stops if stop]
 
 
 def _thinking(
@@ -113,14 +126,15 @@ def _conversation(request: Request) -> tuple[list[Block], list[Block]]:
             turns.add("user", [{**block, "text": f"<system>\n{block['text']}\n</system>"} for block in texts])
         else:
             system += _texts(said, field)
+    end_without_space(turns.messages)
     return system, turns.messages
 
 
 def _blocks(said: Message, field: str) -> list[Block]:
-    """Parts as blocks; empty text, which the API refuses, says nothing."""
+    """Parts as blocks."""
     numbered = enumerate(parts(said.content, f"{field}.content"))
     told = [_block(part, f"{field}.content[{index}]") for index, part in numbered]
-    return [block for block in told if block.get("text") != ""]
+    return [block for block in told if says_something(block)]
 
 
 def _texts(said: Message, field: str) -> list[Block]:
@@ -132,7 +146,7 @@ def _texts(said: Message, field: str) -> list[Block]:
 
 
 def _answer(said: Message, field: str) -> list[Block]:
-    refusal: list[Block] = [{"type": "text", "text": said.refusal}] if said.refusal else []
+    refusal: list[Block] = [{"type": "text", "text": said.refusal}] if said.refusal and said.refusal.strip() else []
     calls = [_call(call, f"{field}.tool_calls[{index}]") for index, call in enumerate(said.tool_calls or ())]
     return _texts(said, field) + refusal + calls
 

@@ -9,7 +9,13 @@ from typing import Final
 import msgspec
 
 from services.edge.dialects import anthropic_thinking as thinking
-from services.edge.dialects.anthropic_turns import Turns, mid_loop_without_thinking, without_last_thoughts
+from services.edge.dialects.anthropic_turns import (
+    Turns,
+    end_without_space,
+    mid_loop_without_thinking,
+    says_something,
+    without_last_thoughts,
+)
 from services.edge.dialects.request_fields import data_url, is_given, refuse
 from services.edge.dialects.responses_request import (
     Call,
@@ -122,15 +128,16 @@ def _output_fields(request: Request, thought: thinking.Thinking) -> Block:
 def _conversation(request: Request, items: Sequence[Item], tools: Tools) -> tuple[list[Block], list[Block]]:
     """System blocks, and messages whose roles alternate. Instructions in mid-conversation, which not every model
     takes as a message of their own, are told in the user's turn."""
-    system: list[Block] = [_text(request.instructions)] if request.instructions else []
+    instructions = request.instructions or ""
+    system: list[Block] = [_text(instructions)] if instructions.strip() else []
     turns = Turns()
     for index, item in enumerate(items):
         if isinstance(item, Message) and item.role in _INSTRUCTING:
-            texts = [_text(_instruction(part, index)) for part in item.parts]
+            texts = [text for part in item.parts if (text := _instruction(part, index)).strip()]
             if turns.messages:
-                turns.add("user", [_text(f"<system>\n{block['text']}\n</system>") for block in texts if block["text"]])
+                turns.add("user", [_text(f"<system>\n{text}\n</system>") for text in texts])
             else:
-                system += [block for block in texts if block["text"]]
+                system += map(_text, texts)
         elif isinstance(item, Message):
             turns.add(item.role, _said(item.parts, f"input[{index}].content"))
         elif isinstance(item, Call):
@@ -139,7 +146,9 @@ def _conversation(request: Request, items: Sequence[Item], tools: Tools) -> tupl
             turns.add_result(_result(item, f"input[{index}].output"))
         elif isinstance(item, Reasoning):
             turns.add("assistant", thinking.unseal(item.encrypted))
-    return system, [told for one in turns.messages if (told := without_last_thoughts(one))["content"]]
+    messages = [told for one in turns.messages if (told := without_last_thoughts(one))["content"]]
+    end_without_space(messages)
+    return system, messages
 
 
 def _text(text: str) -> Block:
@@ -153,8 +162,8 @@ def _instruction(part: Part, index: int) -> str:
 
 
 def _said(parts: Sequence[Part], field: str) -> list[Block]:
-    """Parts as blocks; empty text, which the API refuses, says nothing."""
-    return [_part(part, field) for part in parts if not (isinstance(part, Text) and not part.text)]
+    """Parts as blocks."""
+    return [block for part in parts if says_something(block := _part(part, field))]
 
 
 def _part(part: Part, field: str) -> Block:

@@ -54,6 +54,28 @@ def test_an_account_close_to_the_limits_of_its_upstream_is_steered_away_from() -
     assert all(pick(tiers, turn_of(place << 60), seen, middle).account is tiers.get("full") for place in range(16))
 
 
+def test_new_conversations_stay_away_from_what_is_close_to_its_limits_however_many_the_others_have() -> None:
+    crowded = Live()
+    crowded.of, crowded.total = {"full": 1_000}, {0: 1_000}
+    seen = Seen(lefts={"drained": 0.09})
+    tiers = Tiers([account("full"), account("drained")])
+    for place in range(16):
+        assert pick(tiers, turn_of(place << 60, "", crowded), seen, middle).account is tiers.get("full")
+    at_home = pick(tiers, turn_of(1, "drained", crowded), seen, middle)
+    assert (at_home.account, at_home.reason) == (tiers.get("drained"), CONVERSATION)
+
+
+def test_where_every_account_is_close_to_its_limits_the_one_with_the_fewest_conversations_goes_on() -> None:
+    crowded = Live()
+    crowded.of, crowded.total = {"one": 3, "other": 2}, {0: 5}
+    seen = Seen(lefts={"one": 0.05, "other": 0.01})
+    tiers = Tiers([account("one"), account("other")])
+    assert pick(tiers, turn_of(7, "", crowded), seen, middle).account is tiers.get("other")
+    many = [account(f"acc_{number}") for number in range(40)]
+    lefts = {one.upstream_account_id: 0.01 for one in many[:39]}
+    assert pick(Tiers(many), turn_of(7), Seen(lefts=lefts), middle).account is many[39]
+
+
 def test_an_account_does_not_show_its_credential() -> None:
     assert "secret-credential" not in repr(account("a"))
 

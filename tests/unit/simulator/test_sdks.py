@@ -21,7 +21,7 @@ from services.simulator.settings import SimulatorSettings
 from tests.unit.simulator.client import CREDENTIAL, Client
 from tests.unit.simulator.requests import unknown_fields
 
-DATA = Path(__file__).parents[2] / "data" / "simulator"
+CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 TOOL = {"type": "object", "properties": {"city": {"type": "string"}}}
 PROMPT = "Weather? [[sim tool=2; tokens=3]]"
 ANTHROPIC_TOOLS: Any = [{"name": "look", "input_schema": TOOL}]
@@ -223,9 +223,11 @@ async def test_imitators_keep_connections_alive_with_comments_and_take_their_own
         assert (await answer.json())["error"]["param"] == "provider"
 
 
-@pytest.mark.parametrize("name", ["claude_code_2_1_329", "claude_code_2_1_197", "codex_0_169"])
+@pytest.mark.parametrize(
+    "name", ["claude-code-2.1.329", "claude-code-2.1.197", "claude-agent-sdk-0.2.186", "codex-0.169"]
+)
 async def test_what_todays_agents_send_is_taken(sdks: Sdks, name: str) -> None:
-    sent = json.loads((DATA / f"{name}.json").read_text())
+    (sent,) = json.loads((CAPTURES / f"{name}.json").read_text())["requests"]
     headers = sent["headers"] | {"authorization": f"Bearer {CREDENTIAL}"}
     async with sdks.client.session.post(sent["path"], json=sent["body"], headers=headers) as answer:
         assert answer.status == 200, await answer.text()

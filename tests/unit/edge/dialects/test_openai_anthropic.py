@@ -152,6 +152,25 @@ def test_leading_instructions_are_the_system_and_later_ones_stand_in_the_users_t
     ]
 
 
+def test_white_space_alone_says_nothing() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    told = sent(
+        messages=[
+            {"role": "system", "content": " "},
+            {"role": "user", "content": [{"type": "text", "text": "\n"}, {"type": "text", "text": " hi "}]},
+            {"role": "assistant", "content": "\n\n", "refusal": " ", "tool_calls": [call]},
+            {"role": "developer", "content": "\t"},
+            {"role": "tool", "tool_call_id": "call_1", "content": "ok"},
+            {"role": "assistant", "content": " The answer is \n"},
+        ]
+    )
+    assert "system" not in told
+    assert told["messages"][0] == text_turn("user", " hi ")
+    assert [block["type"] for block in told["messages"][1]["content"]] == ["tool_use"]
+    assert [block["type"] for block in told["messages"][2]["content"]] == ["tool_result"]
+    assert told["messages"][3] == text_turn("assistant", " The answer is")
+
+
 def test_images_and_pdfs_become_blocks() -> None:
     content = [
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
@@ -243,6 +262,8 @@ def test_other_fields_keep_their_meaning_or_are_dropped() -> None:
     told = sent(max_completion_tokens=7, max_tokens=9, stop="END", user="u", temperature=1, top_p=0.5, seed=1)
     assert (told["max_tokens"], told["stop_sequences"], told["metadata"]) == (7, ["END"], {"user_id": "u"})
     assert (told["temperature"], told["top_p"], "seed" in told) == (1, 0.5, False)
+    assert sent(stop=["", "\nUser:"])["stop_sequences"] == ["\nUser:"]
+    assert all("stop_sequences" not in sent(stop=nothing) for nothing in ("", [""], [], None))
 
 
 @pytest.mark.parametrize(
@@ -267,6 +288,8 @@ def test_other_fields_keep_their_meaning_or_are_dropped() -> None:
         ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice.function.name"),
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
         ({"reasoning_effort": "wild"}, "reasoning_effort"),
+        ({"stop": "\n"}, "stop"),
+        ({"stop": ["END", " \t"]}, "stop"),
         ({"stream": "yes"}, "stream"),
     ],
 )
@@ -343,7 +366,11 @@ def test_usage_is_told_only_when_asked_for() -> None:
 
 
 def test_any_split_of_the_stream_gives_the_same_bytes() -> None:
-    check_every_split(lambda pieces: run(pieces, stream_options={"include_usage": True}), GOLDEN)
+    def run_with_usage(pieces: list[bytes]) -> bytes:
+        return run(pieces, stream_options={"include_usage": True})
+
+    check_every_split(run_with_usage, GOLDEN)
+    check_every_split(run_with_usage, GOLDEN.replace(b"\n", b"\r\n"))
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))

@@ -283,6 +283,24 @@ def test_no_body_raises_anything_but_a_refusal(anything: Any) -> None:
             translation(**fields)
 
 
+def test_white_space_alone_says_nothing() -> None:
+    told = sent(
+        instructions=" ",
+        input=[
+            {"role": "user", "content": [{"type": "input_text", "text": "\n"}, {"type": "input_text", "text": " hi "}]},
+            {"role": "assistant", "content": "\n\n"},
+            {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
+            {"role": "developer", "content": "\t"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "ok"},
+            {"role": "assistant", "content": " The answer is \n"},
+        ],
+    )
+    assert "system" not in told
+    types = [[block["type"] for block in message["content"]] for message in told["messages"]]
+    assert types == [["text"], ["tool_use"], ["tool_result"], ["text"]]
+    assert [told["messages"][at]["content"][0]["text"] for at in (0, 3)] == [" hi ", " The answer is"]
+
+
 def test_a_url_and_a_pdf_become_sources() -> None:
     content = [
         {"type": "input_image", "image_url": "https://example.com/a.png", "detail": "high"},

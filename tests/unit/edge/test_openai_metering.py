@@ -1,0 +1,59 @@
+"""What OpenAI's answers say of tokens, in the classes that are billed."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.edge.metering import StreamMeter
+from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_openai_answer
+from services.shared.pricing import Tokens
+
+DETAILS = {"cached_tokens": 70, "cache_write_tokens": 30}
+CHAT_USAGE = {"prompt_tokens": 112, "completion_tokens": 9, "prompt_tokens_details": DETAILS}
+RESPONSES_USAGE = {"input_tokens": 112, "output_tokens": 9, "input_tokens_details": DETAILS}
+TOKENS = Tokens(input=12, output=9, cache_read=70, cache_write_5m=30)
+
+
+def frame(data: dict[str, Any], name: str = "") -> bytes:
+    return (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    return frame({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+
+
+CHAT = (
+    chunk({"role": "assistant"})
+    + chunk({"content": 'naïve "usage": {"prompt_tokens": 9999}'})
+    + chunk({}, "stop")
+    + frame({"choices": [], "usage": CHAT_USAGE})
+    + b"data: [DONE]\n\n"
+)
+RESPONSES = frame({"type": "response.output_text.delta", "delta": 'a "usage" 東京'}) + frame(
+    {"type": "response.completed", "response": {"status": "completed", "usage": RESPONSES_USAGE}}, "response.completed"
+)
+
+
+@pytest.mark.parametrize("usage", [CHAT_USAGE, RESPONSES_USAGE])
+def test_what_came_from_a_cache_and_went_into_it_is_no_input(usage: dict[str, Any]) -> None:
+    assert of_openai_answer(json.dumps({"usage": usage}).encode(), 100) == (TOKENS, False)
+
+
+def test_details_that_exceed_the_prompt_are_not_believed() -> None:
+    details = {"cached_tokens": 80, "cache_write_tokens": 80}
+    usage = {"prompt_tokens": 100, "completion_tokens": 1, "prompt_tokens_details": details}
+    tokens, _ = of_openai_answer(json.dumps({"usage": usage}).encode(), 100)
+    assert tokens == Tokens(input=0, output=1, cache_read=80, cache_write_5m=20)
+
+
+@pytest.mark.parametrize(("meter", "stream"), [(ChatMeter, CHAT), (ResponsesMeter, RESPONSES)])
+@given(cuts=st.lists(st.integers(0, 500), max_size=12))
+def test_a_stream_says_the_same_however_it_is_cut(meter: type[StreamMeter], stream: bytes, cuts: list[int]) -> None:
+    fed = meter()
+    for start, end in itertools.pairwise([0, *sorted(cuts), max(500, len(stream))]):
+        fed.feed(stream[start:end])
+    assert fed.result(100) == (TOKENS, False)
