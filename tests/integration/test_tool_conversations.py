@@ -5,6 +5,8 @@ upstream said and what is billed."""
 import json
 from collections.abc import Callable, Iterator, Mapping
 
+import anthropic
+import openai
 import pytest
 
 from tests.deployment import Deployment, Tenant
@@ -107,6 +109,21 @@ def answer_to(result: Result, client: ToolClient, kind: str) -> str:
     if kind in SPEAK_MESSAGES:
         return f"{result.call_id} failed: {result.text}"
     return f"{result.call_id}: Error: {result.text}"
+
+
+@every_pair
+def test_a_result_that_is_missing_is_the_clients_fault_and_costs_nothing(
+    tollhouse: Deployment, tenant: Tenant, credentials: dict[str, str], api: str, kind: str, stream: bool
+) -> None:
+    client = CLIENTS[api](tollhouse.base_url, tenant.key)
+    client.ask(f"tools-{kind}", "Weather?")
+    first = client.send(script="tool=2", stream=stream)
+    client.go_on(first, [Result(first.calls[0].id, "rain")])
+    with pytest.raises((anthropic.BadRequestError, openai.BadRequestError)) as refused:
+        client.send(script="tool=2", stream=stream)
+    assert first.calls[1].id in str(refused.value)
+    billed = tollhouse.usage_of(tenant.key, refused.value.response.headers["x-request-id"]).json()
+    assert (billed["cost_micro"], billed["input_tokens"], billed["status"]) == (0, 0, "client_fault")
 
 
 @every_pair

@@ -18,9 +18,9 @@ class UsageChunkFilter:
     def feed(self, chunk: bytes) -> bytes:
         """The chunk without usage; what may still become a usage chunk waits for its end."""
         data = self._carry + chunk
-        events = data.splitlines(keepends=True) if b"\r" in data else data.split(b"\n\n")
         if b"\r" in data:
             return self._feed_lines(data)
+        events = data.split(b"\n\n")
         self._carry = events.pop()
         return b"".join([event + b"\n\n" for event in events if not _is_usage(event)])
 
