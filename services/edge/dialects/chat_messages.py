@@ -17,7 +17,7 @@ from services.edge.dialects.anthropic_turns import (
 from services.edge.dialects.chat_request import Call, Message, Part, Request, message, parts
 from services.edge.dialects.chat_tools import Tools
 from services.edge.dialects.request_fields import data_url, is_given, refuse
-from services.edge.dialects.tool_names import fitted
+from services.edge.dialects.tool_names import fitted, fitted_id
 
 Block = dict[str, object]
 
@@ -160,13 +160,13 @@ def _call(call: Call, field: str) -> Block:
     except (ValueError, RecursionError):
         refuse(f"{field}.function.arguments", "is not a JSON object")
     name = fitted(call.function.name)
-    return {"type": "tool_use", "id": call.id, "name": name, "input": msgspec.Raw(arguments)}
+    return {"type": "tool_use", "id": fitted_id(call.id), "name": name, "input": msgspec.Raw(arguments)}
 
 
 def _result(said: Message, field: str) -> Block:
     if not said.tool_call_id:
         refuse(f"{field}.tool_call_id", "field is required")
-    return {"type": "tool_result", "tool_use_id": said.tool_call_id, "content": _blocks(said, field)}
+    return {"type": "tool_result", "tool_use_id": fitted_id(said.tool_call_id), "content": _blocks(said, field)}
 
 
 def _block(part: Part, field: str) -> Block:

@@ -30,6 +30,7 @@ from services.edge.dialects.responses_request import (
     Text,
 )
 from services.edge.dialects.responses_tools import Tools, custom_arguments
+from services.edge.dialects.tool_names import fitted_id
 
 Block = dict[str, object]
 
@@ -201,8 +202,8 @@ def _call(call: Call, tools: Tools) -> Block:
         except (ValueError, RecursionError):
             refuse(call.field, "is not a JSON object")
     name = tools.upstream_name(call.name, call.namespace)
-    return {"type": "tool_use", "id": call.call_id, "name": name, "input": msgspec.Raw(arguments)}
+    return {"type": "tool_use", "id": fitted_id(call.call_id), "name": name, "input": msgspec.Raw(arguments)}
 
 
 def _result(result: Result, field: str) -> Block:
-    return {"type": "tool_result", "tool_use_id": result.call_id, "content": _said(result.parts, field)}
+    return {"type": "tool_result", "tool_use_id": fitted_id(result.call_id), "content": _said(result.parts, field)}

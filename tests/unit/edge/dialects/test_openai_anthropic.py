@@ -1,6 +1,7 @@
 """Unit tests of services.edge.dialects.openai_anthropic."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -207,6 +208,18 @@ def test_results_of_parallel_calls_are_one_message_and_come_first() -> None:
     assert [one["type"] for one in told["messages"][2]["content"]] == ["tool_result", "tool_result", "text"]
     assert [one["input"] for one in told["messages"][1]["content"]] == [{"at": 1000.0}, {}]
     assert b'{"at": 1.0e3}' in translation(messages=[HI, {"role": "assistant", "tool_calls": calls}]).body
+
+
+def test_ids_that_another_model_gave_calls_are_fitted_and_stay_apart() -> None:
+    ids = ("functions.look:0", "functions.look_0", "call_1")
+    calls = [{"id": id_, "type": "function", "function": {"name": "look", "arguments": "{}"}} for id_ in ids]
+    results = [{"role": "tool", "tool_call_id": id_, "content": id_} for id_ in ids]
+    told = sent(messages=[HI, {"role": "assistant", "content": None, "tool_calls": calls}, *results])
+    given = [block["id"] for block in told["messages"][1]["content"]]
+    assert [block["tool_use_id"] for block in told["messages"][2]["content"]] == given
+    assert len(set(given)) == 3
+    assert given[2] == "call_1"
+    assert all(re.fullmatch("[a-zA-Z0-9_-]+", id_) for id_ in given)
 
 
 def test_long_names_are_shortened_and_come_back_whole() -> None:

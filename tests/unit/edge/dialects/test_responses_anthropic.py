@@ -283,6 +283,19 @@ def test_no_body_raises_anything_but_a_refusal(anything: Any) -> None:
             translation(**fields)
 
 
+def test_ids_that_another_model_gave_calls_are_fitted() -> None:
+    told = sent(
+        input=[
+            {"role": "user", "content": "hi"},
+            {"type": "function_call", "call_id": "functions.look:0", "name": "look", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "functions.look:0", "output": "ok"},
+        ]
+    )
+    (call,), (result,) = (message["content"] for message in told["messages"][1:])
+    assert result["tool_use_id"] == call["id"]
+    assert set(call["id"]).isdisjoint(".:")
+
+
 def test_white_space_alone_says_nothing() -> None:
     told = sent(
         instructions=" ",
