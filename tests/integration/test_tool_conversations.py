@@ -119,10 +119,12 @@ def test_a_result_that_is_missing_is_the_clients_fault_and_costs_nothing(
     client.ask(f"tools-{kind}", "Weather?")
     first = client.send(script="tool=2", stream=stream)
     client.go_on(first, [Result(first.calls[0].id, "rain")])
-    with pytest.raises((anthropic.BadRequestError, openai.BadRequestError)) as refused:
+    with pytest.raises((anthropic.BadRequestError, openai.BadRequestError)) as raised:
         client.send(script="tool=2", stream=stream)
-    assert first.calls[1].id in str(refused.value)
-    billed = tollhouse.usage_of(tenant.key, refused.value.response.headers["x-request-id"]).json()
+    refused = raised.value
+    assert isinstance(refused, anthropic.BadRequestError | openai.BadRequestError)
+    assert first.calls[1].id in refused.message
+    billed = tollhouse.usage_of(tenant.key, refused.response.headers["x-request-id"]).json()
     assert (billed["cost_micro"], billed["input_tokens"], billed["status"]) == (0, 0, "client_fault")
 
 
