@@ -1,9 +1,11 @@
 """A brand a file: each test module says in PROMISED what its brand promises."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
+from tests.contract import test_buzz, test_cc, test_cheap, test_haze
 from tests.contract.house import BY_ANTHROPIC, BY_OPENAI, BY_OPENROUTER, EMBEDDING, House
 from tests.deployment import MODEL, Deployment, eventually
 from tollhouse.v1 import router_pb2
@@ -32,6 +34,14 @@ def house(request: pytest.FixtureRequest, tollhouse: Deployment, kinds: None) ->
     """The module's brand, applied as an operator does it."""
     with House(tollhouse, request.module.PROMISED).open() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def houses(tollhouse: Deployment) -> Iterator[dict[str, House]]:
+    """Every example at a time, by its name, for tests of what brands do alike."""
+    with contextlib.ExitStack() as stack:
+        promised = (test_buzz.PROMISED, test_cc.PROMISED, test_haze.PROMISED, test_cheap.PROMISED)
+        yield {each.name: stack.enter_context(House(tollhouse, each).open()) for each in promised}
 
 
 @pytest.fixture(scope="module")
