@@ -1,11 +1,11 @@
 """A brand a file: each test module says in PROMISED what its brand promises."""
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 
 import pytest
 
-from tests.contract import test_buzz, test_cc, test_cheap, test_haze
 from tests.contract.house import BY_ANTHROPIC, BY_OPENAI, BY_OPENROUTER, EMBEDDING, House
 from tests.deployment import MODEL, Deployment, eventually
 from tollhouse.v1 import router_pb2
@@ -13,6 +13,8 @@ from tollhouse.v1 import router_pb2
 pytest.register_assert_rewrite(
     *(f"tests.contract.{name}" for name in ("answers", "keys", "refusals", "shapes", "tongues"))
 )
+
+EXAMPLES = ("buzz", "cc", "haze", "cheap")
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +42,8 @@ def house(request: pytest.FixtureRequest, tollhouse: Deployment, kinds: None) ->
 def houses(tollhouse: Deployment) -> Iterator[dict[str, House]]:
     """Every example at a time, by its name, for tests of what brands do alike."""
     with contextlib.ExitStack() as stack:
-        promised = (test_buzz.PROMISED, test_cc.PROMISED, test_haze.PROMISED, test_cheap.PROMISED)
-        yield {each.name: stack.enter_context(House(tollhouse, each).open()) for each in promised}
+        promised = {name: importlib.import_module(f"tests.contract.test_{name}").PROMISED for name in EXAMPLES}
+        yield {name: stack.enter_context(House(tollhouse, promised[name]).open()) for name in EXAMPLES}
 
 
 @pytest.fixture(scope="module")
