@@ -89,8 +89,10 @@ class Routes:
         return self._table.times.get(model, self._usual)
 
     def models(self, group: str) -> list[router_pb2.Model]:
-        """What a group may call now, by id."""
+        """What a group may call now, by id. Raises Refusal while nobody has told."""
         table = self._table
+        if not self.known.is_set():
+            raise Refusal(Kind.ROUTER_UNAVAILABLE, Kind.ROUTER_UNAVAILABLE.meaning)
         ids = set().union(*(table.pools.get(pool, ()) for pool in table.groups.get(group, ())))
         return [table.models[model] for model in sorted(ids) if model in table.models]
 

@@ -1,5 +1,7 @@
 """A brand a file: each test module says in PROMISED what its brand promises."""
 
+import contextlib
+import importlib
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +13,8 @@ from tollhouse.v1 import router_pb2
 pytest.register_assert_rewrite(
     *(f"tests.contract.{name}" for name in ("answers", "keys", "refusals", "shapes", "tongues"))
 )
+
+EXAMPLES = ("buzz", "cc", "haze", "cheap")
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,14 @@ def house(request: pytest.FixtureRequest, tollhouse: Deployment, kinds: None) ->
     """The module's brand, applied as an operator does it."""
     with House(tollhouse, request.module.PROMISED).open() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def houses(tollhouse: Deployment) -> Iterator[dict[str, House]]:
+    """Every example at a time, by its name, for tests of what brands do alike."""
+    with contextlib.ExitStack() as stack:
+        promised = {name: importlib.import_module(f"tests.contract.test_{name}").PROMISED for name in EXAMPLES}
+        yield {name: stack.enter_context(House(tollhouse, promised[name]).open()) for name in EXAMPLES}
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def test_unknown_routes_and_methods_are_told_in_the_apis_own_shape(tollhouse: De
     assert_error(tollhouse.call("GET", "/v1/nothing"), 404, "not_found_error", "/v1/nothing")
     assert_error(tollhouse.call("POST", "/v1/usage/req_x", {}, b"{}"), 405, "invalid_request_error")
     assert tollhouse.call("PUT", "/v1/messages", {}, b"{}").status == 405
-    key = {"x-api-key": tollhouse.key}
+    key = {"x-api-key": tollhouse.key, "anthropic-version": "2023-06-01"}
     assert_error(tollhouse.call("GET", "/v1/models/no-such-model", key), 404, "not_found_error")
 
 

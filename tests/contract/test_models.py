@@ -13,18 +13,13 @@ from anthropic.types import ModelInfo
 from google import genai
 from google.genai import types as google
 
-from tests.contract.houses import EXAMPLES, House, applied
+from tests.contract.house import House
 from tests.deployment import MODEL, ROOT, Deployment, Tenant, eventually
 from tollhouse.v1 import auth_pb2, router_pb2
 
 GROUP = "shelf"
 SERVED = ["claude-haiku-4-5-20251001", "openai/gpt-5.2"]
 OPENAI_MODEL = {"id", "object", "created", "owned_by"}
-
-
-@pytest.fixture(scope="module")
-def houses(tollhouse: Deployment, tmp_path_factory: pytest.TempPathFactory) -> dict[str, House]:
-    return applied(tollhouse, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -88,22 +83,9 @@ def test_the_list_is_what_the_keys_group_serves_by_enabled_accounts(tollhouse: D
 def test_a_keys_own_list_narrows_it(tollhouse: Deployment, shelf: Tenant, houses: dict[str, House]) -> None:
     narrow = created(tollhouse, shelf, group=GROUP, models=[SERVED[1], "not-served"])
     assert openai_ids(tollhouse, narrow.key) == [SERVED[1]]
-    refused = houses["haze"].ask("GET", f"/v1/models/{SERVED[0]}", anthropic_headers(narrow.key))
-    assert (refused.status_code, refused.json()["error"]["type"]) == (403, "permission_error")
+    refused = houses["haze"].call("GET", f"/v1/models/{SERVED[0]}", headers=anthropic_headers(narrow.key))
+    assert (refused.status, refused.json()["error"]["type"]) == (403, "permission_error")
     assert refused.headers["x-should-retry"] == "false"
-
-
-def test_a_model_whose_last_account_is_disabled_leaves_the_list(tollhouse: Deployment, shelf: Tenant) -> None:
-    def enable(enabled: bool) -> None:
-        asked = router_pb2.SetUpstreamAccountEnabledRequest(name=f"shelf-{SERVED[0]}", enabled=enabled)
-        tollhouse.router.SetUpstreamAccountEnabled(asked)
-
-    enable(False)
-    try:
-        eventually(lambda: openai_ids(tollhouse, shelf.key) == SERVED[1:])
-    finally:
-        enable(True)
-    eventually(lambda: openai_ids(tollhouse, shelf.key) == SERVED)
 
 
 def test_a_key_lists_nothing_from_an_address_that_is_not_on_its_list(tollhouse: Deployment) -> None:
@@ -212,42 +194,7 @@ def test_the_shape_follows_headers_where_all_shapes_are_and_the_path_elsewhere(
     assert keys(f"/v1beta/openai/models/{SERVED[1]}", google_key) == OPENAI_MODEL
 
 
-def test_buzz_says_that_it_was_a_success_and_in_whose_apis_models_speak(
-    houses: dict[str, House], shelf: Tenant
-) -> None:
-    for path in ("/v1/models", "/v1beta/openai/models"):
-        listed = houses["buzz"].ask("GET", path, bearer(shelf.key)).json()
-        assert listed["success"] is True
-        assert listed["data"][0] == {
-            "id": SERVED[0],
-            "object": "model",
-            "created": 1_626_777_600,
-            "owned_by": "anthropic",
-            "supported_endpoint_types": ["anthropic", "openai"],
-        }
-    for other in ("cc", "haze", "cheap"):
-        plain = houses[other].ask("GET", "/v1/models", bearer(shelf.key)).json()
-        assert plain.keys() == {"object", "data"}
-        assert all(model.keys() == OPENAI_MODEL for model in plain["data"])
-
-
 # ---- keys ----
-
-
-@pytest.mark.parametrize("brand", EXAMPLES)
-def test_googles_forms_of_a_key_are_honoured_where_the_contract_says(
-    houses: dict[str, House], shelf: Tenant, brand: str
-) -> None:
-    house = houses[brand]
-    for path in ("/v1beta/models", "/v1beta/openai/models", f"/v1/models/{SERVED[1]}", f"/v1beta/models/{SERVED[0]}"):
-        assert house.ask("GET", path, {"x-goog-api-key": shelf.key}).status_code == 200
-        assert house.ask("GET", f"{path}?key={shelf.key}").status_code == 200
-    expected = 401 if brand == "buzz" else 200
-    assert house.ask("GET", "/v1/models", {"x-goog-api-key": shelf.key}).status_code == expected
-    assert house.ask("GET", f"/v1/models?key={shelf.key}").status_code == expected
-    for path in ("/v1/balance", "/v1/usage"):
-        assert house.ask("GET", path, {"x-goog-api-key": shelf.key}).status_code == 401
-        assert house.ask("GET", f"{path}?key={shelf.key}").status_code == 401
 
 
 def test_two_different_keys_are_refused_wherever_both_are_honoured(
@@ -257,7 +204,7 @@ def test_two_different_keys_are_refused_wherever_both_are_honoured(
     assert tollhouse.call("GET", "/v1beta/models", both).status == 401
     assert tollhouse.call("GET", "/v1/models?key=other", bearer(shelf.key)).status == 401
     assert tollhouse.call("GET", f"/v1/models?key={shelf.key}", bearer(shelf.key)).status == 200
-    assert houses["buzz"].ask("GET", "/v1/models", both).status_code == 200
+    assert houses["buzz"].call("GET", "/v1/models", headers=both).status == 200
 
 
 # ---- what is not there ----
@@ -268,22 +215,22 @@ def test_a_model_that_nobody_serves_has_the_brands_status_on_every_path(
 ) -> None:
     for brand, house in houses.items():
         for path in ("/v1/models/no/such", "/v1beta/models/no/such", "/v1beta/openai/models/no/such"):
-            answer = house.ask("GET", path, bearer(shelf.key))
-            assert answer.status_code == (503 if brand == "buzz" else 404), path
+            answer = house.call("GET", path, headers=bearer(shelf.key))
+            assert answer.status == (503 if brand == "buzz" else 404), path
             assert f"(request id: {answer.headers['x-request-id']})" in answer.json()["error"]["message"]
-    unknown = houses["buzz"].ask("GET", "/v1/models/no-such", anthropic_headers(shelf.key)).json()["error"]
+    unknown = houses["buzz"].call("GET", "/v1/models/no-such", headers=anthropic_headers(shelf.key)).json()["error"]
     assert (unknown["type"], unknown["code"]) == ("buzz_error", "model_not_found")
 
 
-@pytest.mark.parametrize("brand", EXAMPLES)
+@pytest.mark.parametrize("brand", ["buzz", "cc", "haze", "cheap"])
 def test_deleting_a_model_is_not_implemented_in_the_callers_shape(
     houses: dict[str, House], shelf: Tenant, brand: str
 ) -> None:
     path = f"/v1/models/{SERVED[1]}"
-    in_anthropics = houses[brand].ask("DELETE", path, anthropic_headers(shelf.key))
-    in_openais = houses[brand].ask("DELETE", path, bearer(shelf.key))
-    in_geminis = houses[brand].ask("DELETE", path, {"x-goog-api-key": shelf.key})
-    assert {answer.status_code for answer in (in_anthropics, in_openais, in_geminis)} == {501}
+    in_anthropics = houses[brand].call("DELETE", path, headers=anthropic_headers(shelf.key))
+    in_openais = houses[brand].call("DELETE", path, headers=bearer(shelf.key))
+    in_geminis = houses[brand].call("DELETE", path, headers={"x-goog-api-key": shelf.key})
+    assert {answer.status for answer in (in_anthropics, in_openais, in_geminis)} == {501}
     assert in_anthropics.json()["error"]["type"] == "not_implemented_error"
     assert ("type" in in_anthropics.json()) == (brand != "buzz")
     assert in_openais.json()["error"]["code"] == "not_implemented"

@@ -7,10 +7,11 @@ from typing import Any, cast
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from services.edge import answer_head, app, head
-from services.edge.dialects import upstream_errors
+from services.edge import answer_head, app, browsers, head
+from services.edge.brand import BUILT_IN
+from services.edge.dialects import anthropic, openai, upstream_errors
 from services.shared import principal
-from tests.docs.pages import headings, page
+from tests.docs.pages import headings, in_code, page
 from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2
 
 API = page("API.md")
@@ -44,6 +45,28 @@ def test_every_request_header_that_is_read_or_goes_upstream_is_named() -> None:
 def test_every_response_header_that_comes_back_is_named() -> None:
     for name in answer_head._PASSED_BACK | {b"retry-after"}:
         assert f"`{name.decode()}`" in API
+
+
+def test_every_header_of_ours_is_named() -> None:
+    told = [*browsers.preflight_headers(), *browsers.answer_headers(BUILT_IN)]
+    named = {word for code in in_code(API) for word in code.replace(":", " ").replace(",", " ").split()}
+    limits = {*anthropic.LIMIT_HEADERS, *openai.LIMIT_HEADERS}
+    for name in {name for name, _ in told} | {*browsers._EXPOSED} - limits:
+        assert name.decode() in named
+    for limit in limits:  # the first of the three headers of a limit is named in full
+        assert re.search(rf"`{re.escape(_first_of(limit.decode()))}`", API), limit
+
+
+def _first_of(limit: str) -> str:
+    """The header of a limit's amount, beside which its other two are named by what differs."""
+    if limit.startswith("anthropic-"):
+        return limit.rpartition("-")[0] + "-limit"
+    return re.sub("-(remaining|reset)-", "-limit-", limit)
+
+
+def test_every_form_of_a_key_is_named() -> None:
+    for form in ("Authorization: Bearer KEY", "x-api-key: KEY", "x-goog-api-key: KEY", "?key=KEY"):
+        assert f"`{form}`" in API
 
 
 def test_every_key_prefix_is_named() -> None:
