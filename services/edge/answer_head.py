@@ -17,6 +17,9 @@ Headers = list[tuple[bytes, bytes]]
 
 _PASSED_BACK: Final = frozenset((b"content-type", b"cache-control", b"request-id", b"x-should-retry"))
 """What reaches the client; other headers may tell which account of ours it was (I6)."""
+_OPENAIS_ID: Final = b"x-request-id"
+"""https://platform.openai.com/docs/api-reference/debugging-requests"""
+_ID_LENGTH: Final = 200
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SPAN_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _UNIX_MS_FROM: Final = 10**11
@@ -84,8 +87,9 @@ class AnswerHead:
 
 
 def read_answer_head(headers: Sequence[tuple[bytes, bytes]]) -> AnswerHead:
-    """Sorts an answer's headers."""
-    head = AnswerHead()
+    """Sorts an answer's headers. The upstream's own id is `request-id` whichever name its API has for it: the other
+    name is that of ours."""
+    head, openais_id = AnswerHead(), b""
     for raw, value in headers:
         name = raw.lower()
         if name in _PASSED_BACK:
@@ -93,13 +97,18 @@ def read_answer_head(headers: Sequence[tuple[bytes, bytes]]) -> AnswerHead:
             if name == b"content-type":
                 head.content_type = value
             elif name == b"request-id":
-                head.request_id = value.decode("latin-1")[:200]
+                head.request_id = _id(value)
+        elif name == _OPENAIS_ID:
+            openais_id = value
         elif name == b"content-encoding":
             head.content_encoding = value
         elif name == b"retry-after":
             head.retry_after = value.decode("latin-1")
         elif b"ratelimit-" in name:
             head.limits.append((name, value))
+    if openais_id and not head.request_id:
+        head.request_id = _id(openais_id)
+        head.passed_back.append((b"request-id", openais_id))
     return head
 
 
@@ -118,6 +127,10 @@ def reset_ms(text: str, now_ms: int) -> int | None:
         unix_ms = number if number >= _UNIX_MS_FROM else number * 1000
         at_ms = math.ceil(unix_ms if number >= _UNIX_S_FROM else now_ms + unix_ms)
     return None if at_ms is None else min(max(0, at_ms - now_ms), _LONGEST_MS)
+
+
+def _id(value: bytes) -> str:
+    return value.decode("latin-1")[:_ID_LENGTH]
 
 
 def _span_ms(text: str) -> int | None:

@@ -10,9 +10,8 @@ from tests.contract.house import BY_ANTHROPIC, BY_OPENAI, BY_OPENROUTER, EMBEDDI
 from tests.deployment import MODEL, Deployment, eventually
 from tollhouse.v1 import router_pb2
 
-pytest.register_assert_rewrite(
-    *(f"tests.contract.{name}" for name in ("answers", "keys", "refusals", "shapes", "tongues"))
-)
+for helper in ("answers", "clients", "keys", "lists", "pages", "refusals", "shapes"):
+    pytest.register_assert_rewrite(f"tests.contract.{helper}")
 
 EXAMPLES = ("buzz", "cc", "haze", "cheap")
 

@@ -13,7 +13,7 @@ from tests.deployment import MODEL, ROOT, Answer, Deployment, Tenant, eventually
 from tollhouse.v1 import auth_pb2, router_pb2
 
 BY_ANTHROPIC = "claude-of-an-anthropic-account"
-BY_OPENAI = "openai/gpt-5.2"
+BY_OPENAI = "openai/gpt-of-an-openai-account"
 BY_OPENROUTER = "openrouter/auto"
 EMBEDDING = "openai/text-embedding-3-small"
 ASK: Any = [{"role": "user", "content": "Say hello."}]
@@ -30,6 +30,7 @@ class House:
         self.url = f"http://{self.host}:{tollhouse.base_url.rpartition(':')[2]}"
         """For clients that resolve every name to this machine."""
         self._tenant_ids: list[str] = []
+        self._accounts: list[str] = []
 
     # ---- clients ----
 
@@ -83,6 +84,7 @@ class House:
         """A model of the brand's own, and the one account that serves it."""
         model = f"{name}-at-{self.promised.name or 'none'}"
         self.tollhouse.account(model, base_url, {model: MODEL})
+        self._accounts.append(model)
         key = self.tenant().key
         eventually(lambda: model in self.call("GET", "/v1/models", key).body.decode(), what=f"{model} is listed")
         return model
@@ -98,20 +100,22 @@ class House:
 
     @contextlib.contextmanager
     def open(self) -> Iterator["House"]:
-        """Applies the brand's example and waits until the edge has it; afterwards its keys and it are deleted."""
+        """Applies the brand's example and waits until the edge has it. Afterwards it is deleted, with its keys and its
+        upstream accounts."""
         name = self.promised.name
-        if not name:
-            yield self
-            return
-        self.tollhouse.command("brand", "apply", "-f", str(ROOT / "examples" / "brands" / f"{name}.toml"))
+        if name:
+            self.tollhouse.command("brand", "apply", "-f", str(ROOT / "examples" / "brands" / f"{name}.toml"))
         try:
             key = self.tenant().key
-            eventually(lambda: self._is_known(key), what=f"the edge knows {name}")
+            eventually(lambda: self._is_known(key), what=f"the edge knows {name or 'no brand'}")
             yield self
         finally:
+            for account in self._accounts:
+                self.tollhouse.router.DeleteUpstreamAccount(router_pb2.DeleteUpstreamAccountRequest(name=account))
             for tenant_id in self._tenant_ids:
                 self.delete_keys(tenant_id)
-            self.tollhouse.command("brand", "delete", name)
+            if name:
+                self.tollhouse.command("brand", "delete", name)
 
     def delete_keys(self, tenant_id: str) -> None:
         """Deletes all keys of a tenant."""

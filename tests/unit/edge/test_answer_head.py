@@ -59,6 +59,13 @@ def test_headers_are_sorted_and_what_tells_of_our_account_is_kept_from_the_clien
     assert head.retry_after_ms(NOW_MS) == 3_000
 
 
+def test_an_upstreams_id_has_one_name_towards_the_client_whatever_its_api_calls_it() -> None:
+    openais = read_answer_head([(b"X-Request-Id", b"req_2")])
+    assert (openais.request_id, openais.passed_back) == ("req_2", [(b"request-id", b"req_2")])
+    both = read_answer_head([(b"x-request-id", b"req_2"), (b"request-id", b"req_1")])
+    assert (both.request_id, both.passed_back) == ("req_1", [(b"request-id", b"req_1")])
+
+
 def test_the_smallest_share_that_is_left_counts() -> None:
     head = read_answer_head(
         [
