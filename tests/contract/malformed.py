@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 """A PNG of one pixel."""
+_COUNTED: Final = ("model", "system", "messages", "tools", "tool_choice")
 _SCHEMA: Final = {
     "type": "object",
     "properties": {"city": {"type": "string"}},
@@ -20,9 +21,7 @@ def requests(model: str) -> dict[str, list[dict[str, Any]]]:
     """Valid requests, by path, that use much of each API."""
     return {
         "/v1/messages": [_messages(model), _messages(model) | {"stream": True}],
-        "/v1/messages/count_tokens": [
-            {name: value for name, value in _messages(model).items() if name not in ("max_tokens", "metadata")}
-        ],
+        "/v1/messages/count_tokens": [{name: value for name, value in _messages(model).items() if name in _COUNTED}],
         "/v1/chat/completions": [_chat(model), _chat(model) | {"stream": True}],
         "/v1/responses": [_responses(model), _responses(model) | {"stream": True}],
         "/v1/embeddings": [{"model": model, "input": ["Hello.", "Again."], "encoding_format": "float"}],
@@ -102,20 +101,16 @@ def _nested(depth: int) -> Any:
 
 
 _LONG: Final = 20_000
-_ODD: Final = st.sampled_from(
+_TEXTS: Final = st.sampled_from(
+    [
+        *("", " ", "\x00", "\ud800", "a\udfffb", "\u2028\u2029\x85", "\ufeff", "x" * _LONG, "\U0001f600" * 300, "{"),
+        *("data:image/png;base64,!!!", "data:,", "data:;base64,", "http://", "file:///etc/passwd", "[[sim status=500"),
+    ]
+) | st.text(max_size=30)
+_ODD: Final = _TEXTS | st.sampled_from(
     [
         *(None, True, False, 0, -1, 1, 0.5, 2**31, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**400, 1e308, -0.0),
         *(float("nan"), float("inf"), float("-inf")),
-        *("", " ", "\x00", "\ud800", "a\udfffb", "\u2028\u2029\x85", "\ufeff", "x" * _LONG, "\U0001f600" * 300),
-        *(
-            "data:image/png;base64,!!!",
-            "data:,",
-            "data:;base64,",
-            "http://",
-            "file:///etc/passwd",
-            "{",
-            "[[sim status=500",
-        ),
         *(
             [],
             {},
@@ -152,9 +147,9 @@ def _places(tree: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def trees(draw: st.DrawFn, valid: dict[str, Any]) -> dict[str, Any]:
-    """A valid request with one to three of its values replaced, left out, doubled, or named otherwise."""
+    """A valid request; up to three of its values replaced, left out, doubled, or named otherwise."""
     tree = copy.deepcopy(valid)
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(0, 3))):
         # The model stays: without it nobody would be asked.
         places = [place for place in _places(tree) if place != ("model",)]
         if not places:
@@ -163,18 +158,27 @@ def trees(draw: st.DrawFn, valid: dict[str, Any]) -> dict[str, Any]:
         holder: Any = tree
         for step in way:
             holder = holder[step]
-        match draw(st.sampled_from(("odd", "odd", "odd", "any", "drop", "double", "name"))):
-            case "odd":
-                holder[last] = copy.deepcopy(draw(_ODD))
-            case "any":
-                holder[last] = draw(_ANY)
-            case "drop":
-                del holder[last]
-            case "double" if isinstance(holder, list):
-                holder.append(copy.deepcopy(holder[last]))
-            case _ if isinstance(holder, dict):
-                holder[draw(st.text(max_size=10))] = holder.pop(last)
+        _spoil(draw, holder, last)
     return tree
+
+
+def _spoil(draw: st.DrawFn, holder: Any, at: Any) -> None:
+    """Makes something odd of a member."""
+    match draw(st.sampled_from(("same type", "same type", "same type", "odd", "any", "drop", "double", "name"))):
+        case "same type" if isinstance(holder[at], str):
+            holder[at] = draw(_TEXTS)
+        case "same type" if isinstance(holder[at], int | float):
+            holder[at] = draw(st.integers(-5, 5000) | st.floats(-3, 3))
+        case "same type" | "odd":
+            holder[at] = copy.deepcopy(draw(_ODD))
+        case "any":
+            holder[at] = draw(_ANY)
+        case "drop":
+            del holder[at]
+        case "double" if isinstance(holder, list):
+            holder.append(copy.deepcopy(holder[at]))
+        case _ if isinstance(holder, dict):
+            holder[draw(st.text(max_size=10))] = holder.pop(at)
 
 
 @st.composite
@@ -185,7 +189,7 @@ def bodies(draw: st.DrawFn, valid: dict[str, Any]) -> bytes:
     escaped = draw(st.booleans()) or "\\ud" in json.dumps(tree).lower()
     text = json.dumps(tree, ensure_ascii=escaped)
     body = text.encode()
-    match draw(st.sampled_from(("whole",) * 7 + ("cut", "broken", "twice", "nothing", "spaced", "bytes"))):
+    match draw(st.sampled_from(("whole",) * 14 + ("cut", "broken", "twice", "nothing", "spaced", "bytes"))):
         case "cut":
             return body[: draw(st.integers(0, len(body)))]
         case "broken":
@@ -241,3 +245,23 @@ def heads(draw: st.DrawFn) -> dict[str, str]:
     for name in draw(st.lists(st.sampled_from(_NAMES), max_size=4, unique=True)):
         head[name] = draw(_VALUES | st.just("x" * 4000))
     return head
+
+
+_SCRIPTS: Final = st.dictionaries(
+    st.sampled_from(("tokens", "thinking", "tool", "chunk", "crlf", "echo", "cache_read", "cache_write_1h")),
+    st.integers(0, 3),
+    max_size=4,
+)
+_COMPLAINT: Final = st.sampled_from(("status=400", "status=404", "status=413; message=\u00e9", "status=422"))
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> str:
+    """What the simulator answers: a script for it, mostly of an answer with more in it than usual."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(_COMPLAINT)
+    return "; ".join(
+        f"{name}={min(number, 1) if name in ('crlf', 'echo') else number}"
+        for name, number in draw(_SCRIPTS).items()
+        if number
+    )

@@ -133,7 +133,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 def events(body: bytes) -> list[Any]:
     """The data of every event; all of it is JSON but the end of a chat completion."""
-    lines = [line.removeprefix(b"data: ") for line in body.split(b"\n") if line.startswith(b"data: ")]
+    lines = [line.strip(b"\r").removeprefix(b"data: ") for line in body.split(b"\n") if line.startswith(b"data: ")]
     return [json.loads(line) for line in lines if line != b"[DONE]"]
 
 
@@ -144,9 +144,9 @@ def test_any_body_is_answered_as_promised_whichever_upstream_would_get_it(target
     valid = malformed.requests(model_of(kind))[path]
 
     @few_or_many("bodies")
-    @given(st.sampled_from(valid).flatmap(malformed.bodies), malformed.heads())
-    def answered_as_promised(body: bytes, head: dict[str, str]) -> None:
-        named = {name: value for name, value in head.items() if value}
+    @given(st.sampled_from(valid).flatmap(malformed.bodies), malformed.heads(), malformed.scripts())
+    def answered_as_promised(body: bytes, head: dict[str, str], script: str) -> None:
+        named = {name: value for name, value in (head | {"x-simulator": script}).items() if value}
         answer = target.tollhouse.call("POST", path, named | {"x-api-key": target.tenant.key}, body)
         target.assert_sound(answer)
         if answer.status != 200:
