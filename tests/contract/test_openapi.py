@@ -97,6 +97,10 @@ def test_what_is_read_is_answered_as_described(tollhouse: Deployment, descriptio
         "/v1/balance",
         "/v1/models",
         f"/v1/models/{MODEL}",
+        "/v1beta/models",
+        f"/v1beta/models/{MODEL}",
+        "/v1beta/openai/models",
+        f"/v1beta/openai/models/{MODEL}",
         "/.well-known/tollhouse-receipt-keys.json",
         "/openapi.json",
         "/",
@@ -104,8 +108,8 @@ def test_what_is_read_is_answered_as_described(tollhouse: Deployment, descriptio
     described = {path for path, methods in description.document["paths"].items() if "get" in methods}
     assert len(described) == len(paths)
     for path in paths:
-        for version in ({}, {"anthropic-version": "2023-06-01"}):
-            answer = tollhouse.call("GET", path, {"x-api-key": tenant.key} | version)
+        for asking in ({}, {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": tenant.key}):
+            answer = tollhouse.call("GET", path, {"x-api-key": tenant.key} | asking)
             assert answer.status == 200, answer.body
             description.assert_holds("GET", path, answer)
 
@@ -118,6 +122,8 @@ def test_errors_of_what_is_read_are_as_described(tollhouse: Deployment, descript
         ("/v1/usage?limit=none", 400),
         ("/v1/usage/summary?by=year", 400),
         ("/v1/models/no-such-model", 404),
+        ("/v1beta/models/no-such-model", 404),
+        ("/v1beta/openai/models/no-such-model", 404),
     ):
         answer = tollhouse.call("GET", path, key)
         assert answer.status == status
@@ -125,5 +131,9 @@ def test_errors_of_what_is_read_are_as_described(tollhouse: Deployment, descript
         without = tollhouse.call("GET", path)
         assert without.status == 401
         description.assert_holds("GET", path, without)
-    for path in ("/v1/balance", "/v1/models"):
+    for path in ("/v1/balance", "/v1/models", "/v1beta/models", "/v1beta/openai/models"):
         description.assert_holds("GET", path, tollhouse.call("GET", path, {"x-api-key": "sk-th-nobody"}))
+    for asking in ({}, {"anthropic-version": "2023-06-01"}, {"x-goog-api-key": tollhouse.key}):
+        deleting = tollhouse.call("DELETE", f"/v1/models/{MODEL}", asking)
+        assert deleting.status == 501
+        description.assert_holds("DELETE", f"/v1/models/{MODEL}", deleting)

@@ -10,14 +10,14 @@ from openapi_spec_validator import validate
 from services.edge import app
 from services.edge.apis import Api
 from services.edge.brand import BUILT_IN, Brand
-from services.edge.dialects import tollhouse
-from services.edge.head import _ACTIONS
+from services.edge.dialects import anthropic, gemini, openai, tollhouse
 from services.edge.openapi import failures
 from services.edge.openapi.document import document, servers
 from services.edge.openapi.operations import SECURITY, failures_of_all
+from services.edge.shapes import honours_google_keys
 from services.shared.errors import Kind
 from tests.docs.test_api import endpoints
-from tollhouse.v1 import usage_pb2
+from tollhouse.v1 import router_pb2, usage_pb2
 
 BUZZ = Brand(name="buzz", base_paths=("/v1", "/v1beta"), bare_errors=True, unknown_model_status=503)
 CHEAP = Brand(name="cheap", base_paths=("/api/proxy/v1", "/v1"), default_max_tokens=4096)
@@ -39,7 +39,7 @@ OF_SERVICE_CALLS = {
     Kind.WATCHERS_FULL,
 }
 """Kinds that only calls between services and of operators end in."""
-OF_NO_OPERATION = {Kind.ROUTE_UNKNOWN, Kind.METHOD_NOT_ALLOWED, Kind.NOT_IMPLEMENTED}
+OF_NO_OPERATION = {Kind.ROUTE_UNKNOWN, Kind.METHOD_NOT_ALLOWED}
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_it_has_exactly_the_routes_and_methods_that_there_are() -> None:
             return None
 
     nothing = cast(Any, Anything())
-    assert OPERATIONS.keys() == endpoints(app._routes(nothing, nothing, nothing))
+    assert OPERATIONS.keys() == endpoints(app._routes(nothing, nothing))
 
 
 def test_no_component_is_without_use() -> None:
@@ -85,13 +85,13 @@ def test_every_kind_of_error_is_an_answer_of_some_operation() -> None:
     assert described | OF_SERVICE_CALLS | OF_NO_OPERATION == set(Kind)
     assert not described & (OF_SERVICE_CALLS | OF_NO_OPERATION)
     statuses = {int(status) for operation in OPERATIONS.values() for status in operation["responses"]}
-    assert {kind.http_status for kind in Kind} - {501} | set(failures.PASSED_ON) | {200} == statuses
+    assert {kind.http_status for kind in Kind} | set(failures.PASSED_ON) | {200} == statuses
 
 
 @pytest.mark.parametrize("api", Api)
 def test_whatever_is_relayed_may_end_in_every_status_that_a_request_can_end_in(api: Api) -> None:
     answers = OPERATIONS[f"POST {api.value}"]["responses"]
-    kinds = set(Kind) - OF_SERVICE_CALLS - OF_NO_OPERATION - {Kind.USAGE_UNKNOWN}
+    kinds = set(Kind) - OF_SERVICE_CALLS - OF_NO_OPERATION - {Kind.USAGE_UNKNOWN, Kind.NOT_IMPLEMENTED}
     assert {str(kind.http_status) for kind in kinds} <= answers.keys()
     shape = "AnthropicError" if api.dialect == "anthropic" else "OpenAIError"
     for status, answer in answers.items():
@@ -135,9 +135,22 @@ def test_queries_have_the_parameters_that_are_read() -> None:
         assert {parameter["name"] for parameter in OPERATIONS[f"GET {path}"]["parameters"]} == set(read)
 
 
-def test_keys_may_stand_in_every_header_that_is_read_for_one() -> None:
-    named = {way["name"] for way in SECURITY.values() if way.get("in") == "header"} | {"authorization"}
-    assert {name for name in named if name.encode() in _ACTIONS} >= {"authorization", "x-api-key"}
+@pytest.mark.parametrize("brand", BRANDS, ids=lambda brand: brand.name)
+def test_model_lists_have_the_fields_that_are_answered(brand: Brand) -> None:
+    schemas = document(brand)["components"]["schemas"]
+    for name, dialect in (("OpenAI", openai), ("Anthropic", anthropic), ("Gemini", gemini)):
+        listed = dialect.model_list([router_pb2.Model(model="m")], brand)
+        assert schemas[f"{name}ModelList"]["properties"].keys() == listed.keys()
+        model = dialect.model_object(router_pb2.Model(model="m"), brand)
+        assert schemas[f"{name}Model"]["properties"].keys() == model.keys()
+
+
+@pytest.mark.parametrize("brand", BRANDS, ids=lambda brand: brand.name)
+def test_googles_keys_are_told_where_they_are_honoured(brand: Brand) -> None:
+    for path, methods in document(brand)["paths"].items():
+        for operation in methods.values():
+            told = {"googleKey": []} in operation["security"]
+            assert told == bool(operation["security"] and honours_google_keys(path, brand)), path
 
 
 def test_a_brands_document_is_in_its_own_words() -> None:
@@ -150,7 +163,6 @@ def test_a_brands_document_is_in_its_own_words() -> None:
     assert unknown["model_unknown"]["value"].keys() == {"error"}
     extras = document(EXTRAS)
     assert "success" in extras["components"]["schemas"]["OpenAIModelList"]["required"]
-    assert {"googleKey": []} not in extras["paths"]["/v1/models"]["get"]["security"]
 
 
 def test_every_path_parameter_is_declared() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from services.edge.brand import Brand
 from services.edge.dialects.asked import MODEL_MAX_LENGTH, TOKENS_MAX
-from services.edge.openapi.shapes import (
+from services.edge.openapi.schema import (
     ANYTHING,
     BOOLEAN,
     COUNT,

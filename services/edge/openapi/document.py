@@ -10,12 +10,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.edge.answers import context_of
 from services.edge.brand import Brand
-from services.edge.brands import Brands
 from services.edge.openapi import anthropic, failures, models, openai, tollhouse
 from services.edge.openapi.operations import SECURITY, failures_of_all, paths
 
-PATH: Final = "/openapi.json"
 _HEADERS: Final = {"cache-control": "public, max-age=300"}
 _VERSIONS: Final = ("/v1beta", "/v1")
 _BUILT_MAX: Final = 64
@@ -29,13 +28,12 @@ _DESCRIPTION: Final = (
 class OpenApi:
     """The documents of the brands; each is built when it is first asked for."""
 
-    def __init__(self, brands: Brands) -> None:
-        self._brands = brands
+    def __init__(self) -> None:
         self._built: dict[str, tuple[Brand, bytes]] = {}
 
     async def document(self, request: Request) -> Response:
         """GET /openapi.json, open to everybody."""
-        brand = self._brands.of_host(request.headers.get("host", "").encode("latin-1"))
+        brand = context_of(request).brand
         built = self._built.get(brand.name)
         if built is None or built[0] != brand:
             if len(self._built) >= _BUILT_MAX:

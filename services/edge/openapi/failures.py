@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from services.edge.brand import Brand
 from services.edge.dialects import errors
-from services.edge.openapi.shapes import INTEGER, JSON, STRING, Schema, either, of, or_null, record
+from services.edge.openapi.schema import INTEGER, JSON, STRING, Schema, either, of, or_null, record
 from services.shared.errors import Kind, Refusal
 
 _ID: Final = "req_01kab3k7v9m2e4x8r6t0w5y1zq"
@@ -111,12 +111,12 @@ KEYS_OF_RECEIPTS: Final = Failures("ReceiptKeys", ("anthropic",), (Kind.LEDGER_U
 MESSAGES: Final = Failures("Messages", ("anthropic",), _OF_REQUESTS, passed_on=True)
 OPENAI: Final = Failures("OpenAI", ("openai",), _OF_REQUESTS, passed_on=True)
 MODELS: Final = Failures("Models", errors.APIS, (*_OF_KEYS, Kind.ROUTER_UNAVAILABLE))
-MODEL: Final = Failures("Model", errors.APIS, (*MODELS.kinds, Kind.MODEL_UNKNOWN))
+MODEL: Final = Failures("Model", errors.APIS, (*MODELS.kinds, Kind.MODEL_NOT_ALLOWED, Kind.MODEL_UNKNOWN))
 MODELS_OF_GEMINI: Final = Failures("GeminiModels", ("gemini",), MODELS.kinds)
 MODEL_OF_GEMINI: Final = Failures("GeminiModel", ("gemini",), MODEL.kinds)
 MODELS_OF_OPENAI: Final = Failures("OpenAIModels", ("openai",), MODELS.kinds)
 MODEL_OF_OPENAI: Final = Failures("OpenAIModel", ("openai",), MODEL.kinds)
-NOT_THERE: Final = Failures("NotThere", errors.APIS, (Kind.NOT_IMPLEMENTED, Kind.INTERNAL))
+LEFT_OUT: Final = Failures("LeftOut", errors.APIS, (Kind.NOT_IMPLEMENTED, Kind.INTERNAL))
 READING: Final = Failures("Reading", ("anthropic",), (*_OF_KEYS, Kind.LEDGER_UNAVAILABLE))
 ASKING: Final = Failures("Asking", ("anthropic",), (*READING.kinds, Kind.INVALID_REQUEST))
 ONE_USAGE: Final = Failures("OneUsage", ("anthropic",), (*READING.kinds, Kind.USAGE_UNKNOWN))

@@ -5,7 +5,7 @@ https://ai.google.dev/api/models.
 """
 
 from services.edge.brand import Brand
-from services.edge.openapi.shapes import (
+from services.edge.openapi.schema import (
     BOOLEAN,
     INSTANT,
     INTEGER,
@@ -16,7 +16,6 @@ from services.edge.openapi.shapes import (
     either,
     of,
     or_null,
-    record,
 )
 
 
@@ -32,7 +31,14 @@ def schemas(brand: Brand) -> dict[str, Schema]:
     if brand.model_list_extras:
         openai_model["supported_endpoint_types"] = array(STRING)
         openai_list["success"] = BOOLEAN
-    anthropic_model = {"type": {"const": "model"}, "id": STRING, "display_name": STRING, "created_at": INSTANT}
+    anthropic_model: dict[str, Schema] = {
+        "type": {"const": "model"},
+        "id": STRING,
+        "display_name": STRING,
+        "created_at": INSTANT,
+        "lifecycle": {"const": "active"},
+    }
+    gemini_model = {"name": STRING, "displayName": STRING, "supportedGenerationMethods": array(STRING)}
     return {
         "OpenAIModel": closed(openai_model),
         "OpenAIModelList": closed(openai_list),
@@ -45,8 +51,8 @@ def schemas(brand: Brand) -> dict[str, Schema]:
                 "has_more": BOOLEAN,
             }
         ),
-        "GeminiModel": record({"name": STRING}, {"displayName": STRING}),
-        "GeminiModelList": record({"models": array(of("GeminiModel"))}, {"nextPageToken": STRING}),
+        "GeminiModel": closed(gemini_model),
+        "GeminiModelList": closed({"models": array(of("GeminiModel")), "nextPageToken": or_null(STRING)}),
         "Model": either(of("OpenAIModel"), of("AnthropicModel"), of("GeminiModel")),
         "ModelList": either(of("OpenAIModelList"), of("AnthropicModelList"), of("GeminiModelList")),
     }

@@ -6,7 +6,7 @@ Shapes: https://platform.openai.com/docs/api-reference.
 from typing import Final
 
 from services.edge.openapi.anthropic import BOUND, MODEL
-from services.edge.openapi.shapes import (
+from services.edge.openapi.schema import (
     BOOLEAN,
     COUNT,
     INTEGER,

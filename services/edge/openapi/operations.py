@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from services.edge import shapes
 from services.edge.apis import Api
 from services.edge.brand import Brand
 from services.edge.openapi import anthropic, failures, openai, tollhouse
 from services.edge.openapi.failures import Failures, headers
-from services.edge.openapi.shapes import EVENTS, JSON, STRING, Schema, described, of
+from services.edge.openapi.schema import EVENTS, JSON, STRING, Schema, described, of
 
 Operation = dict[str, Any]
 
@@ -37,7 +38,7 @@ _MODEL_ID: Final = ("path", "model", described(STRING, "A model's id, which may 
 _REQUEST_ID: Final = ("path", "request_id", described(STRING, "The `x-request-id` of an answer."), True)
 _PAGES: Final = tuple(
     ("query", name, described(STRING, "Accepted; the whole list is answered."), False)
-    for name in ("limit", "after_id", "before_id")
+    for name in ("limit", "after_id", "before_id", "pageSize", "pageToken")
 )
 
 
@@ -59,6 +60,11 @@ def failures_of_all() -> tuple[Failures, ...]:
         failures.OPENAI,
         failures.MODELS,
         failures.MODEL,
+        failures.MODELS_OF_GEMINI,
+        failures.MODEL_OF_GEMINI,
+        failures.MODELS_OF_OPENAI,
+        failures.MODEL_OF_OPENAI,
+        failures.LEFT_OUT,
         failures.READING,
         failures.ASKING,
         failures.ONE_USAGE,
@@ -130,12 +136,30 @@ def _models(brand: Brand) -> dict[str, dict[str, Operation]]:
 
     every, one = "The models that the key may call now", "One of the models that the key may call now"
     google = _KEY_OR_GOOGLES
+    deleting = _operation(
+        "deleteModel", "Left out on purpose", brand, {}, failures.LEFT_OUT, (_MODEL_ID, _VERSION), security=_OPEN
+    )
     return {
-        "/v1/models": {
+        shapes.MODELS: {
             "get": asking("listModels", every, "ModelList", failures.MODELS, _VERSION, *_PAGES, security=listing)
         },
-        "/v1/models/{model}": {
+        shapes.MODELS + "/{model}": {
             "get": asking("getModel", one, "Model", failures.MODEL, _MODEL_ID, _VERSION, security=google),
+            "delete": deleting,
+        },
+        shapes.GEMINI_MODELS: {
+            "get": asking(
+                "listGeminiModels", f"{every}, as Gemini", "GeminiModelList", failures.MODELS_OF_GEMINI, security=google
+            )
+        },
+        shapes.GEMINI_MODELS + "/{model}": {
+            "get": asking("getGeminiModel", one, "GeminiModel", failures.MODEL_OF_GEMINI, _MODEL_ID, security=google)
+        },
+        shapes.OPENAI_MODELS: {
+            "get": asking("listOpenAIModels", every, "OpenAIModelList", failures.MODELS_OF_OPENAI, security=google)
+        },
+        shapes.OPENAI_MODELS + "/{model}": {
+            "get": asking("getOpenAIModel", one, "OpenAIModel", failures.MODEL_OF_OPENAI, _MODEL_ID, security=google)
         },
     }
 
@@ -216,8 +240,7 @@ def _operation(
     if asked:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": of(asked)}}}
     success: dict[str, Any] = {"description": "Answered.", "content": dict(answer)}
-    if security is not _OPEN:
-        success["headers"] = headers(("x-request-id", *([answered] if answered else [])))
+    success["headers"] = headers(("x-request-id", *([answered] if answered else [])))
     operation["responses"] = ({"200": success} if answer else {}) | which.answers(brand)
     return operation
 

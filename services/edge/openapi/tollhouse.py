@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from services.edge.dialects import tollhouse
-from services.edge.openapi.shapes import (
+from services.edge.openapi.schema import (
     BOOLEAN,
     COUNT,
     INSTANT,
