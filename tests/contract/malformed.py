@@ -236,6 +236,22 @@ _NAMES: Final = (
 )
 
 
+QUERIES: Final = st.sampled_from(
+    [
+        "",
+        "",
+        "",
+        "?beta=true",
+        "?key=sk-nobody",
+        "?beta=%ff%00&beta=[",
+        "?%F0%9F=1&=&&",
+        "?" + "x" * 4000,
+        "?beta=\u00e9",
+    ]
+)
+"""What may stand behind the path."""
+
+
 @st.composite
 def heads(draw: st.DrawFn) -> dict[str, str]:
     """Headers beside the key's: none at all, or some that say odd things."""

@@ -143,10 +143,10 @@ def test_any_body_is_answered_as_promised_whichever_upstream_would_get_it(target
     valid = malformed.requests(model_of(kind))[path]
 
     @few_or_many("bodies", path + kind)
-    @given(st.sampled_from(valid).flatmap(malformed.bodies), malformed.heads(), malformed.scripts())
-    def answered_as_promised(body: bytes, head: dict[str, str], script: str) -> None:
+    @given(st.sampled_from(valid).flatmap(malformed.bodies), malformed.heads(), malformed.scripts(), malformed.QUERIES)
+    def answered_as_promised(body: bytes, head: dict[str, str], script: str, query: str) -> None:
         named = {name: value for name, value in (head | {"x-simulator": script}).items() if value}
-        answer = target.tollhouse.call("POST", path, named | {"x-api-key": target.tenant.key}, body)
+        answer = target.tollhouse.call("POST", path + query, named | {"x-api-key": target.tenant.key}, body)
         target.assert_sound(answer)
         if answer.status != 200:
             target.assert_error_is_told_well(path, answer)

@@ -22,7 +22,8 @@ from tollhouse.v1 import router_pb2, usage_pb2
 BUZZ = Brand(name="buzz", base_paths=("/v1", "/v1beta"), bare_errors=True, unknown_model_status=503)
 CHEAP = Brand(name="cheap", base_paths=("/api/proxy/v1", "/v1"), default_max_tokens=4096)
 EXTRAS = Brand(name="extras", model_list_extras=True, google_keys_on_models=False)
-BRANDS = (BUILT_IN, BUZZ, CHEAP, EXTRAS)
+CC = Brand(name="cc", request_id_header="X-CC-Request-Id", upstream_account_id_header="X-CC-Account-Id")
+BRANDS = (BUILT_IN, BUZZ, CHEAP, EXTRAS, CC)
 DOCUMENT = document(BUILT_IN)
 OPERATIONS = {
     f"{method.upper()} {path}": operation
@@ -163,6 +164,19 @@ def test_a_brands_document_is_in_its_own_words() -> None:
     assert unknown["model_unknown"]["value"].keys() == {"error"}
     extras = document(EXTRAS)
     assert "success" in extras["components"]["schemas"]["OpenAIModelList"]["required"]
+
+
+def test_a_brands_own_headers_are_told() -> None:
+    described = document(CC)
+    for methods in described["paths"].values():
+        for operation in methods.values():
+            for answer in operation["responses"].values():
+                name = answer["$ref"].rsplit("/", 1)[1] if "$ref" in answer else ""
+                said = described["components"]["responses"][name] if name else answer
+                assert "x-cc-request-id" in said["headers"]
+    answered = described["paths"]["/v1/messages"]["post"]["responses"]["200"]["headers"]
+    assert "x-cc-account-id" in answered
+    assert {name.decode() for name in anthropic.LIMIT_HEADERS} <= answered.keys()
 
 
 def test_every_path_parameter_is_declared() -> None:

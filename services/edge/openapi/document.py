@@ -54,7 +54,7 @@ def document(brand: Brand) -> dict[str, Any]:
         "paths": paths(brand),
         "components": {
             "securitySchemes": SECURITY,
-            "headers": failures.HEADERS,
+            "headers": failures.header_components(brand),
             "responses": answers,
             "schemas": {
                 **anthropic.schemas(brand),

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from services.edge.brand import Brand
-from services.edge.dialects import errors
+from services.edge.dialects import anthropic, errors, openai
 from services.edge.openapi.schema import INTEGER, JSON, STRING, Schema, either, of, or_null, record
 from services.shared.errors import Kind, Refusal
 
@@ -101,7 +101,7 @@ class Failures:
         content = {"schema": schemas[0] if len(schemas) == 1 else either(*schemas)}
         return {
             "description": f"{_phrase(status)}. {' '.join(meanings)}",
-            "headers": headers(_header_names(kinds, brand)),
+            "headers": headers(_retry_names(kinds, brand), brand),
             "content": {JSON: content | ({"examples": examples} if examples else {})},
         }
 
@@ -121,7 +121,7 @@ READING: Final = Failures("Reading", ("anthropic",), (*_OF_KEYS, Kind.LEDGER_UNA
 ASKING: Final = Failures("Asking", ("anthropic",), (*READING.kinds, Kind.INVALID_REQUEST))
 ONE_USAGE: Final = Failures("OneUsage", ("anthropic",), (*READING.kinds, Kind.USAGE_UNKNOWN))
 
-HEADERS: Final[dict[str, Any]] = {
+_HEADERS: Final[dict[str, Any]] = {
     "x-request-id": {"description": "Our request id.", "required": True, "schema": STRING},
     "retry-after": {"description": "When to ask again: whole seconds.", "schema": {"type": "integer", "minimum": 0}},
     "retry-after-ms": {"description": "The same in milliseconds, where it is known.", "schema": INTEGER},
@@ -129,12 +129,26 @@ HEADERS: Final[dict[str, Any]] = {
     "request-id": {"description": "The upstream's own request id.", "schema": STRING},
     "x-tollhouse-estimated": {"description": "`true`: no upstream counted; this is our estimate.", "schema": STRING},
 }
-"""Headers of answers, by name."""
+_LIMIT: Final = {"description": "How the key's limits stand, where it has any.", "schema": STRING}
+ANTHROPIC_LIMITS: Final = tuple(name.decode() for name in anthropic.LIMIT_HEADERS)
+OPENAI_LIMITS: Final = tuple(name.decode() for name in openai.LIMIT_HEADERS)
 
 
-def headers(names: Iterable[str]) -> dict[str, Any]:
-    """References to these."""
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+def header_components(brand: Brand) -> dict[str, Any]:
+    """Headers of answers, by name."""
+    found = _HEADERS | dict.fromkeys((*ANTHROPIC_LIMITS, *OPENAI_LIMITS), _LIMIT)
+    if brand.request_id_header:
+        found[brand.request_id_header.lower()] = _HEADERS["x-request-id"]
+    if brand.upstream_account_id_header:
+        told = {"description": "The upstream account that answered, by an opaque id.", "schema": STRING}
+        found[brand.upstream_account_id_header.lower()] = told
+    return found
+
+
+def headers(names: Iterable[str], brand: Brand) -> dict[str, Any]:
+    """References to these, and to those that are on every answer."""
+    ids = ("x-request-id", brand.request_id_header.lower())
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*ids, *names) if name}
 
 
 def schemas(brand: Brand) -> dict[str, Schema]:
@@ -152,11 +166,11 @@ def schemas(brand: Brand) -> dict[str, Schema]:
     }
 
 
-def _header_names(kinds: list[Kind], brand: Brand) -> list[str]:
+def _retry_names(kinds: list[Kind], brand: Brand) -> list[str]:
     said = {name.decode() for kind in kinds for name, _ in errors.retry_headers(_example(kind), brand)}
     if "retry-after" in said:
         said.add("retry-after-ms")
-    return ["x-request-id", *sorted(said)]
+    return sorted(said)
 
 
 def _example(kind: Kind) -> Refusal:

@@ -34,6 +34,7 @@ _TO_ANTHROPIC: Final = (
     ("query", "beta", described(STRING, "Goes on upstream."), False),
     _IDEMPOTENCY,
 )
+_OF_UPSTREAM: Final = ("request-id",)
 _MODEL_ID: Final = ("path", "model", described(STRING, "A model's id, which may hold slashes."), True)
 _REQUEST_ID: Final = ("path", "request_id", described(STRING, "The `x-request-id` of an answer."), True)
 _PAGES: Final = tuple(
@@ -72,11 +73,15 @@ def failures_of_all() -> tuple[Failures, ...]:
 
 
 def _relayed(brand: Brand) -> dict[Api, Operation]:
+    by = (brand.upstream_account_id_header.lower(),)
+
     def chatting(name: str, summary: str, asked: str, said: str, events: str, *parameters: Any) -> Operation:
         stream = {"schema": described(STRING, events)}
         answer = {JSON: {"schema": of(said)}, EVENTS: stream}
         which = failures.MESSAGES if asked == "MessagesRequest" else failures.OPENAI
-        return _operation(name, summary, brand, answer, which, parameters, asked=asked, answered="request-id")
+        limits = failures.ANTHROPIC_LIMITS if which is failures.MESSAGES else failures.OPENAI_LIMITS
+        answered = (*_OF_UPSTREAM, *by, *limits)
+        return _operation(name, summary, brand, answer, which, parameters, asked=asked, answered=answered)
 
     counted: Operation = _operation(
         "countTokens",
@@ -86,7 +91,7 @@ def _relayed(brand: Brand) -> dict[Api, Operation]:
         failures.MESSAGES,
         _TO_ANTHROPIC,
         asked="CountTokensRequest",
-        answered="x-tollhouse-estimated",
+        answered=("x-tollhouse-estimated", *_OF_UPSTREAM, *by, *failures.ANTHROPIC_LIMITS),
     )
     return {
         Api.MESSAGES: chatting(
@@ -122,7 +127,7 @@ def _relayed(brand: Brand) -> dict[Api, Operation]:
             failures.OPENAI,
             (_IDEMPOTENCY,),
             asked="EmbeddingsRequest",
-            answered="request-id",
+            answered=(*_OF_UPSTREAM, *by, *failures.OPENAI_LIMITS),
         ),
     }
 
@@ -228,7 +233,7 @@ def _operation(
     parameters: Any,
     *,
     asked: str = "",
-    answered: str = "",
+    answered: tuple[str, ...] = (),
     security: Security = _KEY,
 ) -> Operation:
     operation: Operation = {"operationId": name, "summary": summary, "security": security}
@@ -240,7 +245,7 @@ def _operation(
     if asked:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": of(asked)}}}
     success: dict[str, Any] = {"description": "Answered.", "content": dict(answer)}
-    success["headers"] = headers(("x-request-id", *([answered] if answered else [])))
+    success["headers"] = headers(answered, brand)
     operation["responses"] = ({"200": success} if answer else {}) | which.answers(brand)
     return operation
 
