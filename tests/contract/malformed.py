@@ -237,17 +237,7 @@ _NAMES: Final = (
 
 
 QUERIES: Final = st.sampled_from(
-    [
-        "",
-        "",
-        "",
-        "?beta=true",
-        "?key=sk-nobody",
-        "?beta=%ff%00&beta=[",
-        "?%F0%9F=1&=&&",
-        "?" + "x" * 4000,
-        "?beta=\u00e9",
-    ]
+    ["", "", "", "?beta=true", "?key=sk-nobody", "?beta=%ff%00&beta=[", "?%F0%9F=1&=&&", "?" + "x" * 4000]
 )
 """What may stand behind the path."""
 
