@@ -7,6 +7,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from tests.contract.description import Description
+from tests.contract.houses import EXAMPLES, House, applied
 from tests.deployment import MODEL, Answer, Deployment, message
 from tollhouse.v1 import auth_pb2
 
@@ -84,6 +85,37 @@ def test_errors_of_what_is_asked_of_models_are_as_described(
     for status, answer in answers.items():
         assert answer.status == (200 if counting and status in (402, 429, 502, 504, 529) else status), answer.body
         description.assert_holds("POST", path, answer)
+
+
+@pytest.fixture(scope="module")
+def houses(tollhouse: Deployment, tmp_path_factory: pytest.TempPathFactory) -> dict[str, House]:
+    return applied(tollhouse, tmp_path_factory.mktemp("described"))
+
+
+@pytest.mark.parametrize("brand", EXAMPLES)
+def test_every_brand_answers_as_its_own_document_says(
+    tollhouse: Deployment, houses: dict[str, House], brand: str
+) -> None:
+    host = {"host": houses[brand].host}
+    answer = tollhouse.call("GET", "/openapi.json", host)
+    validate(answer.json())
+    description = Description(answer.json())
+    assert tollhouse.call("GET", "/openapi.json", host).body == answer.body
+    key, nobody = {"x-api-key": tollhouse.key}, {"x-api-key": "sk-nobody"}
+    unbounded = {name: value for name, value in message().items() if name != "max_tokens"}
+    for path, request in (REQUESTS | {"/v1/messages": unbounded}).items():
+        for who in (key, nobody, {}):
+            for model in (MODEL, "no-such-model"):
+                body = json.dumps(request | {"model": model}).encode()
+                description.assert_holds("POST", path, tollhouse.call("POST", path, host | who, body))
+    for path in ("/v1/models", "/v1/models/no-such-model", "/v1beta/models", "/v1/balance", "/v1/usage/req_x", "/"):
+        for who in (key, nobody, {"x-goog-api-key": tollhouse.key}):
+            description.assert_holds("GET", path, tollhouse.call("GET", path, host | who))
+    schema = description.document["components"]["schemas"]["MessagesRequest"]
+    accepted = tollhouse.call("POST", "/v1/messages", host | key, json.dumps(unbounded).encode()).status == 200
+    assert description.validator(schema).is_valid(unbounded) == accepted
+    for server in description.document["servers"]:
+        assert tollhouse.call("GET", server["url"].rstrip("/") + "/v1/balance", host | key).status == 200
 
 
 def test_what_is_read_is_answered_as_described(tollhouse: Deployment, description: Description) -> None:
