@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test chaos check bench proto docs lock clean
+.PHONY: help install up test fuzz chaos check bench proto docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ up: $(INSTALLED)  ## Start everything on this machine; Ctrl-C stops it
 
 test: $(INSTALLED)  ## Run every test but the slow suites
 	$(BIN)/pytest
+
+fuzz: $(INSTALLED)  ## Send thousands of odd requests to every endpoint, other ones each time (EXAMPLES=2000)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/pytest tests/contract/test_fuzz.py
 
 chaos: $(INSTALLED)  ## Kill and stop every process under load, then audit the books (about four minutes)
 	$(BIN)/pytest tests/chaos

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from services.edge import browsers, shapes
 from services.edge.brand import Brand
@@ -106,7 +107,7 @@ def answered(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
 async def no_route(request: Request, error: Exception) -> Response:
     """The answer where no route takes a request, or not with its method."""
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        allow = ", ".join(sorted(_methods(request)))
         refusal = Refusal(Kind.METHOD_NOT_ALLOWED, f"{request.scope['path']} takes {allow}, not {request.method}")
         response = _refused(request, refusal)
         response.headers["allow"] = allow
@@ -114,6 +115,17 @@ async def no_route(request: Request, error: Exception) -> Response:
     return _refused(
         request, Refusal(Kind.ROUTE_UNKNOWN, f"there is no endpoint {request.method} {request.scope['path']}")
     )
+
+
+def _methods(request: Request) -> set[str]:
+    """With which methods the path can be asked; a route knows its own alone."""
+    routes = (route for route in request.app.routes if isinstance(route, Route))
+    return {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _refused(request: Request, refusal: Refusal) -> Response:

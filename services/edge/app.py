@@ -25,6 +25,7 @@ from services.edge.identification import Identification
 from services.edge.incoming import Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
+from services.edge.openapi.document import OpenApi
 from services.edge.outbox import Outbox
 from services.edge.picks import Picks
 from services.edge.principals import Principals
@@ -156,6 +157,7 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
             Route("/v1/usage/{request_id}/receipt", answered(usage.receipt)),
             Route("/v1/balance", answered(usage.balance)),
             Route("/.well-known/tollhouse-receipt-keys.json", answered(usage.receipt_keys)),
+            Route("/openapi.json", answered(OpenApi().document)),
         ],
         exception_handlers={HTTPException: no_route},
     )

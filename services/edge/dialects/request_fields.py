@@ -22,10 +22,11 @@ def decode(raw: bytes, type_: type[_T], field: str) -> _T:
         return msgspec.json.decode(raw, type=type_)
     except msgspec.ValidationError as error:
         sentence, _, path = str(error).partition(" - at `$")
+        where = (field + path.rstrip("`")).lstrip(".")
         if sentence.startswith("Object missing required field"):
             missing = sentence.split("`")[1]
-            refuse(f"{field}.{missing}".lstrip("."), "field is required")
-        refuse((field + path.rstrip("`")).lstrip(".") or "body", sentence[:1].lower() + sentence[1:])
+            refuse(f"{where}.{missing}".lstrip("."), "field is required")
+        refuse(where or "body", sentence[:1].lower() + sentence[1:])
     except RecursionError:
         refuse(field or "body", "is nested too deeply")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

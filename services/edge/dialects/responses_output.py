@@ -60,7 +60,7 @@ class Output:
     def __init__(self, answer_id: str, now_s: int, echoed: Mapping[str, object], *, streamed: bool) -> None:
         self._streamed = streamed
         self._answer_id = answer_id
-        self._head: Fields = {"id": f"resp_{answer_id}", "object": "response", "created_at": now_s, **echoed}
+        self._head: Fields = {"id": f"resp_{answer_id}", "object": "response", "created_at": now_s, **_one_line(echoed)}
         self._events: list[bytes] = []
         self._sequence = 0
         self._items: list[Fields] = []
@@ -268,3 +268,12 @@ class Output:
         item = {"id": self._items[-1]["id"], **self._call_fields(text, status)}
         self._call = None
         self._done(item)
+
+
+def _one_line(echoed: Mapping[str, object]) -> Mapping[str, object]:
+    """The client's own words without the line breaks between them, at which the data of an event would end."""
+    raw = msgspec.json.encode(echoed)
+    if b"\n" not in raw and b"\r" not in raw:
+        return echoed
+    fields: Fields = msgspec.json.decode(msgspec.json.format(raw, indent=-1), type=dict[str, msgspec.Raw])
+    return fields

@@ -11,7 +11,9 @@ from tollhouse.v1 import events_pb2, types_pb2, usage_pb2
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_S: Final = 253_402_300_799  # the year 9999, where dates end
-_MAX_PAGE: Final = 1000
+PAGE_MAX: Final = 1000
+PAGE_USUAL: Final = 100
+PLAIN_MAX_LENGTH: Final = 200
 _STATUS: Final = {
     events_pb2.USAGE_STATUS_OK: "ok",
     events_pb2.USAGE_STATUS_CLIENT_FAULT: "client_fault",
@@ -21,27 +23,30 @@ _STATUS: Final = {
     events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED: "credit_exhausted",
     events_pb2.USAGE_STATUS_ORPHANED: "orphaned",
 }
+_UNKNOWN: Final = "unknown"
+STATUSES: Final = (*_STATUS.values(), _UNKNOWN)
+"""What a request's status may be; the last is one that a newer ledger knows."""
 _STATUS_NUMBERS: Final = {name: number for number, name in _STATUS.items()}
-_PERIODS: Final = {"hour": usage_pb2.USAGE_PERIOD_HOUR, "day": usage_pb2.USAGE_PERIOD_DAY}
-_GROUPS: Final = {
+PERIODS: Final = {"hour": usage_pb2.USAGE_PERIOD_HOUR, "day": usage_pb2.USAGE_PERIOD_DAY}
+GROUPS: Final = {
     "none": [],
     "key": [usage_pb2.USAGE_GROUP_KEY],
     "model": [usage_pb2.USAGE_GROUP_MODEL],
     "key,model": [usage_pb2.USAGE_GROUP_KEY, usage_pb2.USAGE_GROUP_MODEL],
 }
-_LIST_PARAMETERS: Final = ("limit", "cursor", "key_id", "model", "status", "from", "to", "idempotency_key")
-_SUMMARY_PARAMETERS: Final = ("by", "group", "from", "to")
+LIST_PARAMETERS: Final = ("limit", "cursor", "key_id", "model", "status", "from", "to", "idempotency_key")
+SUMMARY_PARAMETERS: Final = ("by", "group", "from", "to")
 
 
 def list_question(query: Mapping[str, str], tenant_id: str) -> usage_pb2.ListUsageRequest:
     """The query of GET /v1/usage. Raises Refusal, which names the parameter."""
-    _only(query, _LIST_PARAMETERS)
+    _only(query, LIST_PARAMETERS)
     status = query.get("status", "")
     if status and status not in _STATUS_NUMBERS:
         raise _wrong("status", f"is none of {', '.join(_STATUS_NUMBERS)}")
     return usage_pb2.ListUsageRequest(
         tenant_id=tenant_id,
-        page_size=_limit(query.get("limit", "100")),
+        page_size=_limit(query.get("limit", str(PAGE_USUAL))),
         page_token=_plain(query, "cursor"),
         key_id=_plain(query, "key_id"),
         model=_plain(query, "model"),
@@ -54,16 +59,16 @@ def list_question(query: Mapping[str, str], tenant_id: str) -> usage_pb2.ListUsa
 
 def summary_question(query: Mapping[str, str], tenant_id: str) -> usage_pb2.SummarizeUsageRequest:
     """The query of GET /v1/usage/summary. Raises Refusal, which names the parameter."""
-    _only(query, _SUMMARY_PARAMETERS)
+    _only(query, SUMMARY_PARAMETERS)
     by, group = query.get("by", "day"), query.get("group", "none")
-    if by not in _PERIODS:
+    if by not in PERIODS:
         raise _wrong("by", "is neither hour nor day")
-    if group not in _GROUPS:
-        raise _wrong("group", f"is none of {'; '.join(_GROUPS)}")
+    if group not in GROUPS:
+        raise _wrong("group", f"is none of {'; '.join(GROUPS)}")
     return usage_pb2.SummarizeUsageRequest(
         tenant_id=tenant_id,
-        period=_PERIODS[by],
-        groups=_GROUPS[group],
+        period=PERIODS[by],
+        groups=GROUPS[group],
         from_ms=_instant_ms(query, "from"),
         to_ms=_instant_ms(query, "to"),
     )
@@ -75,7 +80,7 @@ def usage_object(usage: usage_pb2.Usage) -> dict[str, Any]:
         "request_id": usage.request_id,
         "key_id": usage.key_id,
         "model": usage.model,
-        "status": _STATUS.get(usage.status, "unknown"),
+        "status": _STATUS.get(usage.status, _UNKNOWN),
         **_tokens(usage.tokens),
         "cost_micro": micro_from_nano(usage.cost_nano),
         "cost_nano": usage.cost_nano,
@@ -105,7 +110,7 @@ def usage_summary(
     question: usage_pb2.SummarizeUsageRequest, summary: usage_pb2.SummarizeUsageResponse
 ) -> dict[str, Any]:
     """GET /v1/usage/summary. A bucket has `key_id` and `model` where they are told apart."""
-    by = next(name for name, period in _PERIODS.items() if period == question.period)
+    by = next(name for name, period in PERIODS.items() if period == question.period)
     return {"by": by, "data": [_bucket_object(bucket, question.groups) for bucket in summary.buckets]}
 
 
@@ -138,7 +143,7 @@ def receipt_keys(keys: Sequence[usage_pb2.ReceiptKey]) -> dict[str, Any]:
 def _attempt_object(attempt: usage_pb2.UsageAttempt) -> dict[str, Any]:
     return {
         "attempt": attempt.attempt,
-        "status": _STATUS.get(attempt.status, "unknown"),
+        "status": _STATUS.get(attempt.status, _UNKNOWN),
         "upstream_model": attempt.upstream_model,
         "http_status": attempt.http_status or None,
         **_tokens(attempt.tokens),
@@ -190,15 +195,15 @@ def _only(query: Mapping[str, str], known: Sequence[str]) -> None:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= _MAX_PAGE):
-        raise _wrong("limit", f"is not a number from 1 to {_MAX_PAGE}")
+    if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= PAGE_MAX):
+        raise _wrong("limit", f"is not a number from 1 to {PAGE_MAX}")
     return int(text)
 
 
 def _plain(query: Mapping[str, str], name: str) -> str:
     text = query.get(name, "")
-    if len(text) > 200 or not text.isprintable():
-        raise _wrong(name, "is longer than 200 characters or holds one that cannot be printed")
+    if len(text) > PLAIN_MAX_LENGTH or not text.isprintable():
+        raise _wrong(name, f"is longer than {PLAIN_MAX_LENGTH} characters or holds one that cannot be printed")
     return text
 
 

@@ -110,6 +110,16 @@ def test_the_request_of_a_coding_agent_is_one_that_the_upstream_takes() -> None:
     assert not told.keys() & {"store", "include", "client_metadata", "reasoning", "input"}
 
 
+def test_a_request_of_many_lines_is_echoed_in_events_of_one() -> None:
+    form = {"type": "json_schema", "name": "place", "schema": {"type": "object", "properties": {}}}
+    fields = {"stream": True, "tools": [FUNCTION], "text": {"format": form}}
+    lines = json.dumps(json.loads(request_body(**fields)), indent=1).replace("\n", "\r\n").encode()
+    echoing = Translation(lines, upstream_model="gpt-up", default_max_tokens=4096, now_s=1_700_000_000, answer_id="r1")
+    created = events(echoing.feed(stream(chunk(content="hi"), chunk("stop"))) + echoing.end())[0]
+    assert created["response"]["tools"] == [FUNCTION]
+    assert created["response"]["text"]["format"]["schema"] == form["schema"]
+
+
 def test_a_loop_of_tools_becomes_messages_with_results_at_once_after_the_calls() -> None:
     image = "data:image/png;base64,QUJD"
     told = sent(

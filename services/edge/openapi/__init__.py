@@ -1,0 +1,1 @@
+"""The OpenAPI document of the public API, as each brand has it."""
