@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
+from tests.contract.conftest import EXAMPLES
 from tests.contract.description import Description
-from tests.contract.houses import EXAMPLES, House, applied
+from tests.contract.house import House
 from tests.deployment import MODEL, Answer, Deployment, message
 from tollhouse.v1 import auth_pb2
 
@@ -85,11 +86,6 @@ def test_errors_of_what_is_asked_of_models_are_as_described(
     for status, answer in answers.items():
         assert answer.status == (200 if counting and status in (402, 429, 502, 504, 529) else status), answer.body
         description.assert_holds("POST", path, answer)
-
-
-@pytest.fixture(scope="module")
-def houses(tollhouse: Deployment, tmp_path_factory: pytest.TempPathFactory) -> dict[str, House]:
-    return applied(tollhouse, tmp_path_factory.mktemp("described"))
 
 
 @pytest.mark.parametrize("brand", EXAMPLES)
