@@ -40,7 +40,7 @@ OF_SERVICE_CALLS = {
     Kind.WATCHERS_FULL,
 }
 """Kinds that only calls between services and of operators end in."""
-OF_NO_OPERATION = {Kind.ROUTE_UNKNOWN, Kind.METHOD_NOT_ALLOWED}
+OF_NO_OPERATION = {Kind.METHOD_NOT_ALLOWED}
 
 
 def schema(name: str) -> dict[str, Any]:
