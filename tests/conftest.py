@@ -3,12 +3,19 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from services.migrate import migrate
 from services.shared import ids
 from tests.books import Books, books_in, database_named, superuser_url
 from tests.deployment import Deployment, deployed
+
+# How long an example takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile(
+    "tollhouse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tollhouse")
 
 
 @pytest.fixture(scope="session")

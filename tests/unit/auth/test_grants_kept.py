@@ -279,6 +279,7 @@ async def test_grants_are_renewed_while_what_a_lost_edge_left_behind_is_booked()
     grants = await grants_of(ledger, IMPATIENT)
     for number in range(30):
         await admit(grants, asks(f"req_{number}", 10))
+    await asyncio.sleep(IMPATIENT.hold_ttl_s)
     ledger.open_for_orphans.clear()
     async with kept(grants):
         while not ledger.asked_for_orphans:
