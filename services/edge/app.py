@@ -22,7 +22,7 @@ from services.edge.brands import Brands, Lists
 from services.edge.catalog import Catalog
 from services.edge.clients import Auth, Clients
 from services.edge.identification import Identification
-from services.edge.incoming import Receive, Scope
+from services.edge.incoming import Doors, Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
 from services.edge.openapi.document import OpenApi
@@ -63,8 +63,20 @@ async def serve(settings: EdgeSettings) -> None:
     await clients.listen(nc)
     requests, keep_alive = RecordLog("request_ended", service="edge"), KeepAlive(settings.keep_alive_s)
     admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
+    doors = Doors(settings.body_timeout_s)
     relay = Relay(
-        settings, principals, admission, routes, picks, transports, outbox, renewals, keep_alive, requests, brands
+        settings,
+        principals,
+        admission,
+        routes,
+        picks,
+        transports,
+        outbox,
+        renewals,
+        keep_alive,
+        requests,
+        brands,
+        doors,
     )
     identification = Identification(principals, brands, settings)
     answers = Answers(_routes(Catalog(routes, identification), UsageLookup(clients, identification, settings)), brands)
@@ -86,6 +98,7 @@ async def serve(settings: EdgeSettings) -> None:
         routes.keep(),
         brands.keep(),
         keep_alive.run(),
+        doors.run(),
     ):
 
         async def serve_clients() -> None:

@@ -22,7 +22,7 @@ from services.edge.dialects.speech import SPEECHES
 from services.edge.exchange import Attempt, Delivered, Exchange
 from services.edge.head import onward_query, read_head
 from services.edge.hold import CREDIT_IS_OUT
-from services.edge.incoming import ClientGone, Incoming, Receive, Scope
+from services.edge.incoming import ClientGone, Doors, Incoming, Receive, Scope
 from services.edge.keepalive import KeepAlive
 from services.edge.outbox import Outbox
 from services.edge.passages import Passage
@@ -73,6 +73,7 @@ class Relay:
         keep_alive: KeepAlive,
         requests: RecordLog,
         brands: Brands,
+        doors: Doors,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -85,6 +86,7 @@ class Relay:
         self._keep_alive = keep_alive
         self._requests = requests
         self._brands = brands
+        self._doors = doors
         self._trusted = access.trusted_networks(settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
@@ -93,7 +95,7 @@ class Relay:
         brand = self._brands.of_host(head.host)
         reply = Reply(send, ids.request_id(created_ms), SPEECHES[api], brand, from_browser=head.from_browser)
         exchange: Exchange | None = None
-        incoming = Incoming(receive, self._settings)
+        incoming = Incoming(receive, self._settings, self._doors)
         try:
             principal = await self._principals.of(head.key(self._brands.prefixes))
             body = await incoming.body(head.content_length)
