@@ -29,7 +29,7 @@ from services.edge.passages import Passage
 from services.edge.picks import Picking, Picks
 from services.edge.principals import Principals
 from services.edge.renewals import Renewals
-from services.edge.reply import Reply, Send
+from services.edge.reply import Reply, Send, Unfinished
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
 from services.edge.sizing import input_tokens_likely
@@ -345,26 +345,44 @@ class Relay:
     ) -> None:
         """The stream from its first content on, which is in `chunk` and metered already."""
         hold, deadline_s = exchange.hold, exchange.began_s + exchange.times.total_s
-        broken, too_long, spent = "", False, None
+        broken, too_long, spent, ended = "", False, None, False
+        unfinished: Unfinished | None = None
+
+        def send_on(chunk: bytes) -> bool:
+            """Whether the next one can be sent on at once, too."""
+            nonlocal unfinished
+            said = passage.feed(chunk)
+            unfinished = reply.piece_now(said) if said else None
+            return unfinished is None and meter.produced_at_most < hold.ask_at and reply.sent_s <= deadline_s
+
+        def take(chunk: bytes) -> bool:
+            meter.feed(chunk)
+            return send_on(chunk)
+
         try:
-            while chunk:
-                said = passage.feed(chunk)
-                if said:
-                    await reply.piece(said)
+            send_on(chunk)
+            while True:
+                if unfinished is not None:
+                    await unfinished
+                    reply.finished()
+                    unfinished = None
                 if meter.produced_at_most >= hold.ask_at:
                     spent = await hold.follow(meter.produced_at_most)
                     if spent is not None:
                         break
                 if reply.sent_s > deadline_s:
                     raise UpstreamFailed(Failure.TOO_LONG, reached=True)
-                chunk = await answer.chunk()
-                meter.feed(chunk)
+                if ended:
+                    break
+                ended = await answer.flow(take)
         except UpstreamFailed as failed:
             broken, too_long = failed.failure.value, failed.failure is Failure.TOO_LONG
         except asyncio.CancelledError:
             await _hear_out(answer, meter)
             raise
         finally:
+            if unfinished is not None:
+                unfinished.close()
             attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
         if meter.complete and not broken:
             attempt.answered(attempt.tokens, attempt.estimated)

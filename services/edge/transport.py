@@ -2,13 +2,15 @@
 
 One asyncio.Protocol a connection and llhttp behind it. A chunk costs one callback: no task, no timer, no queue. A
 future is made only where a reader has to wait, and one sweep over the open connections ends every wait that is too
-long. `transport_aiohttp` is what it is compared with.
+long. A stream's chunks go to their taker from the very callback that read them: its task sleeps meanwhile, and the loop
+need not turn for it. `transport_aiohttp` is what it is compared with.
 """
 
 import asyncio
 import math
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -170,6 +172,9 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self.taker: Callable[[bytes], bool] | None = None
+        """Takes what arrives, while it answers True."""
+        self.taker_fault: Exception | None = None
         self._silence_s = math.inf
         self._unsent: memoryview | None = None
         self._writable = True
@@ -301,10 +306,22 @@ class _Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Failure.DROPPED if self.headers is None else Failure.CUT)
             return
-        if (self.pieces or self._news) and self._waiter is not None:
+        if self.taker is not None and self.pieces:
+            self._give(self.taker)
+        elif (self.pieces or self._news) and self._waiter is not None:
             self._wake()
         if self._unread_bytes > _HEAD_MAX_BYTES:
             self._hold_back()
+
+    def _give(self, taker: Callable[[bytes], bool]) -> None:
+        self.deadline_s = self._pool.loop.time() + self._silence_s
+        try:
+            if taker(self.take()) and not self.complete:
+                return
+        except Exception as fault:  # it is the stream's, not the loop's
+            self.taker_fault = fault
+        self.taker = None
+        self._wake()
 
     def _hold_back(self) -> None:
         if self.headers is None:
@@ -411,11 +428,7 @@ class _Answer:
                 raise UpstreamFailed(self._failure, reached=True)
             return b""
         if not (connection.pieces or connection.complete or connection.failure):
-            try:
-                await connection.news()
-            except BaseException:
-                self.close()
-                raise
+            await connection.news()
         data = connection.take()
         if connection.complete:
             self._connection = None
@@ -425,6 +438,28 @@ class _Answer:
             self._failure = connection.failure or Failure.CUT
             raise UpstreamFailed(self._failure, reached=True)
         return data
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        while (connection := self._connection) is not None:
+            if connection.pieces or connection.complete or connection.failure:
+                chunk = await self.chunk()  # is there already
+                if chunk and not take(chunk):
+                    return False
+                continue
+            connection.taker = take
+            try:
+                await connection.news()
+                stopped = connection.taker is None and not connection.complete
+            finally:
+                connection.taker = None
+            fault, connection.taker_fault = connection.taker_fault, None
+            if fault is not None:
+                raise fault
+            if stopped:
+                return False
+        if self._failure is not None:
+            raise UpstreamFailed(self._failure, reached=True)
+        return True
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
