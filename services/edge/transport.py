@@ -37,6 +37,7 @@ class PooledTransport:
     Args:
         sweep_s: how often waits are looked at; none ends later than this after its time.
         idle_s: how long a connection is kept without work.
+        rest_s: how long at most a stream that was just read is left unread, so that what comes meanwhile comes at once.
     """
 
     def __init__(
@@ -45,7 +46,10 @@ class PooledTransport:
         sweep_s: float = 1.0,
         idle_s: float = 30,
         ssl_context: ssl.SSLContext | None = None,
+        rest_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self.rest_s = rest_s
+        self._resting: list[_Connection] = []
         self.loop = asyncio.get_running_loop()
         self.idle_s = idle_s
         self.connections: set[_Connection] = set()
@@ -132,6 +136,17 @@ class PooledTransport:
         self.connections.add(connection)
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._sweep_every_s, self._sweep)
+
+    def rest(self, connection: "_Connection", rest_s: float) -> None:
+        """Has a connection read again soon, together with the others that rest."""
+        if not self._resting:
+            self.loop.call_later(rest_s, self._end_rest)
+        self._resting.append(connection)
+
+    def _end_rest(self) -> None:
+        rested, self._resting = self._resting, []
+        for connection in rested:
+            connection.read_on()
 
     def _sweep(self) -> None:
         now_s = self.loop.time()
@@ -239,9 +254,7 @@ class _Connection(asyncio.Protocol):
         pieces.clear()
         self._unread_bytes = 0
         self._news = False
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
+        self.read_on()
         return data
 
     def leave(self) -> None:
@@ -317,11 +330,25 @@ class _Connection(asyncio.Protocol):
         self.deadline_s = self._pool.loop.time() + self._silence_s
         try:
             if taker(self.take()) and not self.complete:
+                self._rest()
                 return
         except Exception as fault:  # it is the stream's, not the loop's
             self.taker_fault = fault
         self.taker = None
         self._wake()
+
+    def _rest(self) -> None:
+        rest_s = self._pool.rest_s()
+        if rest_s and self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+            self._pool.rest(self, rest_s)
+
+    def read_on(self) -> None:
+        """Reads again, unless it does."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _hold_back(self) -> None:
         if self.headers is None:

@@ -10,6 +10,9 @@ MS_PER_S: Final = 1000
 monotonic_s = time.monotonic
 """Seconds that never go back; for durations and deadlines."""
 
+thread_s = time.thread_time
+"""Seconds that this thread has run."""
+
 
 def now_ms() -> int:
     """Unix time in milliseconds."""
