@@ -22,12 +22,13 @@ from services.edge.brands import Brands, Lists
 from services.edge.catalog import Catalog
 from services.edge.clients import Auth, Clients
 from services.edge.identification import Identification
-from services.edge.incoming import Receive, Scope
+from services.edge.incoming import Doors, Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
 from services.edge.openapi.document import OpenApi
 from services.edge.outbox import Outbox
 from services.edge.picks import Picks
+from services.edge.pressure import Pressure
 from services.edge.principals import Principals
 from services.edge.recovery import recover
 from services.edge.relay import Relay
@@ -37,7 +38,7 @@ from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
-from services.shared import bus, ids, lifecycle
+from services.shared import bus, clock, ids, lifecycle
 from services.shared.telemetry import RecordLog
 
 _KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them first
@@ -54,7 +55,9 @@ async def serve(settings: EdgeSettings) -> None:
     outbox = Outbox(nc, journal, settings.edge_id, settings.outbox_requests)
     renewals = Renewals(outbox, settings.hold_renew_s)
     edge = f"{settings.edge_id}/{ids.ulid()}"
-    clients, transports = Clients(settings, edge, renewals.soon), Transports(settings)
+    pressure = Pressure(settings.stream_rest_ms / clock.MS_PER_S)
+    clients = Clients(settings, edge, renewals.soon, pressure)
+    transports = Transports(settings, pressure)
     brands, routes = Brands(lambda: cast(Lists, clients.auth.any().stub)), Routes(clients.routers, settings)
     principals = Principals(clients.auth.any, settings, lambda: brands.prefixes)
     await principals.listen(nc)
@@ -63,8 +66,20 @@ async def serve(settings: EdgeSettings) -> None:
     await clients.listen(nc)
     requests, keep_alive = RecordLog("request_ended", service="edge"), KeepAlive(settings.keep_alive_s)
     admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
+    doors = Doors(settings.body_timeout_s)
     relay = Relay(
-        settings, principals, admission, routes, picks, transports, outbox, renewals, keep_alive, requests, brands
+        settings,
+        principals,
+        admission,
+        routes,
+        picks,
+        transports,
+        outbox,
+        renewals,
+        keep_alive,
+        requests,
+        brands,
+        doors,
     )
     identification = Identification(principals, brands, settings)
     answers = Answers(_routes(Catalog(routes, identification), UsageLookup(clients, identification, settings)), brands)
@@ -86,6 +101,8 @@ async def serve(settings: EdgeSettings) -> None:
         routes.keep(),
         brands.keep(),
         keep_alive.run(),
+        doors.run(),
+        pressure.run(),
     ):
 
         async def serve_clients() -> None:

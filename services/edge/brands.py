@@ -19,6 +19,7 @@ _log = logger("brands")
 _LOOK_S: Final = 30.0
 _AGAIN_S: Final = 0.25
 _TIMEOUT_S: Final = 5.0
+_FIELDS_MAX: Final = 1000
 
 
 class Lists(Protocol):
@@ -39,6 +40,8 @@ class Brands:
     def __init__(self, auth: Callable[[], Lists]) -> None:
         self._auth = auth
         self._by_host: dict[bytes, Brand] = {}
+        self._by_field: dict[bytes, Brand] = {}
+        """What `of_host` answered, by the whole value of the header."""
         self._changed = asyncio.Event()
         self.default = BUILT_IN
         """What answers for hosts that no brand names."""
@@ -50,12 +53,17 @@ class Brands:
 
     def of_host(self, host: bytes) -> Brand:
         """The brand of a request's Host header, whose port and case do not matter; the default brand otherwise."""
-        found = self._by_host.get(host)
-        return found if found is not None else self._by_host.get(_name_of(host), self.default)
+        brand = self._by_field.get(host)
+        if brand is None:
+            brand = self._by_host.get(_name_of(host), self.default)
+            if len(self._by_field) < _FIELDS_MAX:
+                self._by_field[host] = brand
+        return brand
 
     def take(self, brands: Iterable[Brand]) -> None:
         """These are the brands from now on."""
         told = tuple(brands)
+        self._by_field.clear()
         self._by_host = {host.encode(): brand for brand in told for host in brand.hosts}
         self.default = next((brand for brand in told if brand.is_default), BUILT_IN)
         self.prefixes = principal.longest_first(brand.key_prefix for brand in told)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import grpc
 from nats.aio.client import Client
 
+from services.edge.pressure import Pressure
 from services.edge.replicas import Replica, Replicas
 from services.edge.settings import EdgeSettings
 from services.shared import discovery, rpc
@@ -28,6 +29,7 @@ class AuthReplica(Replica):
         edge: str,
         timeout_s: float,
         impatient: Callable[[], bool],
+        gather_s: Callable[[], float],
         opened: Callable[[], None],
     ) -> None:
         self.name, self.address = name, address
@@ -41,6 +43,7 @@ class AuthReplica(Replica):
             Kind.AUTH_UNAVAILABLE,
             timeout_s,
             impatient=impatient,
+            gather_s=gather_s,
             opened=opened,
         )
 
@@ -52,7 +55,14 @@ class AuthReplica(Replica):
 class RouterReplica(Replica):
     """One replica of the router. It picks from the pools that it owns."""
 
-    def __init__(self, name: str, address: str, timeout_s: float, impatient: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        timeout_s: float,
+        impatient: Callable[[], bool],
+        gather_s: Callable[[], float],
+    ) -> None:
         self.name, self.address = name, address
         self._channel = rpc.channel(address)
         self.stub: RouterStub = router_pb2_grpc.RouterServiceStub(self._channel)
@@ -64,6 +74,7 @@ class RouterReplica(Replica):
             Kind.ROUTER_UNAVAILABLE,
             timeout_s,
             impatient=impatient,
+            gather_s=gather_s,
         )
 
     async def close(self, flush_s: float = 5) -> None:
@@ -84,14 +95,14 @@ class Clients:
             or leaves.
     """
 
-    def __init__(self, settings: EdgeSettings, edge: str, holds_moved: Callable[[], None]) -> None:
-        timeout_s = settings.decision_timeout_s
+    def __init__(self, settings: EdgeSettings, edge: str, holds_moved: Callable[[], None], pressure: Pressure) -> None:
+        timeout_s, gather_s = settings.decision_timeout_s, pressure.gather_s
 
         def auth_replica(name: str, address: str) -> AuthReplica:
-            return AuthReplica(name, address, edge, timeout_s, lambda: self.auth.several, holds_moved)
+            return AuthReplica(name, address, edge, timeout_s, lambda: self.auth.several, gather_s, holds_moved)
 
         def router_replica(name: str, address: str) -> RouterReplica:
-            return RouterReplica(name, address, timeout_s, lambda: self.routers.several)
+            return RouterReplica(name, address, timeout_s, lambda: self.routers.several, gather_s)
 
         self.auth: Auth = Replicas(auth_replica, Kind.AUTH_UNAVAILABLE, holds_moved)
         self.routers: Routers = Replicas(router_replica, Kind.ROUTER_UNAVAILABLE, lambda: None)

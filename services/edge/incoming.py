@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from services.edge.settings import EdgeSettings
+from services.shared import clock
 from services.shared.errors import Kind, Refusal
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+_LOOK_S: Final = 0.025
 
 
 class ClientGone(Exception):
@@ -16,15 +19,18 @@ class ClientGone(Exception):
 
 
 class Incoming:
-    """One request as it comes in. Watches the client once the body is read."""
+    """One request as it comes in. The client is watched once the body is read."""
 
-    __slots__ = ("_receive", "_relaying", "_settings", "_watching", "gone")
+    __slots__ = ("_doors", "_late", "_receive", "_relaying", "_settings", "_waits_since_s", "_watching", "gone")
 
-    def __init__(self, receive: Receive, settings: EdgeSettings) -> None:
+    def __init__(self, receive: Receive, settings: EdgeSettings, doors: "Doors") -> None:
         self._receive = receive
         self._settings = settings
+        self._doors = doors
         self._relaying = asyncio.current_task()
         self._watching: asyncio.Task[None] | None = None
+        self._waits_since_s = 0.0
+        self._late = False
         self.gone = False
         """The client left: the cancellation of the request's coroutine was ours."""
 
@@ -34,19 +40,23 @@ class Incoming:
         limit = self._settings.body_max_bytes
         if content_length is not None and content_length > limit:
             raise _too_large(limit)
-        body, more = await self._piece()
-        if more:
-            pieces, size = [body], len(body)
-            while more:
-                body, more = await self._piece()
-                pieces.append(body)
-                size += len(body)
-                if size > limit:
-                    raise _too_large(limit)
-            body = b"".join(pieces)
+        self._doors.reading.add(self)
+        try:
+            body, more = await self._piece()
+            if more:
+                pieces, size = [body], len(body)
+                while more:
+                    body, more = await self._piece()
+                    pieces.append(body)
+                    size += len(body)
+                    if size > limit:
+                        raise _too_large(limit)
+                body = b"".join(pieces)
+        finally:
+            self._doors.reading.discard(self)
         if len(body) > limit:
             raise _too_large(limit)
-        self._watching = asyncio.create_task(self._watch())
+        self._doors.read.append(self)
         return body
 
     def absorb_cancellation(self) -> None:
@@ -54,18 +64,33 @@ class Incoming:
         if self._relaying is not None:
             self._relaying.uncancel()
 
+    def watch(self) -> None:
+        """Notices from now on when the client leaves, unless the request has ended."""
+        if self._relaying is not None:
+            self._watching = asyncio.create_task(self._watch())
+
+    def give_up(self, before_s: float) -> None:
+        """Ends the wait for a piece of the body that began before a moment."""
+        if self._waits_since_s < before_s and not self._late and self._relaying is not None:
+            self._late = True
+            self._relaying.cancel()
+
     def end(self) -> None:
         """Watches no more."""
+        self._relaying = None
         if self._watching is not None:
             self._watching.cancel()
 
     async def _piece(self) -> tuple[bytes, bool]:
-        timeout_s = self._settings.body_timeout_s
+        self._waits_since_s = clock.monotonic_s()
         try:
-            async with asyncio.timeout(timeout_s):
-                message = await self._receive()
-        except TimeoutError:
-            raise Refusal(Kind.REQUEST_TIMEOUT, f"nothing of the body came for {timeout_s:g} s") from None
+            message = await self._receive()
+        except asyncio.CancelledError:
+            if not self._late:
+                raise
+            self.absorb_cancellation()
+            waited_s = self._settings.body_timeout_s
+            raise Refusal(Kind.REQUEST_TIMEOUT, f"nothing of the body came for {waited_s:g} s") from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         return message.get("body", b""), message.get("more_body", False)
@@ -77,6 +102,30 @@ class Incoming:
         self.gone = True
         if self._relaying is not None:
             self._relaying.cancel()
+
+
+class Doors:
+    """Where clients come in and leave. One look at all of them every 25 ms, instead of a timer and a task for each
+    request from its start: most short ones have ended before anybody would need to watch."""
+
+    def __init__(self, body_timeout_s: float) -> None:
+        self._body_timeout_s = body_timeout_s
+        self.reading: set[Incoming] = set()
+        """Those whose body is on its way."""
+        self.read: list[Incoming] = []
+        """Those whose body is read, and whose client is to be watched."""
+
+    async def run(self) -> None:
+        """Looks until cancelled."""
+        waiting: list[Incoming] = []
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for incoming in waiting:
+                incoming.watch()
+            waiting, self.read = self.read, []
+            before_s = clock.monotonic_s() - self._body_timeout_s
+            for incoming in [*self.reading]:
+                incoming.give_up(before_s)
 
 
 def _too_large(limit: int) -> Refusal:

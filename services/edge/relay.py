@@ -22,14 +22,14 @@ from services.edge.dialects.speech import SPEECHES
 from services.edge.exchange import Attempt, Delivered, Exchange
 from services.edge.head import onward_query, read_head
 from services.edge.hold import CREDIT_IS_OUT
-from services.edge.incoming import ClientGone, Incoming, Receive, Scope
+from services.edge.incoming import ClientGone, Doors, Incoming, Receive, Scope
 from services.edge.keepalive import KeepAlive
 from services.edge.outbox import Outbox
 from services.edge.passages import Passage
 from services.edge.picks import Picking, Picks
 from services.edge.principals import Principals
 from services.edge.renewals import Renewals
-from services.edge.reply import Reply, Send
+from services.edge.reply import Reply, Send, Unfinished
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
 from services.edge.sizing import input_tokens_likely
@@ -73,6 +73,7 @@ class Relay:
         keep_alive: KeepAlive,
         requests: RecordLog,
         brands: Brands,
+        doors: Doors,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -85,6 +86,7 @@ class Relay:
         self._keep_alive = keep_alive
         self._requests = requests
         self._brands = brands
+        self._doors = doors
         self._trusted = access.trusted_networks(settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
@@ -93,7 +95,7 @@ class Relay:
         brand = self._brands.of_host(head.host)
         reply = Reply(send, ids.request_id(created_ms), SPEECHES[api], brand, from_browser=head.from_browser)
         exchange: Exchange | None = None
-        incoming = Incoming(receive, self._settings)
+        incoming = Incoming(receive, self._settings, self._doors)
         try:
             principal = await self._principals.of(head.key(self._brands.prefixes))
             body = await incoming.body(head.content_length)
@@ -343,26 +345,44 @@ class Relay:
     ) -> None:
         """The stream from its first content on, which is in `chunk` and metered already."""
         hold, deadline_s = exchange.hold, exchange.began_s + exchange.times.total_s
-        broken, too_long, spent = "", False, None
+        broken, too_long, spent, ended = "", False, None, False
+        unfinished: Unfinished | None = None
+
+        def send_on(chunk: bytes) -> bool:
+            """Whether the next one can be sent on at once, too."""
+            nonlocal unfinished
+            said = passage.feed(chunk)
+            unfinished = reply.piece_now(said) if said else None
+            return unfinished is None and meter.produced_at_most < hold.ask_at and reply.sent_s <= deadline_s
+
+        def take(chunk: bytes) -> bool:
+            meter.feed(chunk)
+            return send_on(chunk)
+
         try:
-            while chunk:
-                said = passage.feed(chunk)
-                if said:
-                    await reply.piece(said)
+            send_on(chunk)
+            while True:
+                if unfinished is not None:
+                    await unfinished
+                    reply.finished()
+                    unfinished = None
                 if meter.produced_at_most >= hold.ask_at:
                     spent = await hold.follow(meter.produced_at_most)
                     if spent is not None:
                         break
                 if reply.sent_s > deadline_s:
                     raise UpstreamFailed(Failure.TOO_LONG, reached=True)
-                chunk = await answer.chunk()
-                meter.feed(chunk)
+                if ended:
+                    break
+                ended = await answer.flow(take)
         except UpstreamFailed as failed:
             broken, too_long = failed.failure.value, failed.failure is Failure.TOO_LONG
         except asyncio.CancelledError:
             await _hear_out(answer, meter)
             raise
         finally:
+            if unfinished is not None:
+                unfinished.close()
             attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
         if meter.complete and not broken:
             attempt.answered(attempt.tokens, attempt.estimated)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final
 
 from services.edge import browsers
@@ -12,9 +12,40 @@ from services.edge.head import Headers
 from services.shared import clock
 from services.shared.errors import Refusal
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 _EVENT_STREAM: Final = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+
+
+class Unfinished:
+    """A coroutine that may have begun outside of a task; to be awaited to its end, or closed."""
+
+    __slots__ = ("_coroutine", "_waits_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._waits_for: Any = None
+
+    def begin(self) -> bool:
+        """Runs it as far as it goes without waiting: whether that is to its end."""
+        try:
+            self._waits_for = self._coroutine.send(None)
+        except StopIteration:
+            return True
+        return False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        if self._waits_for is not None:
+            try:
+                yield self._waits_for
+            except BaseException as error:
+                self._coroutine.throw(error)
+                raise
+        yield from self._coroutine.__await__()
+
+    def close(self) -> None:
+        """It is not awaited any more."""
+        self._coroutine.close()
 
 
 class Reply:
@@ -94,6 +125,26 @@ class Reply:
         self._note(chunk)
         self._sending = True
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._sending = False
+        self.sent_s = clock.monotonic_s()
+
+    def piece_now(self, chunk: bytes) -> "Unfinished | None":
+        """Sends bytes at once, outside of any task, as a rule: a server's `send` waits only where the client reads
+        slower than they come. Answers what to await where it does."""
+        if self._pinging is not None:
+            return Unfinished(self.piece(chunk))
+        self._last = chunk
+        self._note(chunk)
+        self._sending = True
+        unfinished = Unfinished(self._send({"type": "http.response.body", "body": chunk, "more_body": True}))
+        if not unfinished.begin():
+            return unfinished
+        self._sending = False
+        self.sent_s = clock.monotonic_s()
+        return None
+
+    def finished(self) -> None:
+        """What `piece_now` answered was awaited."""
         self._sending = False
         self.sent_s = clock.monotonic_s()
 

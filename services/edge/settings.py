@@ -51,6 +51,13 @@ class EdgeSettings:
     keep_alive_s: float = setting(
         "seconds of silence after which the client of a stream gets a ping", default=10, at_least=0.1
     )
+    stream_rest_ms: int = setting(
+        "milliseconds that a stream whose events were just sent on is not read, while the edge is busy without a break:"
+        " what comes meanwhile goes on together, for half of the work; 0 for never",
+        default=20,
+        at_least=0,
+        at_most=1000,
+    )
     pick_wait_s: float = setting(
         "seconds to wait for an upstream account that is free again soon, when none is now", default=2, at_least=0
     )

@@ -2,13 +2,15 @@
 
 One asyncio.Protocol a connection and llhttp behind it. A chunk costs one callback: no task, no timer, no queue. A
 future is made only where a reader has to wait, and one sweep over the open connections ends every wait that is too
-long. `transport_aiohttp` is what it is compared with.
+long. A stream's chunks go to their taker from the very callback that read them: its task sleeps meanwhile, and the loop
+need not turn for it. `transport_aiohttp` is what it is compared with.
 """
 
 import asyncio
 import math
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -35,6 +37,7 @@ class PooledTransport:
     Args:
         sweep_s: how often waits are looked at; none ends later than this after its time.
         idle_s: how long a connection is kept without work.
+        rest_s: how long at most a stream that was just read is left unread, so that what comes meanwhile comes at once.
     """
 
     def __init__(
@@ -43,7 +46,10 @@ class PooledTransport:
         sweep_s: float = 1.0,
         idle_s: float = 30,
         ssl_context: ssl.SSLContext | None = None,
+        rest_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self.rest_s = rest_s
+        self._resting: list[_Connection] = []
         self.loop = asyncio.get_running_loop()
         self.idle_s = idle_s
         self.connections: set[_Connection] = set()
@@ -131,6 +137,17 @@ class PooledTransport:
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._sweep_every_s, self._sweep)
 
+    def rest(self, connection: "_Connection", rest_s: float) -> None:
+        """Has a connection read again soon, together with the others that rest."""
+        if not self._resting:
+            self.loop.call_later(rest_s, self._end_rest)
+        self._resting.append(connection)
+
+    def _end_rest(self) -> None:
+        rested, self._resting = self._resting, []
+        for connection in rested:
+            connection.read_on()
+
     def _sweep(self) -> None:
         now_s = self.loop.time()
         for connection in [connection for connection in self.connections if connection.deadline_s <= now_s]:
@@ -170,6 +187,9 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self.taker: Callable[[bytes], bool] | None = None
+        """Takes what arrives, while it answers True."""
+        self.taker_fault: Exception | None = None
         self._silence_s = math.inf
         self._unsent: memoryview | None = None
         self._writable = True
@@ -234,9 +254,7 @@ class _Connection(asyncio.Protocol):
         pieces.clear()
         self._unread_bytes = 0
         self._news = False
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
+        self.read_on()
         return data
 
     def leave(self) -> None:
@@ -301,10 +319,36 @@ class _Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Failure.DROPPED if self.headers is None else Failure.CUT)
             return
-        if (self.pieces or self._news) and self._waiter is not None:
+        if self.taker is not None and self.pieces:
+            self._give(self.taker)
+        elif (self.pieces or self._news) and self._waiter is not None:
             self._wake()
         if self._unread_bytes > _HEAD_MAX_BYTES:
             self._hold_back()
+
+    def _give(self, taker: Callable[[bytes], bool]) -> None:
+        self.deadline_s = self._pool.loop.time() + self._silence_s
+        try:
+            if taker(self.take()) and not self.complete:
+                self._rest()
+                return
+        except Exception as fault:  # it is the stream's, not the loop's
+            self.taker_fault = fault
+        self.taker = None
+        self._wake()
+
+    def _rest(self) -> None:
+        rest_s = self._pool.rest_s()
+        if rest_s and self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+            self._pool.rest(self, rest_s)
+
+    def read_on(self) -> None:
+        """Reads again, unless it does."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _hold_back(self) -> None:
         if self.headers is None:
@@ -411,11 +455,7 @@ class _Answer:
                 raise UpstreamFailed(self._failure, reached=True)
             return b""
         if not (connection.pieces or connection.complete or connection.failure):
-            try:
-                await connection.news()
-            except BaseException:
-                self.close()
-                raise
+            await connection.news()
         data = connection.take()
         if connection.complete:
             self._connection = None
@@ -425,6 +465,28 @@ class _Answer:
             self._failure = connection.failure or Failure.CUT
             raise UpstreamFailed(self._failure, reached=True)
         return data
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        while (connection := self._connection) is not None:
+            if connection.pieces or connection.complete or connection.failure:
+                chunk = await self.chunk()  # is there already
+                if chunk and not take(chunk):
+                    return False
+                continue
+            connection.taker = take
+            try:
+                await connection.news()
+                stopped = connection.taker is None and not connection.complete
+            finally:
+                connection.taker = None
+            fault, connection.taker_fault = connection.taker_fault, None
+            if fault is not None:
+                raise fault
+            if stopped:
+                return False
+        if self._failure is not None:
+            raise UpstreamFailed(self._failure, reached=True)
+        return True
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

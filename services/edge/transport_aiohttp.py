@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
@@ -87,6 +88,12 @@ class _AiohttpAnswer:
             raise UpstreamFailed(Failure.SILENT, reached=True) from None
         except (aiohttp.ClientError, OSError):
             raise UpstreamFailed(Failure.CUT, reached=True) from None
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        while chunk := await self.chunk():
+            if not take(chunk):
+                return False
+        return True
 
     def close(self) -> None:
         self._response.close()

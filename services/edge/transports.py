@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from services.edge.pressure import Pressure
 from services.edge.settings import EdgeSettings
 from services.edge.transport import PooledTransport
 from services.edge.upstream import Transport
@@ -12,10 +13,10 @@ _PROXIES_MAX: Final = 1000
 class Transports:
     """Made where an event loop runs; those for proxies when they are first needed."""
 
-    def __init__(self, settings: EdgeSettings) -> None:
-        self._connect_timeout_s = settings.connect_timeout_s
+    def __init__(self, settings: EdgeSettings, pressure: Pressure) -> None:
+        self._connect_timeout_s = timeout_s = settings.connect_timeout_s
         pooled = settings.transport == "pooled"
-        self._direct = PooledTransport(settings.connect_timeout_s) if pooled else self._aiohttp(None)
+        self._direct = PooledTransport(timeout_s, rest_s=pressure.rest_s) if pooled else self._aiohttp(None)
         self._proxied: dict[str, Transport] = {}
 
     def to(self, proxy: str) -> Transport:

@@ -1,6 +1,6 @@
 """The port to upstreams: one verb, send. `transport` is behind it, or `transport_aiohttp`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -45,6 +45,10 @@ class Answer(Protocol):
 
     async def chunk(self) -> bytes:
         """What arrived since the last call, b"" at the end. Raises UpstreamFailed."""
+
+    async def flow(self, take: Callable[[bytes], bool]) -> bool:
+        """Hands what arrives to `take`, as it arrives, until the body has ended or `take` answers False: whether it has
+        ended. Raises UpstreamFailed, and what `take` raises."""
 
     def close(self) -> None:
         """Gives the connection back if the body ended, closes it otherwise. Never waits."""

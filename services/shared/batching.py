@@ -26,7 +26,6 @@ _MAX_BATCH: Final = 256
 _MAX_WAITING: Final = 100_000
 _CROWD: Final = 4
 _GATHER_S: Final = 0.002
-"""Under load a batch waits so long for more to come: a message costs as much as some fifteen questions in it."""
 _TELL_WITHIN_S: Final = 0.01
 _SWEEP_S: Final = 0.25
 _RECONNECT_S: Final = 0.05
@@ -47,6 +46,8 @@ class Decisions:
         result_fields: the response's repeated fields that hold results.
         unavailable: the kind that waiters get when the service does not answer within `timeout_s`.
         impatient: whether they get it as soon as the service cannot be reached, for there are other replicas to ask.
+        gather_s: how long under load a batch waits for more to come; a message costs as much as some fifteen questions
+            in it.
         opened: called when the service answers again on a new stream, after it had broken.
     """
 
@@ -60,6 +61,7 @@ class Decisions:
         timeout_s: float,
         *,
         impatient: Callable[[], bool] = lambda: False,
+        gather_s: Callable[[], float] = lambda: _GATHER_S,
         opened: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
@@ -69,6 +71,7 @@ class Decisions:
         self._unavailable = unavailable
         self._timeout_s = timeout_s
         self._impatient = impatient
+        self._gather_s = gather_s
         self._opened = opened
         self.up = True
         """False from the moment its stream breaks until it answers again."""
@@ -165,7 +168,7 @@ class Decisions:
                 if reader.done():
                     break
                 if self._crowded:
-                    await asyncio.sleep(_GATHER_S)
+                    await asyncio.sleep(self._gather_s())
                 request = self._take()
                 if request is not None:
                     self._gate.clear()

@@ -2,12 +2,16 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 MS_PER_S: Final = 1000
 
 monotonic_s = time.monotonic
 """Seconds that never go back; for durations and deadlines."""
+
+thread_s = time.thread_time
+"""Seconds that this thread has run."""
 
 
 def now_ms() -> int:
@@ -17,4 +21,10 @@ def now_ms() -> int:
 
 def now_iso() -> str:
     """The time for logs: UTC, ISO 8601, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, ms = divmod(now_ms(), MS_PER_S)
+    return f"{_second_iso(second)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second_iso(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")

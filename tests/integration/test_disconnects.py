@@ -66,6 +66,20 @@ def test_a_client_that_leaves_in_mid_stream_pays_for_what_was_produced(tollhouse
     assert_nothing_is_left(tollhouse, tenant)
 
 
+def test_a_client_that_leaves_just_before_the_end_pays_what_the_upstream_says(tollhouse: Deployment) -> None:
+    tenant = tollhouse.tenant(dollars=1)
+    sock = open_stream(tollhouse, tenant, "tokens=12;gap_ms=40;input_tokens=123", stream=True, max_tokens=600)
+    received = b""
+    while received.count(b"content_block_delta\n") < 11:
+        received += sock.recv(65536)
+    sock.close()
+    usage = only_usage(tollhouse, tenant)
+    assert usage.status == events_pb2.USAGE_STATUS_CLIENT_GONE or usage.status == events_pb2.USAGE_STATUS_OK
+    assert not usage.estimated
+    assert (usage.tokens.input, usage.tokens.output) == (123, 12)
+    assert_nothing_is_left(tollhouse, tenant)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_before_the_first_byte_pays_nothing(tollhouse: Deployment, stream: bool) -> None:
     tenant = tollhouse.tenant(dollars=1)

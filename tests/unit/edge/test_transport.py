@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -169,13 +170,17 @@ async def make(kind: str) -> AsyncIterator[Make]:
     made: list[Client] = []
 
     def make(
-        connect_s: float = 2, silence_s: float = 2, idle_s: float = 30, context: ssl.SSLContext | None = None
+        connect_s: float = 2,
+        silence_s: float = 2,
+        idle_s: float = 30,
+        context: ssl.SSLContext | None = None,
+        rest_s: float = 0,
     ) -> Client:
         transport: Transport
         if kind == "aiohttp":
             transport = AiohttpTransport(connect_s, ssl_context=context)
         else:
-            transport = PooledTransport(connect_s, silence_s / 10, idle_s, ssl_context=context)
+            transport = PooledTransport(connect_s, silence_s / 10, idle_s, ssl_context=context, rest_s=lambda: rest_s)
         made.append(Client(transport, Patience(silence_s, silence_s)))
         return made[-1]
 
@@ -727,6 +732,178 @@ async def test_silence_between_two_chunks(make: Make) -> None:
         assert nothing_left(transport)
 
 
+# ---- streams that are taken as they come ----
+
+
+def paced(count: int, every_s: float, last: bytes = b"0\r\n\r\n") -> Script:
+    """Answers with `count` chunks of a byte, each a write of its own, and `last`."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for number in range(count):
+            await asyncio.sleep(every_s)
+            await peer.send(b"1\r\n%c\r\n" % (97 + number % 26))
+        await peer.send(last)
+        await peer.gone()
+
+    return script
+
+
+def letters(count: int) -> bytes:
+    return bytes(97 + number % 26 for number in range(count))
+
+
+async def test_what_arrives_is_taken_as_it_arrives_to_the_end(make: Make) -> None:
+    transport, taken = make(), list[bytes]()
+    async with Upstream().serve(paced(30, 0.003)) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            taken.append(chunk)
+            return True
+
+        assert await answer.flow(take)
+        assert b"".join(taken) == letters(30)
+        assert len(taken) > 5
+        assert await answer.flow(take)
+        assert await answer.chunk() == b""
+        answer.close()
+
+
+async def test_a_taker_that_has_enough_is_given_nothing_more_until_it_asks_again(make: Make) -> None:
+    transport, taken = make(), list[bytes]()
+    async with Upstream().serve(paced(20, 0.003)) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            taken.append(chunk)
+            return False
+
+        assert not await answer.flow(take)
+        assert len(taken) == 1
+        await asyncio.sleep(0.02)
+        assert len(taken) == 1
+        while not await answer.flow(take):
+            pass
+        assert b"".join(taken) == letters(20)
+        answer.close()
+
+
+async def test_a_taker_that_fails_fails_the_flow(make: Make) -> None:
+    transport = make()
+    async with Upstream().serve(paced(5, 0.005)) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            raise KeyError(chunk)
+
+        with pytest.raises(KeyError):
+            await answer.flow(take)
+        answer.close()
+        await soon(lambda: upstream.open == 0)
+        assert nothing_left(transport)
+
+
+async def test_a_flow_that_breaks_off_says_so_after_what_came(make: Make) -> None:
+    transport, taken = make(), list[bytes]()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OPEN)
+        await asyncio.sleep(0.02)
+        await peer.send(b"5\r\nagain\r\n")
+        await asyncio.sleep(0.02)
+
+    async with Upstream().serve(script) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            taken.append(chunk)
+            return True
+
+        assert await failure_of(answer.flow(take)) == (Failure.CUT, True)
+        assert b"".join(taken) == b"firstagain"
+        answer.close()
+        assert nothing_left(transport)
+
+
+async def test_a_flow_that_falls_silent_ends_in_time_and_not_before(make: Make) -> None:
+    transport, taken = make(silence_s=0.15), list[bytes]()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OPEN)
+        for _ in range(4):  # each within the limit, all together beyond it
+            await asyncio.sleep(0.06)
+            await peer.send(b"5\r\nagain\r\n")
+        await peer.gone()
+
+    async with Upstream().serve(script) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            taken.append(chunk)
+            return True
+
+        assert await failure_of(answer.flow(take)) == (Failure.SILENT, True)
+        assert b"".join(taken) == b"first" + 4 * b"again"
+        answer.close()
+
+
+async def test_a_flow_that_was_cancelled_can_be_heard_out(make: Make) -> None:
+    transport, taken = make(), list[bytes]()
+    async with Upstream().serve(paced(20, 0.005)) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            taken.append(chunk)
+            return True
+
+        task = asyncio.create_task(answer.flow(take))
+        await soon(lambda: len(taken) >= 3)
+        await cancel(task)
+        while chunk := await answer.chunk():
+            taken.append(chunk)
+        assert b"".join(taken) == letters(20)
+        answer.close()
+
+
+@only_pooled
+async def test_a_stream_that_rests_is_read_together_and_to_its_end(make: Make) -> None:
+    transport, taken = make(rest_s=0.1), list[bytes]()
+    async with Upstream().serve(paced(50, 0.002)) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            taken.append(chunk)
+            return True
+
+        assert await answer.flow(take)
+        assert b"".join(taken) == letters(50)
+        assert len(taken) < 25
+        answer.close()
+
+
+@only_pooled
+async def test_a_stream_that_is_left_while_it_rests_is_closed(make: Make) -> None:
+    transport, taken = make(rest_s=0.05), list[bytes]()
+    async with Upstream().serve(paced(1000, 0.002)) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            taken.append(chunk)
+            return True
+
+        task = asyncio.create_task(answer.flow(take))
+        await soon(lambda: len(taken) >= 1)
+        await cancel(task)
+        answer.close()
+        await soon(lambda: upstream.open == 0)
+        assert nothing_left(transport)
+        await asyncio.sleep(0.1)
+
+
 # ---- leaving ----
 
 
@@ -767,7 +944,7 @@ async def test_an_answer_that_ended_does_not_touch_the_next_one(make: Make) -> N
         assert upstream.connections == 1
 
 
-async def cancel(task: asyncio.Task[bytes]) -> None:
+async def cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

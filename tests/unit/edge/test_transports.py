@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from services.edge.pressure import Pressure
 from services.edge.transport import PooledTransport
 from services.edge.transports import Transports
 from services.edge.upstream import Failure, Patience, UpstreamFailed
@@ -32,7 +33,7 @@ async def proxy(status: int = 200) -> AsyncIterator[tuple[str, list[bytes]]]:
 
 
 async def test_a_request_for_an_account_with_a_proxy_goes_to_the_proxy() -> None:
-    transports = Transports(SETTINGS)
+    transports = Transports(SETTINGS, Pressure(0))
     async with proxy() as (address, heads):
         transport = transports.to(address)
         answer = await transport.send("http://upstream.invalid/v1/messages", [(b"x-api-key", b"k")], b"{}", PATIENCE)
@@ -45,7 +46,7 @@ async def test_a_request_for_an_account_with_a_proxy_goes_to_the_proxy() -> None
 
 
 async def test_an_upstream_behind_tls_is_tunnelled_to_and_a_proxy_that_refuses_is_no_connection() -> None:
-    transports = Transports(SETTINGS)
+    transports = Transports(SETTINGS, Pressure(0))
     async with proxy(status=403) as (address, heads):
         with pytest.raises(UpstreamFailed) as failed:
             await transports.to(address).send("https://upstream.invalid/v1/messages", [], b"{}", PATIENCE)
@@ -55,7 +56,10 @@ async def test_an_upstream_behind_tls_is_tunnelled_to_and_a_proxy_that_refuses_i
 
 
 async def test_without_a_proxy_the_transport_is_the_one_that_the_settings_say() -> None:
-    pooled, reference = Transports(SETTINGS), Transports(dataclasses.replace(SETTINGS, transport="aiohttp"))
+    pooled, reference = (
+        Transports(SETTINGS, Pressure(0)),
+        Transports(dataclasses.replace(SETTINGS, transport="aiohttp"), Pressure(0)),
+    )
     assert isinstance(pooled.to(""), PooledTransport)
     assert not isinstance(reference.to(""), PooledTransport)
     await pooled.close()
