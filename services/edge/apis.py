@@ -37,15 +37,22 @@ _OTHERWISE: Final[Mapping[Api, tuple[Api, ...]]] = {
     Api.RESPONSES: (Api.MESSAGES, Api.CHAT),
 }
 """What a request is translated to where its own API is not spoken; the others are not translated."""
+_ANTHROPICS: Final = "anthropic/"
+"""How ids of Anthropic's models begin at OpenRouter."""
 
 
-def spoken_to(kind: UpstreamKind, api: Api) -> Api:
-    """The API to ask an upstream account in, for a client that speaks `api`. Raises LookupError when there is none."""
+def spoken_to(kind: UpstreamKind, api: Api, upstream_model: str = "") -> Api:
+    """The API to ask an upstream account in, for a client that speaks `api`. Raises LookupError when there is none.
+    Where an account speaks several, Anthropic's own models are asked in Anthropic's API, and all others in OpenAI's."""
     spoken = _SPOKEN[kind]
-    for candidate in (api, *_OTHERWISE.get(api, ())):
-        if candidate in spoken:
-            return candidate
-    raise LookupError(f"an upstream account of kind {kind} cannot be asked in {api}")
+    if api in spoken:
+        return api
+    others = [other for other in _OTHERWISE.get(api, ()) if other in spoken]
+    if not others:
+        raise LookupError(f"an upstream account of kind {kind} cannot be asked in {api}")
+    if Api.CHAT in others and not upstream_model.startswith(_ANTHROPICS):
+        return Api.CHAT
+    return others[0]
 
 
 def kinds_for(api: Api) -> tuple[UpstreamKind, ...]:

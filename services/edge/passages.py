@@ -76,7 +76,7 @@ class Passage:
         *,
         without_thinking: bool,
     ) -> None:
-        spoken = spoken_to(picked.kind, api)
+        spoken = spoken_to(picked.kind, api, picked.upstream_model)
         self._translation: Translation | None = None
         self._filter: UsageChunkFilter | None = None
         if spoken is api:

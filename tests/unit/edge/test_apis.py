@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.edge.apis import ENDPOINTS, Api, canonical_path, endpoint_types
+from services.edge.apis import ENDPOINTS, Api, UpstreamKind, canonical_path, endpoint_types, spoken_to
 from tollhouse.v1 import router_pb2
 
 SEGMENTS = st.sampled_from(["v1", "v1beta", "api", "proxy", "models", "messages", "", "v10", "openai"])
@@ -59,3 +59,28 @@ def test_a_kind_of_a_newer_router_answers_nobody() -> None:
 
 def test_an_older_router_does_not_tell_kinds() -> None:
     assert endpoint_types([]) == ["anthropic", "openai"]
+
+
+OPENROUTER = router_pb2.UPSTREAM_KIND_OPENROUTER
+
+
+@pytest.mark.parametrize(
+    ("kind", "api", "model", "spoken"),
+    [
+        (OPENROUTER, Api.RESPONSES, "anthropic/claude-sonnet-4.6", Api.MESSAGES),
+        (OPENROUTER, Api.RESPONSES, "openai/gpt-5.2", Api.CHAT),
+        (OPENROUTER, Api.MESSAGES, "openai/gpt-5.2", Api.MESSAGES),
+        (OPENROUTER, Api.CHAT, "anthropic/claude-sonnet-4.6", Api.CHAT),
+        (router_pb2.UPSTREAM_KIND_ANTHROPIC, Api.RESPONSES, "claude-sonnet-4-6", Api.MESSAGES),
+        (router_pb2.UPSTREAM_KIND_GEMINI_OPENAI, Api.MESSAGES, "gemini-3-pro", Api.CHAT),
+    ],
+)
+def test_an_account_that_speaks_several_apis_is_asked_in_that_of_the_models_maker(
+    kind: UpstreamKind, api: Api, model: str, spoken: Api
+) -> None:
+    assert spoken_to(kind, api, model) is spoken
+
+
+def test_what_cannot_be_asked_for_in_any_api_is_not_translated() -> None:
+    with pytest.raises(LookupError):
+        spoken_to(router_pb2.UPSTREAM_KIND_ANTHROPIC, Api.EMBEDDINGS)

@@ -116,7 +116,7 @@ def test_the_clients_version_is_kept() -> None:
         (Api.CHAT, OPENAI, "/v1/chat/completions"),
         (Api.CHAT, GEMINI, "/chat/completions"),
         (Api.RESPONSES, OPENAI, "/v1/responses"),
-        (Api.RESPONSES, OPENROUTER, "/v1/messages"),
+        (Api.RESPONSES, OPENROUTER, "/v1/chat/completions"),
         (Api.RESPONSES, GEMINI, "/chat/completions"),
         (Api.EMBEDDINGS, OPENAI, "/v1/embeddings"),
     ],
