@@ -33,7 +33,7 @@ def test_a_stream_that_is_paid_for_is_extended_to_its_end(tollhouse: Deployment)
 
 def test_when_the_balance_is_used_up_in_mid_stream_the_stream_ends_and_says_why(tollhouse: Deployment) -> None:
     tenant = tollhouse.tenant(dollars=dollars_for(3_000))
-    answer = tollhouse.messages(tenant.key, "tokens=15000", max_tokens=20_000, stream=True)
+    answer = tollhouse.messages(tenant.key, "tokens=15000;gap_ms=1", max_tokens=20_000, stream=True)
     assert answer.status == 200
     last = answer.body.rstrip().rpartition(b"event: error\ndata: ")[2]
     error = json.loads(last)
@@ -41,7 +41,7 @@ def test_when_the_balance_is_used_up_in_mid_stream_the_stream_ends_and_says_why(
     assert "balance" in error["error"]["message"]
     usage = tollhouse.usage_of(tenant.key, answer.headers["x-request-id"]).json()
     assert (usage["status"], usage["estimated"]) == ("credit_exhausted", True)
-    assert 1_000 < usage["output_tokens"] <= 3_000
+    assert 1_000 < usage["output_tokens"] <= 3_000 + 200  # what came in one read with the token that was one too many
     assert tollhouse.balance_nano(tenant.tenant_id) >= 0
     eventually(lambda: tollhouse.served()["open"] == 0, what="the upstream was stopped too")
 

@@ -24,7 +24,6 @@ TOOL = {"type": "object", "properties": {"at": {"type": "string"}}}
 TOLD_IN_THE_USERS_TURN = (
     ("/v1/chat/completions", "anthropic"),
     ("/v1/responses", "anthropic"),
-    ("/v1/responses", "openrouter"),
 )
 """Where system messages in mid-conversation are translated for the Messages API."""
 BETA = {"anthropic-beta": "mid-conversation-system-2026-04-07"}
