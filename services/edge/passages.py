@@ -7,9 +7,11 @@ from typing import Final, Protocol
 import msgspec
 
 from services.edge.apis import Api, spoken_to
-from services.edge.dialects import anthropic
+from services.edge.dialects import anthropic, upstream_errors
+from services.edge.dialects.anthropic_errors import messages_error
 from services.edge.dialects.asked import Asked
 from services.edge.dialects.chat_usage import UsageChunkFilter
+from services.edge.dialects.openai_errors import client_error
 from services.edge.head import Headers
 from services.edge.metering import StreamMeter, of_answer
 from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_openai_answer
@@ -25,6 +27,7 @@ _BOUND_FIELDS: Final[Mapping[Api, str]] = {
     Api.CHAT: "max_completion_tokens",
     Api.RESPONSES: "max_output_tokens",
 }
+_ERRORS: Final[Mapping[str, Callable[[int, bytes], bytes]]] = {"anthropic": messages_error, "openai": client_error}
 _ONLY_OPENROUTER: Final = frozenset((b"http-referer", b"x-openrouter-title", b"x-title"))
 """Tell OpenRouter whose application it is, and concern nobody else."""
 _ONLY_ANTHROPIC: Final = (b"anthropic-",)
@@ -60,7 +63,7 @@ class Passage:
         without_thinking: leave out the thinking of earlier turns.
     """
 
-    __slots__ = ("_filter", "_translation", "body", "headers", "meter_answer", "new_meter", "url")
+    __slots__ = ("_dialect", "_filter", "_translation", "body", "headers", "meter_answer", "new_meter", "url")
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class Passage:
         without_thinking: bool,
     ) -> None:
         spoken = spoken_to(picked.kind, api)
+        self._dialect = api.dialect
         self._translation: Translation | None = None
         self._filter: UsageChunkFilter | None = None
         if spoken is api:
@@ -115,7 +119,9 @@ class Passage:
 
     def error(self, status: int, body: bytes) -> bytes:
         """What the client gets of an error that is its own fault."""
-        return body if self._translation is None else self._translation.error(status, body)
+        if self._translation is not None:
+            return self._translation.error(status, body)
+        return upstream_errors.without_account(body) or _ERRORS[self._dialect](status, b"")
 
     @property
     def translated(self) -> bool:

@@ -264,7 +264,11 @@ class Relay:
             passed_back = attempt.head.passed_back
             if attempt.head.retry_after:
                 passed_back.append((b"retry-after", attempt.head.retry_after.encode("latin-1")))
-            await reply.whole(answer.status, passed_back, passage.error(answer.status, body))
+            said = passage.error(answer.status, body)
+            if said is not body:  # it is JSON now, whatever it was
+                passed_back = [(name, value) for name, value in passed_back if name != b"content-type"]
+                passed_back.append((b"content-type", b"application/json"))
+            await reply.whole(answer.status, passed_back, said)
             return None
         return failure
 
@@ -377,7 +381,7 @@ class Relay:
             if too_long:  # our own limit, and perhaps a client that reads slowly
                 attempt.ended_by_us(credit_is_out=False)
             else:
-                attempt.interrupted()
+                attempts.cut(attempt, meter)
             if meter.ended_with_error:  # the client has been told already
                 await reply.end()
             else:
