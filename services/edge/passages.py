@@ -14,7 +14,7 @@ from services.edge.dialects.chat_usage import UsageChunkFilter
 from services.edge.dialects.openai_errors import client_error
 from services.edge.head import Headers
 from services.edge.metering import StreamMeter, of_answer
-from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_openai_answer
+from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_embeddings, of_openai_answer
 from services.shared.errors import Kind, Refusal
 from services.shared.pricing import Tokens
 from tollhouse.v1 import router_pb2
@@ -22,6 +22,7 @@ from tollhouse.v1 import router_pb2
 MeterAnswer = Callable[[bytes, int], tuple[Tokens, bool]]
 
 _STREAM_METERS: Final[Mapping[Api, type[StreamMeter]]] = {Api.CHAT: ChatMeter, Api.RESPONSES: ResponsesMeter}
+_ANSWER_METERS: Final[Mapping[Api, MeterAnswer]] = {Api.MESSAGES: of_answer, Api.EMBEDDINGS: of_embeddings}
 _BOUND_FIELDS: Final[Mapping[Api, str]] = {
     Api.MESSAGES: "max_tokens",
     Api.CHAT: "max_completion_tokens",
@@ -99,7 +100,7 @@ class Passage:
         self.url = _url(picked, spoken) + ("?" + query if query and spoken is api else "")
         self.headers = _headers(picked, spoken, onward, translated=spoken is not api)
         self.new_meter = _STREAM_METERS.get(spoken, StreamMeter)
-        self.meter_answer: MeterAnswer = of_answer if spoken is Api.MESSAGES else of_openai_answer
+        self.meter_answer = _ANSWER_METERS.get(spoken, of_openai_answer)
 
     def feed(self, chunk: bytes) -> bytes:
         """What the client gets of a streamed chunk; may be nothing yet."""

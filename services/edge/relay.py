@@ -32,7 +32,7 @@ from services.edge.renewals import Renewals
 from services.edge.reply import Reply, Send
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
-from services.edge.sizing import input_tokens_likely
+from services.edge.sizing import input_tokens_at_most, input_tokens_likely
 from services.edge.translations import translation
 from services.edge.transports import Transports
 from services.edge.upstream import Answer, Failure, UpstreamFailed
@@ -125,7 +125,9 @@ class Relay:
             if api is not Api.COUNT_TOKENS or exchange is None or not self._may_estimate(exchange, refusal):
                 await reply.refuse(refusal)
             else:
-                await reply.whole(200, *anthropic.estimated_count(input_tokens_likely(exchange.body_bytes)))
+                await reply.whole(
+                    200, *anthropic.estimated_count(input_tokens_likely(input_tokens_at_most(exchange.body)))
+                )
         except ClientGone:
             reply.error = "client_gone"
         except asyncio.CancelledError:
@@ -284,7 +286,7 @@ class Relay:
         except ValueError:
             attempt.upstream_fault()
             return Refusal(Kind.UPSTREAM_FAILED, "the upstream's answer cannot be translated")
-        attempt.answered(*passage.meter_answer(body, exchange.body_bytes))
+        attempt.answered(*passage.meter_answer(body, exchange.likely_input_tokens))
         assert attempt.head is not None
         reply.upstream_account_id = attempt.picked.upstream_account_id
         await reply.whole(answer.status, attempt.head.passed_back, said)
@@ -314,7 +316,7 @@ class Relay:
             return attempts.failed(attempt, failed)
         except asyncio.CancelledError:
             if held_back:
-                attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
+                attempt.tokens, attempt.estimated = meter.result(exchange.likely_input_tokens)
             raise
         begun = meter.begun or meter.size_bytes > _HELD_BACK_BYTES
         failure = None if begun else attempts.broken(attempt, meter.last_data)
@@ -367,7 +369,7 @@ class Relay:
             await _hear_out(answer, meter)
             raise
         finally:
-            attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
+            attempt.tokens, attempt.estimated = meter.result(exchange.likely_input_tokens)
         if meter.complete and not broken:
             attempt.answered(attempt.tokens, attempt.estimated)
             last = passage.end()
@@ -421,5 +423,5 @@ async def _hear_out(answer: Answer, meter: metering.StreamMeter) -> None:
     before that is charged exactly, rather than for what could be seen."""
     with contextlib.suppress(TimeoutError, UpstreamFailed):
         async with asyncio.timeout(_HEAR_OUT_S):
-            while not meter.complete and (chunk := await answer.chunk()):
+            while not meter.all_said and (chunk := await answer.chunk()):
                 meter.feed(chunk)

@@ -36,12 +36,19 @@ class Asked:
     """The bound that has to be put into it, because it sets none; 0 for nothing."""
     unseen: int = 0
     """Of them it may think so many without our seeing them."""
+    choices: int = 1
+    """So many answers, each of which may produce what the bound says."""
     wants_usage: bool = True
     """Whether a streamed chat completion should end with its usage."""
     session: str = ""
     """What the client calls the conversation; empty without a name."""
     beginning: tuple[msgspec.Raw, msgspec.Raw] = (NOTHING, NOTHING)
     """What stays the same from turn to turn."""
+
+    @property
+    def most_tokens(self) -> int:
+        """What all answers together may produce."""
+        return min(TOKENS_MAX, self.max_tokens * self.choices)
 
     def forget_beginning(self) -> None:
         """Lets go of the body, which it is a part of."""
