@@ -12,9 +12,11 @@ from services.edge.dialects.anthropic_errors import messages_error
 from services.edge.dialects.asked import Asked
 from services.edge.dialects.chat_usage import UsageChunkFilter
 from services.edge.dialects.openai_errors import client_error
+from services.edge.dialects.sse import EventTooLarge
 from services.edge.head import Headers
 from services.edge.metering import StreamMeter, of_answer
 from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_embeddings, of_openai_answer
+from services.edge.upstream import Failure, UpstreamFailed
 from services.shared.errors import Kind, Refusal
 from services.shared.pricing import Tokens
 from tollhouse.v1 import router_pb2
@@ -103,9 +105,12 @@ class Passage:
         self.meter_answer = _ANSWER_METERS.get(spoken, of_openai_answer)
 
     def feed(self, chunk: bytes) -> bytes:
-        """What the client gets of a streamed chunk; may be nothing yet."""
+        """What the client gets of a streamed chunk; may be nothing yet. Raises UpstreamFailed."""
         if self._translation is not None:
-            return self._translation.feed(chunk)
+            try:
+                return self._translation.feed(chunk)
+            except EventTooLarge:
+                raise UpstreamFailed(Failure.TOO_LARGE, reached=True) from None
         return chunk if self._filter is None else self._filter.feed(chunk)
 
     def end(self) -> bytes:
