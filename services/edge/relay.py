@@ -283,7 +283,7 @@ class Relay:
             said = passage.answer(body)
         except UpstreamFailed as failed:
             return attempts.failed(attempt, failed)
-        except ValueError:
+        except (ValueError, RecursionError):
             attempt.upstream_fault()
             return Refusal(Kind.UPSTREAM_FAILED, "the upstream's answer cannot be translated")
         attempt.answered(*passage.meter_answer(body, exchange.likely_input_tokens))

@@ -215,3 +215,9 @@ def test_thinking_is_taken_out_and_everything_else_keeps_its_bytes() -> None:
 def test_openrouters_moderation_blames_the_prompt_and_not_the_account() -> None:
     refused = upstream_errors.upstream_error(403, error("permission_error"), router_pb2.UPSTREAM_KIND_OPENROUTER)
     assert refused.outcome == router_pb2.OUTCOME_CLIENT_FAULT
+
+
+@pytest.mark.parametrize("messages", ['["thinking"]', "[[]]", '[{"content": 1}, 2]'])
+def test_messages_of_another_shape_are_left_for_the_upstream_to_refuse(messages: str) -> None:
+    body = f'{{"model": "opus", "messages": {messages}}}'.encode()
+    assert anthropic.without_thinking(body) == body

@@ -48,3 +48,13 @@ def test_each_of_two_bounds_is_checked(field: str) -> None:
     fields = {"max_completion_tokens": 5, "max_tokens": 5, field: 0}
     with pytest.raises(Refusal, match=f"{field}: must be at least 1"):
         chat(**fields)
+
+
+@pytest.mark.parametrize("name", ["MODEL", "Max_Tokens", "\u017ftream", "max_to\u212aens", "N"])
+def test_a_field_that_some_upstreams_take_for_another_is_refused(name: str) -> None:
+    with pytest.raises(Refusal, match="is no field"):
+        chat(**{name: 1})
+
+
+def test_fields_that_are_not_read_may_have_any_name() -> None:
+    assert chat(Unknown=1, MESSAGE="x", metadata={"MODEL": "x"}).model == "gpt"
