@@ -41,6 +41,7 @@ class _Responses(msgspec.Struct):
     instructions: msgspec.Raw = NOTHING
     stream: bool | None = None
     max_output_tokens: int | None = None
+    background: bool | None = None
     reasoning: _Reasoning | None = None
     prompt_cache_key: str | None = None
 
@@ -73,6 +74,8 @@ def read_chat(body: bytes, defaults: Defaults) -> Asked:
 def read_responses(body: bytes, defaults: Defaults) -> Asked:
     """Reads a request for a response. Raises Refusal that names the field."""
     request: _Responses = decoded(_decode_responses, body)
+    if request.background:  # it is worked on when its answer has come, and nobody would ever say what that used
+        raise fault("background", "cannot be asked for: nothing is kept here")
     effort = request.reasoning.effort if request.reasoning else None
     asked = _asked(
         request.model, "max_output_tokens", request.max_output_tokens, bool(request.stream), effort, defaults

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.edge.dialects.asked import TOKENS_MAX, Asked, Defaults
-from services.edge.dialects.openai_requests import read_chat
+from services.edge.dialects.openai_requests import read_chat, read_responses
 from services.shared.errors import Refusal
 
 DEFAULTS = Defaults(max_tokens=0, output_tokens=16_384, thinking_tokens=8_192)
@@ -58,3 +58,9 @@ def test_a_field_that_some_upstreams_take_for_another_is_refused(name: str) -> N
 
 def test_fields_that_are_not_read_may_have_any_name() -> None:
     assert chat(Unknown=1, MESSAGE="x", metadata={"MODEL": "x"}).model == "gpt"
+
+
+def test_work_in_the_background_is_refused_because_nobody_would_say_what_it_used() -> None:
+    with pytest.raises(Refusal, match="background: cannot be asked for"):
+        read_responses(b'{"model": "gpt", "input": "hi", "background": true}', DEFAULTS)
+    assert read_responses(b'{"model": "gpt", "input": "hi", "background": false}', DEFAULTS).model == "gpt"
