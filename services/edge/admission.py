@@ -29,9 +29,9 @@ class Admission:
 
     def hold(self, request_id: str, principal: Principal, request: Asked, body: bytes, *, billed: bool) -> Hold:
         """The hold to ask for: the worst case or, for a stream, a first stretch of it."""
-        settings, output_tokens, unseen = self._settings, request.max_tokens, 0
+        settings, output_tokens, unseen = self._settings, request.most_tokens, 0
         if request.stream:
-            unseen = request.unseen
+            unseen = min(request.most_tokens, request.unseen * request.choices)
             output_tokens = min(output_tokens, settings.hold_stretch_tokens + unseen)
         return Hold(
             self._auth.owner(principal.tenant_id),
@@ -39,7 +39,7 @@ class Admission:
             principal.tenant_id,
             input_tokens_at_most(body) if billed else 0,
             output_tokens,
-            request.max_tokens,
+            request.most_tokens,
             settings.hold_stretch_tokens,
             settings.decision_timeout_s,
             unseen,

@@ -4,12 +4,14 @@ from typing import Final
 
 from services.edge.dialects import upstream_errors
 from services.edge.exchange import Attempt
+from services.edge.metering import StreamMeter
 from services.edge.upstream import Answer, Failure, UpstreamFailed
 from services.shared import clock
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import router_pb2
 
 _ERROR_MAX_BYTES: Final = 1024 * 1024
+_CLIENT_FAULT: Final = router_pb2.OUTCOME_CLIENT_FAULT
 _OF_EVERYBODY: Final = frozenset((Kind.UPSTREAM_THROTTLED, Kind.UPSTREAM_OVERLOADED))
 """What the client is told when it is true of every account that was tried, rather than of one that broke."""
 _KINDS: Final = {
@@ -45,6 +47,14 @@ def broken(attempt: Attempt, last_data: bytes) -> Refusal | None:
     error = upstream_errors.stream_error(last_data)
     refusal = _noted(attempt, error, "the upstream ended its answer with an error before it began")
     return None if attempt.status_is_client_fault else refusal
+
+
+def cut(attempt: Attempt, meter: StreamMeter) -> None:
+    """Notes a stream that ended before its proper end: the account's fault, unless the upstream ended it with an error
+    of the client's, as it does with answers that it will not give."""
+    attempt.interrupted()
+    if meter.ended_with_error and upstream_errors.stream_error(meter.last_data).outcome == _CLIENT_FAULT:
+        attempt.outcome = _CLIENT_FAULT
 
 
 def summary(failures: list[Refusal], none_left: Refusal | None = None) -> Refusal:

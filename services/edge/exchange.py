@@ -156,20 +156,18 @@ class Exchange:
     conversation: bytes = b""
     without_thinking: bool = False
     """The body that is sent has lost the thinking of earlier turns."""
-    body_bytes: int = 0
     body_sha256: bytes = b""
     attempts: list[Attempt] = field(default_factory=list)
     meter: StreamMeter | None = None
     """Of the stream that is being relayed."""
 
     def __post_init__(self) -> None:
-        self.body_bytes = len(self.body)
         self.body_sha256 = hashlib.sha256(self.body).digest()
 
     @property
     def likely_input_tokens(self) -> int:
-        """A fair guess, for limits."""
-        return self.hold.input_tokens // 2 + 1
+        """A fair guess, for limits and where the upstream never says."""
+        return input_tokens_likely(self.hold.input_tokens)
 
     @property
     def likely_output_tokens(self) -> int:
@@ -225,7 +223,8 @@ class Exchange:
         if events and events[-1].status == events_pb2.USAGE_STATUS_CLIENT_GONE:
             event = events[-1]
             event.status, event.estimated = events_pb2.USAGE_STATUS_INTERRUPTED, True
-            tokens = self.meter.so_far(self.body_bytes) if self.meter else Tokens(input_tokens_likely(self.body_bytes))
+            likely = self.likely_input_tokens
+            tokens = self.meter.so_far(likely) if self.meter else Tokens(likely)
             event.tokens.CopyFrom(_counts(tokens, event.status))
         return events
 

@@ -6,6 +6,7 @@ Shapes: https://platform.openai.com/docs/api-reference/chat/object and .../respo
 """
 
 import re
+from dataclasses import replace
 from typing import ClassVar, Final
 
 import msgspec
@@ -13,7 +14,11 @@ import msgspec
 from services.edge.metering import StreamMeter, TokenCount, estimated
 from services.shared.pricing import Tokens
 
-_FINISHED: Final = re.compile(rb'"finish_reason":\s*"')
+_FINISHED: Final = re.compile(rb'"finish_reason":\s*"(?!error")')
+"""OpenRouter gives the reason `error` to a stream that failed: https://openrouter.ai/docs/api-reference/errors"""
+
+
+_NULL: Final = msgspec.Raw(b"null")
 
 
 class _Details(msgspec.Struct):
@@ -24,6 +29,7 @@ class _Details(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: TokenCount | None = None
     completion_tokens: TokenCount | None = None
+    total_tokens: TokenCount | None = None
     prompt_tokens_details: _Details | None = None
     input_tokens: TokenCount | None = None
     output_tokens: TokenCount | None = None
@@ -34,12 +40,17 @@ class _Said(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Failed(msgspec.Struct):
+    error: msgspec.Raw = _NULL
+
+
 class _Response(msgspec.Struct):
     response: _Said | None = None
 
 
 _NO_DETAILS: Final = _Details()
 _decode_said: Final = msgspec.json.Decoder(_Said).decode
+_decode_failed: Final = msgspec.json.Decoder(_Failed).decode
 _decode_response: Final = msgspec.json.Decoder(_Response).decode
 
 
@@ -54,11 +65,16 @@ class ChatMeter(StreamMeter):
         """The first chunk only names the role."""
         return self._deltas > 1 or self.complete
 
-    def result(self, body_bytes: int) -> tuple[Tokens, bool]:
+    @property
+    def all_said(self) -> bool:
+        """Usage comes after the reason to finish, of which there is one for each of several answers."""
+        return self.complete and self.counts.said
+
+    def result(self, likely_input: int) -> tuple[Tokens, bool]:
         """See StreamMeter. A stream may end well and say no usage all the same."""
         if self.complete and not self.counts.said:
-            return self.so_far(body_bytes), True
-        return super().result(body_bytes)
+            return self.so_far(likely_input), True
+        return super().result(likely_input)
 
     def _usage_line(self, data: bytes) -> None:
         try:
@@ -71,7 +87,10 @@ class ChatMeter(StreamMeter):
     @property
     def ended_with_error(self) -> bool:
         """See StreamMeter."""
-        return self.last_data.lstrip().startswith(b'{"error"')
+        try:
+            return _decode_failed(self.last_data).error != _NULL
+        except (ValueError, RecursionError):
+            return False
 
     def _count_output(self, lines: bytes) -> None:
         super()._count_output(lines)
@@ -104,15 +123,21 @@ class ResponsesMeter(StreamMeter):
             self.complete = True
 
 
-def of_openai_answer(answer: bytes, body_bytes: int) -> tuple[Tokens, bool]:
+def of_openai_answer(answer: bytes, likely_input: int) -> tuple[Tokens, bool]:
     """Tokens of a plain answer of any of OpenAI's APIs, and whether they are estimated."""
     try:
         usage = _decode_said(answer).usage
     except (ValueError, RecursionError):
         usage = None
     if usage is None:
-        return estimated(answer, body_bytes), True
+        return estimated(answer, likely_input), True
     return _tokens(usage), False
+
+
+def of_embeddings(answer: bytes, likely_input: int) -> tuple[Tokens, bool]:
+    """The same of embeddings, whose numbers are no tokens."""
+    tokens, is_estimated = of_openai_answer(answer, likely_input)
+    return replace(tokens, output=0), is_estimated
 
 
 def _revise(meter: StreamMeter, usage: _Usage) -> None:
@@ -122,14 +147,16 @@ def _revise(meter: StreamMeter, usage: _Usage) -> None:
 
 def _tokens(usage: _Usage) -> Tokens:
     """OpenAI's input holds what was read from a cache and what was written to one; ours does not. How long it is kept
-    there is not said: for five minutes, as with Anthropic."""
+    there is not said: for five minutes, as with Anthropic. Google's output leaves out what was thought, which its total
+    holds, and which is paid for as output: https://ai.google.dev/gemini-api/docs/openai#thinking"""
     details = usage.prompt_tokens_details or usage.input_tokens_details or _NO_DETAILS
     given = max(0, usage.prompt_tokens or usage.input_tokens or 0)
     cached = min(given, max(0, details.cached_tokens or 0))
     written = min(given - cached, max(0, details.cache_write_tokens or 0))
+    output = max(0, usage.completion_tokens or usage.output_tokens or 0)
     return Tokens(
         input=given - cached - written,
-        output=max(0, usage.completion_tokens or usage.output_tokens or 0),
+        output=max(output, (usage.total_tokens or 0) - given),
         cache_read=cached,
         cache_write_5m=written,
     )

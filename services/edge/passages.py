@@ -7,12 +7,16 @@ from typing import Final, Protocol
 import msgspec
 
 from services.edge.apis import Api, spoken_to
-from services.edge.dialects import anthropic
+from services.edge.dialects import anthropic, upstream_errors
+from services.edge.dialects.anthropic_errors import messages_error
 from services.edge.dialects.asked import Asked
 from services.edge.dialects.chat_usage import UsageChunkFilter
+from services.edge.dialects.openai_errors import client_error
+from services.edge.dialects.sse import EventTooLarge
 from services.edge.head import Headers
 from services.edge.metering import StreamMeter, of_answer
-from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_openai_answer
+from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_embeddings, of_openai_answer
+from services.edge.upstream import Failure, UpstreamFailed
 from services.shared.errors import Kind, Refusal
 from services.shared.pricing import Tokens
 from tollhouse.v1 import router_pb2
@@ -20,11 +24,13 @@ from tollhouse.v1 import router_pb2
 MeterAnswer = Callable[[bytes, int], tuple[Tokens, bool]]
 
 _STREAM_METERS: Final[Mapping[Api, type[StreamMeter]]] = {Api.CHAT: ChatMeter, Api.RESPONSES: ResponsesMeter}
+_ANSWER_METERS: Final[Mapping[Api, MeterAnswer]] = {Api.MESSAGES: of_answer, Api.EMBEDDINGS: of_embeddings}
 _BOUND_FIELDS: Final[Mapping[Api, str]] = {
     Api.MESSAGES: "max_tokens",
     Api.CHAT: "max_completion_tokens",
     Api.RESPONSES: "max_output_tokens",
 }
+_ERRORS: Final[Mapping[str, Callable[[int, bytes], bytes]]] = {"anthropic": messages_error, "openai": client_error}
 _ONLY_OPENROUTER: Final = frozenset((b"http-referer", b"x-openrouter-title", b"x-title"))
 """Tell OpenRouter whose application it is, and concern nobody else."""
 _ONLY_ANTHROPIC: Final = (b"anthropic-",)
@@ -60,7 +66,7 @@ class Passage:
         without_thinking: leave out the thinking of earlier turns.
     """
 
-    __slots__ = ("_filter", "_translation", "body", "headers", "meter_answer", "new_meter", "url")
+    __slots__ = ("_dialect", "_filter", "_translation", "body", "headers", "meter_answer", "new_meter", "url")
 
     def __init__(
         self,
@@ -77,6 +83,7 @@ class Passage:
         without_thinking: bool,
     ) -> None:
         spoken = spoken_to(picked.kind, api, picked.upstream_model)
+        self._dialect = api.dialect
         self._translation: Translation | None = None
         self._filter: UsageChunkFilter | None = None
         if spoken is api:
@@ -95,12 +102,15 @@ class Passage:
         self.url = _url(picked, spoken) + ("?" + query if query and spoken is api else "")
         self.headers = _headers(picked, spoken, onward, translated=spoken is not api)
         self.new_meter = _STREAM_METERS.get(spoken, StreamMeter)
-        self.meter_answer: MeterAnswer = of_answer if spoken is Api.MESSAGES else of_openai_answer
+        self.meter_answer = _ANSWER_METERS.get(spoken, of_openai_answer)
 
     def feed(self, chunk: bytes) -> bytes:
-        """What the client gets of a streamed chunk; may be nothing yet."""
+        """What the client gets of a streamed chunk; may be nothing yet. Raises UpstreamFailed."""
         if self._translation is not None:
-            return self._translation.feed(chunk)
+            try:
+                return self._translation.feed(chunk)
+            except EventTooLarge:
+                raise UpstreamFailed(Failure.TOO_LARGE, reached=True) from None
         return chunk if self._filter is None else self._filter.feed(chunk)
 
     def end(self) -> bytes:
@@ -115,7 +125,9 @@ class Passage:
 
     def error(self, status: int, body: bytes) -> bytes:
         """What the client gets of an error that is its own fault."""
-        return body if self._translation is None else self._translation.error(status, body)
+        if self._translation is not None:
+            return self._translation.error(status, body)
+        return upstream_errors.without_account(body) or _ERRORS[self._dialect](status, b"")
 
     @property
     def translated(self) -> bool:

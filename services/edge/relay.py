@@ -32,7 +32,7 @@ from services.edge.renewals import Renewals
 from services.edge.reply import Reply, Send, Unfinished
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
-from services.edge.sizing import input_tokens_likely
+from services.edge.sizing import input_tokens_at_most, input_tokens_likely
 from services.edge.translations import translation
 from services.edge.transports import Transports
 from services.edge.upstream import Answer, Failure, UpstreamFailed
@@ -127,7 +127,9 @@ class Relay:
             if api is not Api.COUNT_TOKENS or exchange is None or not self._may_estimate(exchange, refusal):
                 await reply.refuse(refusal)
             else:
-                await reply.whole(200, *anthropic.estimated_count(input_tokens_likely(exchange.body_bytes)))
+                await reply.whole(
+                    200, *anthropic.estimated_count(input_tokens_likely(input_tokens_at_most(exchange.body)))
+                )
         except ClientGone:
             reply.error = "client_gone"
         except asyncio.CancelledError:
@@ -266,7 +268,11 @@ class Relay:
             passed_back = attempt.head.passed_back
             if attempt.head.retry_after:
                 passed_back.append((b"retry-after", attempt.head.retry_after.encode("latin-1")))
-            await reply.whole(answer.status, passed_back, passage.error(answer.status, body))
+            said = passage.error(answer.status, body)
+            if said is not body:  # it is JSON now, whatever it was
+                passed_back = [(name, value) for name, value in passed_back if name != b"content-type"]
+                passed_back.append((b"content-type", b"application/json"))
+            await reply.whole(answer.status, passed_back, said)
             return None
         return failure
 
@@ -279,10 +285,10 @@ class Relay:
             said = passage.answer(body)
         except UpstreamFailed as failed:
             return attempts.failed(attempt, failed)
-        except ValueError:
+        except (ValueError, RecursionError):
             attempt.upstream_fault()
             return Refusal(Kind.UPSTREAM_FAILED, "the upstream's answer cannot be translated")
-        attempt.answered(*passage.meter_answer(body, exchange.body_bytes))
+        attempt.answered(*passage.meter_answer(body, exchange.likely_input_tokens))
         assert attempt.head is not None
         reply.upstream_account_id = attempt.picked.upstream_account_id
         await reply.whole(answer.status, attempt.head.passed_back, said)
@@ -312,7 +318,7 @@ class Relay:
             return attempts.failed(attempt, failed)
         except asyncio.CancelledError:
             if held_back:
-                attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
+                attempt.tokens, attempt.estimated = meter.result(exchange.likely_input_tokens)
             raise
         begun = meter.begun or meter.size_bytes > _HELD_BACK_BYTES
         failure = None if begun else attempts.broken(attempt, meter.last_data)
@@ -383,7 +389,7 @@ class Relay:
         finally:
             if unfinished is not None:
                 unfinished.close()
-            attempt.tokens, attempt.estimated = meter.result(exchange.body_bytes)
+            attempt.tokens, attempt.estimated = meter.result(exchange.likely_input_tokens)
         if meter.complete and not broken:
             attempt.answered(attempt.tokens, attempt.estimated)
             last = passage.end()
@@ -397,7 +403,7 @@ class Relay:
             if too_long:  # our own limit, and perhaps a client that reads slowly
                 attempt.ended_by_us(credit_is_out=False)
             else:
-                attempt.interrupted()
+                attempts.cut(attempt, meter)
             if meter.ended_with_error:  # the client has been told already
                 await reply.end()
             else:
@@ -437,5 +443,5 @@ async def _hear_out(answer: Answer, meter: metering.StreamMeter) -> None:
     before that is charged exactly, rather than for what could be seen."""
     with contextlib.suppress(TimeoutError, UpstreamFailed):
         async with asyncio.timeout(_HEAR_OUT_S):
-            while not meter.complete and (chunk := await answer.chunk()):
+            while not meter.all_said and (chunk := await answer.chunk()):
                 meter.feed(chunk)

@@ -90,9 +90,12 @@ def estimated_count(tokens: int) -> tuple[Headers, bytes]:
 
 def without_thinking(body: bytes) -> bytes:
     """The same request without the thinking of earlier turns, which only whoever signed it can read; every other
-    field and block keeps its bytes."""
+    field and block keeps its bytes. Messages of no such shape stay, for the upstream to refuse."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    messages = msgspec.json.decode(fields["messages"], type=list[dict[str, msgspec.Raw]])
+    try:
+        messages = msgspec.json.decode(fields["messages"], type=list[dict[str, msgspec.Raw]])
+    except (ValueError, RecursionError):
+        return body
     for message in messages:
         content = bytes(message.get("content", b""))
         if content.lstrip()[:1] == b"[" and b"thinking" in content:

@@ -237,5 +237,5 @@ def _usage(count: Count) -> Fields:
         "input_tokens": max(0, (count.prompt_tokens or 0) - read_ - written),
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read_,
-        "output_tokens": max(0, count.completion_tokens or 0),
+        "output_tokens": count.output_tokens,
     }

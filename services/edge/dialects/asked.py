@@ -1,5 +1,6 @@
 """What a request asks for, whichever API it is made in: all that the relay has to know of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,9 @@ class Defaults(NamedTuple):
     """What is held for thinking that is not bounded."""
 
 
+_decode_names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 @dataclass(slots=True)
 class Asked:
     """One request. Counts are tokens."""
@@ -36,12 +40,19 @@ class Asked:
     """The bound that has to be put into it, because it sets none; 0 for nothing."""
     unseen: int = 0
     """Of them it may think so many without our seeing them."""
+    choices: int = 1
+    """So many answers, each of which may produce what the bound says."""
     wants_usage: bool = True
     """Whether a streamed chat completion should end with its usage."""
     session: str = ""
     """What the client calls the conversation; empty without a name."""
     beginning: tuple[msgspec.Raw, msgspec.Raw] = (NOTHING, NOTHING)
     """What stays the same from turn to turn."""
+
+    @property
+    def most_tokens(self) -> int:
+        """What all answers together may produce."""
+        return min(TOKENS_MAX, self.max_tokens * self.choices)
 
     def forget_beginning(self) -> None:
         """Lets go of the body, which it is a part of."""
@@ -51,7 +62,7 @@ class Asked:
 def decoded(decode: Any, body: bytes) -> Any:
     """What a decoder of msgspec makes of a body. Raises Refusal that names the field."""
     try:
-        request = decode(body)
+        request, names = decode(body), _decode_names(body)
     except msgspec.ValidationError as error:
         field, message = _complaint(error)
         raise Refusal(Kind.INVALID_REQUEST, message, param=field) from None
@@ -59,9 +70,19 @@ def decoded(decode: Any, body: bytes) -> Any:
         raise Refusal(Kind.INVALID_REQUEST, f"the body is not valid JSON: {error}") from None
     except RecursionError:
         raise Refusal(Kind.INVALID_REQUEST, "the body is nested too deeply") from None
+    _refuse_other_cases(names, request.__struct_fields__)
     if not request.model or len(request.model) > MODEL_MAX_LENGTH:
         raise fault("model", f"must be 1 to {MODEL_MAX_LENGTH} characters long")
     return request
+
+
+def _refuse_other_cases(names: Iterable[str], known: Iterable[str]) -> None:
+    """Some upstreams know fields in any case, the last of them counting (https://pkg.go.dev/encoding/json#Unmarshal):
+    there "MODEL" would be another model than the one that is priced and allowed. Raises Refusal."""
+    known = frozenset(known)
+    for name in names:
+        if name not in known and name.casefold() in known:
+            raise fault(name, f"is no field; {name.casefold()} is")
 
 
 def bounded(field: str, tokens: int) -> int:

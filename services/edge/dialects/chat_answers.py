@@ -26,8 +26,15 @@ class Count(msgspec.Struct):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
+
+    @property
+    def output_tokens(self) -> int:
+        """All that was produced. Google leaves out of the completion what was thought, and has it in the total."""
+        thought_too = (self.total_tokens or 0) - max(0, self.prompt_tokens or 0)
+        return max(0, self.completion_tokens or 0, thought_too)
 
 
 class Function(msgspec.Struct):

@@ -9,6 +9,8 @@ import msgspec
 
 from services.edge.dialects.asked import NOTHING, Asked, Defaults, bounded, decoded, fault
 
+_CHOICES_MAX: Final = 128
+"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-n"""
 _STREAM_MAX: Final = 128 * 1024
 """What a stream that sets itself no bound may produce before it ends: its hold grows with it."""
 
@@ -23,6 +25,7 @@ class _Chat(msgspec.Struct):
     stream: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    n: int | None = None
     stream_options: _StreamOptions | None = None
     reasoning_effort: str | None = None
     prompt_cache_key: str | None = None
@@ -38,6 +41,7 @@ class _Responses(msgspec.Struct):
     instructions: msgspec.Raw = NOTHING
     stream: bool | None = None
     max_output_tokens: int | None = None
+    background: bool | None = None
     reasoning: _Reasoning | None = None
     prompt_cache_key: str | None = None
 
@@ -58,10 +62,9 @@ def read_chat(body: bytes, defaults: Defaults) -> Asked:
     request: _Chat = decoded(_decode_chat, body)
     if not request.messages:
         raise fault("messages", "at least one message is required")
-    field, bound = "max_completion_tokens", request.max_completion_tokens
-    if bound is None:
-        field, bound = "max_tokens", request.max_tokens
+    field, bound = _bound(request)
     asked = _asked(request.model, field, bound, bool(request.stream), request.reasoning_effort, defaults)
+    asked.choices = _choices(request.n)
     asked.wants_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
     asked.session = request.prompt_cache_key or ""
     asked.beginning = request.messages[0], request.messages[1] if len(request.messages) > 1 else NOTHING
@@ -71,6 +74,8 @@ def read_chat(body: bytes, defaults: Defaults) -> Asked:
 def read_responses(body: bytes, defaults: Defaults) -> Asked:
     """Reads a request for a response. Raises Refusal that names the field."""
     request: _Responses = decoded(_decode_responses, body)
+    if request.background:  # it is worked on when its answer has come, and nobody would ever say what that used
+        raise fault("background", "cannot be asked for: nothing is kept here")
     effort = request.reasoning.effort if request.reasoning else None
     asked = _asked(
         request.model, "max_output_tokens", request.max_output_tokens, bool(request.stream), effort, defaults
@@ -95,6 +100,20 @@ def _asked(model: str, field: str, bound: int | None, stream: bool, effort: str 
     # What a model that reasons thinks is never shown in full.
     asked.unseen = min(asked.max_tokens, defaults.thinking_tokens) if effort not in (None, "none", "minimal") else 0
     return asked
+
+
+def _bound(request: _Chat) -> tuple[str, int | None]:
+    """The field that bounds the answer. Of both the larger counts: an upstream may know but one of them."""
+    said = {"max_completion_tokens": request.max_completion_tokens, "max_tokens": request.max_tokens}
+    bounds = {field: bounded(field, tokens) for field, tokens in said.items() if tokens is not None}
+    return max(bounds.items(), key=lambda bound: bound[1]) if bounds else ("max_tokens", None)
+
+
+def _choices(n: int | None) -> int:
+    """How many answers may be produced. Raises Refusal."""
+    if n is not None and not 1 <= n <= _CHOICES_MAX:
+        raise fault("n", f"must be from 1 to {_CHOICES_MAX}")
+    return n or 1
 
 
 def _first(items: msgspec.Raw) -> msgspec.Raw:

@@ -153,7 +153,7 @@ def _usage(count: Count) -> Usage:
     return Usage(
         input=max(0, count.prompt_tokens or 0),
         cached=max(0, (prompt.cached_tokens if prompt else 0) or 0),
-        output=max(0, count.completion_tokens or 0),
+        output=count.output_tokens,
         reasoning=max(0, (completion.reasoning_tokens if completion else 0) or 0),
         cache_write=max(0, (prompt.cache_write_tokens if prompt else 0) or 0),
     )

@@ -3,30 +3,45 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
 
+from typing import Final
+
+EVENT_MAX_BYTES: Final = 32 * 1024 * 1024
+"""No model says so much at once."""
+
+
+class EventTooLarge(Exception):
+    """An event is over the limit."""
+
 
 class Events:
     """Cuts a stream into events, whatever the chunks are that it comes in."""
 
-    __slots__ = ("_data", "_event", "_line")
+    __slots__ = ("_bytes", "_data", "_event", "_line")
 
     def __init__(self) -> None:
         self._line: list[bytes] = []
         self._event = ""
         self._data: list[bytes] = []
+        self._bytes = 0
 
     def feed(self, chunk: bytes) -> list[tuple[str, bytes]]:
-        """The events (name, data) that are whole with this chunk; an unnamed one has the name ""."""
+        """The events (name, data) that are whole with this chunk; an unnamed one has the name "". Raises
+        EventTooLarge."""
         lines = chunk.split(b"\n")
         events: list[tuple[str, bytes]] = []
         for rest in lines[:-1]:
             self._line.append(rest)
+            self._bytes += len(rest)
             line, self._line = b"".join(self._line).removesuffix(b"\r"), []
             if line:
                 self._take(line)
             elif self._data:
                 events.append((self._event, b"\n".join(self._data)))
             if not line:
-                self._event, self._data = "", []
+                self._event, self._data, self._bytes = "", [], 0
+        self._bytes += len(lines[-1])
+        if self._bytes > EVENT_MAX_BYTES:
+            raise EventTooLarge
         if lines[-1]:
             self._line.append(lines[-1])
         return events

@@ -7,6 +7,7 @@ import pytest
 from services.edge import attempts
 from services.edge.dialects import anthropic, upstream_errors
 from services.edge.exchange import Attempt
+from services.edge.openai_metering import ResponsesMeter
 from services.edge.upstream import Failure, UpstreamFailed
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import router_pb2
@@ -95,6 +96,77 @@ def test_a_stream_that_begins_with_an_error_of_the_clients_goes_on_to_it() -> No
     assert attempt.outcome == router_pb2.OUTCOME_CLIENT_FAULT
 
 
+def in_response(code: str) -> bytes:
+    return json.dumps({"type": "response.failed", "response": {"error": {"code": code, "message": "no"}}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome"),
+    [
+        (in_response("invalid_prompt"), router_pb2.OUTCOME_CLIENT_FAULT),
+        (in_response("failed_to_download_image"), router_pb2.OUTCOME_CLIENT_FAULT),
+        (in_response("rate_limit_exceeded"), router_pb2.OUTCOME_THROTTLED),
+        (in_response("server_error"), router_pb2.OUTCOME_UPSTREAM_FAULT),
+        (
+            b'{"type": "error", "code": "invalid_prompt", "message": "no", "param": null}',
+            router_pb2.OUTCOME_CLIENT_FAULT,
+        ),
+        (b'{"error": {"type": null, "code": "context_length_exceeded"}}', router_pb2.OUTCOME_CLIENT_FAULT),
+        (b'{"error": {"message": "no", "code": 400}, "choices": []}', router_pb2.OUTCOME_CLIENT_FAULT),
+        (b'{"error": {"message": "no", "code": 429}, "choices": []}', router_pb2.OUTCOME_THROTTLED),
+        (b'{"error": {"message": "no", "code": 502}, "choices": []}', router_pb2.OUTCOME_UPSTREAM_FAULT),
+    ],
+)
+def test_whose_fault_an_error_within_a_stream_is(data: bytes, outcome: router_pb2.Outcome.ValueType) -> None:
+    assert upstream_errors.stream_error(data).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [("invalid_prompt", router_pb2.OUTCOME_CLIENT_FAULT), ("server_error", router_pb2.OUTCOME_CUT)],
+)
+def test_a_stream_that_ends_for_what_its_client_asked_does_not_tell_against_the_account(
+    code: str, outcome: router_pb2.Outcome.ValueType
+) -> None:
+    meter = ResponsesMeter()
+    meter.feed(b'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "delta": "a"}\n\n')
+    meter.feed(b"event: response.failed\ndata: " + in_response(code) + b"\n\n")
+    attempt = Attempt(1, "r:1")
+    attempts.cut(attempt, meter)
+    assert attempt.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ("API key not valid. Please pass a valid API key.", router_pb2.OUTCOME_REFUSED),
+        ("User location is not supported for the API use.", router_pb2.OUTCOME_FORBIDDEN),
+        ("Unknown name `API key not valid`", router_pb2.OUTCOME_CLIENT_FAULT),
+    ],
+)
+def test_google_says_with_the_status_of_a_clients_fault_that_our_key_is_not_valid(
+    said: str, outcome: router_pb2.Outcome.ValueType
+) -> None:
+    body = json.dumps([{"error": {"code": 400, "message": said, "status": "INVALID_ARGUMENT"}}]).encode()
+    assert upstream_errors.upstream_error(400, body, router_pb2.UPSTREAM_KIND_GEMINI_OPENAI).outcome == outcome
+
+
+def test_an_error_of_no_type_is_read_all_the_same() -> None:
+    body = b'{"error": {"message": "no", "type": null, "code": "insufficient_quota"}}'
+    assert upstream_errors.upstream_error(429, body, KIND).outcome == router_pb2.OUTCOME_OUT_OF_CREDIT
+
+
+def test_an_error_that_is_passed_on_does_not_name_our_account() -> None:
+    body = b'{"error": {"message": "no such model", "code": 400},  "user_id": "user_2abc"}'
+    assert upstream_errors.without_account(body) == b'{"error":{"message": "no such model", "code": 400}}'
+    assert upstream_errors.without_account(error("invalid_request_error")) == error("invalid_request_error")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Apache at relay.example", b'["a"]', b"\xff", b"[" * 100_000])
+def test_what_no_api_said_is_not_passed_on(body: bytes) -> None:
+    assert upstream_errors.without_account(body) == b""
+
+
 def test_silence_is_told_as_a_timeout() -> None:
     silent = attempts.failed(Attempt(1, "r:1"), UpstreamFailed(Failure.SILENT, reached=True))
     assert silent.kind is Kind.UPSTREAM_TIMEOUT
@@ -143,3 +215,9 @@ def test_thinking_is_taken_out_and_everything_else_keeps_its_bytes() -> None:
 def test_openrouters_moderation_blames_the_prompt_and_not_the_account() -> None:
     refused = upstream_errors.upstream_error(403, error("permission_error"), router_pb2.UPSTREAM_KIND_OPENROUTER)
     assert refused.outcome == router_pb2.OUTCOME_CLIENT_FAULT
+
+
+@pytest.mark.parametrize("messages", ['["thinking"]', "[[]]", '[{"content": 1}, 2]'])
+def test_messages_of_another_shape_are_left_for_the_upstream_to_refuse(messages: str) -> None:
+    body = f'{{"model": "opus", "messages": {messages}}}'.encode()
+    assert anthropic.without_thinking(body) == body

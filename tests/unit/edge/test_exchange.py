@@ -211,10 +211,11 @@ def test_accounts_that_failed_are_not_tried_again() -> None:
     assert made_for.tried() == ["acc_1", "acc_2"]
 
 
-def test_the_size_of_a_body_outlives_the_body() -> None:
+def test_the_guess_of_the_input_outlives_the_body() -> None:
     made_for = exchange()
+    guess = made_for.likely_input_tokens
     made_for.forget_body()
-    assert (made_for.body, made_for.body_bytes) == (b"", 50)
+    assert (made_for.body, made_for.likely_input_tokens) == (b"", guess)
 
 
 def test_an_answered_request_is_charged_as_one_even_if_it_used_no_tokens() -> None:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from services.edge.metering import StreamMeter, of_answer
 from services.shared.pricing import Tokens
 
-BODY_BYTES = 400
-GUESSED_INPUT = 101  # a quarter of the body's bytes
+GUESSED_INPUT = 101
 
 
 def event(name: str, **fields: object) -> bytes:
@@ -68,7 +67,7 @@ def metered(*chunks: bytes) -> tuple[Tokens, bool]:
     meter = StreamMeter()
     for chunk in chunks:
         meter.feed(chunk)
-    return meter.result(BODY_BYTES)
+    return meter.result(GUESSED_INPUT)
 
 
 def splits(stream: bytes) -> Iterator[list[bytes]]:
@@ -244,7 +243,7 @@ def test_a_stream_without_a_byte_charges_nothing() -> None:
 def test_a_result_may_be_asked_for_twice() -> None:
     meter = StreamMeter()
     meter.feed(CUT[:-25])
-    assert meter.result(BODY_BYTES) == meter.result(BODY_BYTES)
+    assert meter.result(GUESSED_INPUT) == meter.result(GUESSED_INPUT)
 
 
 def test_a_meter_knows_whether_usage_was_said_to_its_end_and_whether_the_end_was_an_error() -> None:
@@ -294,7 +293,7 @@ def test_no_bytes_make_a_meter_raise_and_all_it_counts_can_be_booked(chunks: lis
 
 @given(st.binary(max_size=300))
 def test_no_bytes_make_a_plain_answer_raise(answer: bytes) -> None:
-    of_answer(answer, BODY_BYTES)
+    of_answer(answer, GUESSED_INPUT)
 
 
 def test_counts_below_zero_count_as_none() -> None:
@@ -307,7 +306,7 @@ def test_counts_below_zero_count_as_none() -> None:
 def test_a_plain_answer_says_its_usage() -> None:
     usage = {"input_tokens": 10, "output_tokens": 20, "cache_read_input_tokens": 30, "service_tier": "standard"}
     answer = {"id": "msg_1", "content": [{"type": "text", "text": '"usage":{"output_tokens":666}'}], "usage": usage}
-    assert of_answer(json.dumps(answer).encode(), BODY_BYTES) == (Tokens(input=10, output=20, cache_read=30), False)
+    assert of_answer(json.dumps(answer).encode(), GUESSED_INPUT) == (Tokens(input=10, output=20, cache_read=30), False)
 
 
 @pytest.mark.parametrize(
@@ -325,4 +324,42 @@ def test_a_plain_answer_says_its_usage() -> None:
     ids=range(8),
 )
 def test_a_plain_answer_without_usage_is_estimated(answer: bytes) -> None:
-    assert of_answer(answer, BODY_BYTES) == (Tokens(input=GUESSED_INPUT, output=len(answer) // 4), True)
+    assert of_answer(answer, GUESSED_INPUT) == (Tokens(input=GUESSED_INPUT, output=len(answer) // 4), True)
+
+
+ITERATIONS = [
+    {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500},
+    {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000},
+]
+
+
+def test_what_making_the_conversation_shorter_took_is_charged_beside_the_usage_that_leaves_it_out() -> None:
+    usage = {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": ITERATIONS}
+    tokens = Tokens(input=203_000, output=4_500)
+    assert of_answer(json.dumps({"usage": usage}).encode(), GUESSED_INPUT) == (tokens, False)
+    stream = start(input_tokens=23_000, output_tokens=1) + text("hi") + end(output_tokens=1_000, iterations=ITERATIONS)
+    assert metered(stream) == (tokens, False)
+
+
+@pytest.mark.parametrize(
+    "iterations", ["compaction", [{"type": "compaction", "input_tokens": "many"}], {"compaction": 1}]
+)
+def test_iterations_that_cannot_be_read_spoil_no_usage(iterations: object) -> None:
+    usage = {"input_tokens": 10, "output_tokens": 20, "iterations": iterations}
+    assert of_answer(json.dumps({"usage": usage}).encode(), GUESSED_INPUT) == (Tokens(input=10, output=20), False)
+
+
+def test_a_line_that_comes_in_many_pieces_takes_time_in_proportion_to_its_length() -> None:
+    meter = StreamMeter()
+    for _ in range(200_000):
+        meter.feed(b"x")
+    assert meter.size_bytes == 200_000
+
+
+def test_content_in_a_line_too_long_to_be_kept_is_counted_when_the_stream_is_cut() -> None:
+    meter = StreamMeter()
+    meter.feed(START + text("x"))
+    long = text("x" * 600_000)[:-2]
+    for at in range(0, len(long), 50_000):
+        meter.feed(long[at : at + 50_000])
+    assert meter.result(GUESSED_INPUT)[0].output > 140_000

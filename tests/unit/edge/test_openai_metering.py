@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.edge.metering import StreamMeter
-from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_openai_answer
+from services.edge.openai_metering import ChatMeter, ResponsesMeter, of_embeddings, of_openai_answer
 from services.shared.pricing import Tokens
 
 DETAILS = {"cached_tokens": 70, "cache_write_tokens": 30}
@@ -57,3 +57,38 @@ def test_a_stream_says_the_same_however_it_is_cut(meter: type[StreamMeter], stre
     for start, end in itertools.pairwise([0, *sorted(cuts), max(500, len(stream))]):
         fed.feed(stream[start:end])
     assert fed.result(100) == (TOKENS, False)
+
+
+def test_what_was_thought_is_output_also_where_only_the_total_holds_it() -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}
+    assert of_openai_answer(json.dumps({"usage": usage}).encode(), 0) == (Tokens(input=20, output=603), False)
+
+
+@pytest.mark.parametrize("total", [None, -5, 0, 21])
+def test_a_total_that_holds_no_more_than_its_parts_changes_nothing(total: int | None) -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": total}
+    assert of_openai_answer(json.dumps({"usage": usage}).encode(), 0) == (Tokens(input=20, output=1), False)
+
+
+@pytest.mark.parametrize("usage", [{"usage": {"prompt_tokens": 8, "total_tokens": 8}}, {}])
+def test_embeddings_are_no_output(usage: dict[str, Any]) -> None:
+    answer = {"data": [{"embedding": [0.123456789] * 1536}], **usage}
+    assert of_embeddings(json.dumps(answer).encode(), 8) == (Tokens(input=8), not usage)
+
+
+def test_after_the_reason_to_finish_the_usage_is_still_awaited() -> None:
+    meter = ChatMeter()
+    meter.feed(chunk({"content": "a"}) + chunk({}, "stop"))
+    assert (meter.complete, meter.all_said) == (True, False)
+    meter.feed(frame({"choices": [], "usage": CHAT_USAGE}))
+    assert meter.all_said
+
+
+def test_a_stream_that_finishes_because_it_failed_is_not_complete() -> None:
+    meter = ChatMeter()
+    failed = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+    meter.feed(chunk({"content": "a"}))
+    meter.feed(
+        frame({"id": "gen-1", "error": {"code": 502, "message": "no"}, "choices": [failed]}) + b"data: [DONE]\n\n"
+    )
+    assert (meter.complete, meter.ended_with_error) == (False, True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.edge.sizing import input_tokens_at_most
+from services.edge.sizing import input_tokens_at_most, input_tokens_likely
 
 
 def body(*blocks: object) -> bytes:
@@ -79,3 +79,29 @@ def test_small_data_counts_as_text(size_bytes: int) -> None:
 @given(st.lists(st.sampled_from([b'"data"', b'"', b"\\", b":", b"x" * 5_000, b"{", b"\xff"]), max_size=12))
 def test_no_bytes_make_the_estimate_raise_or_vanish(parts: list[bytes]) -> None:
     assert input_tokens_at_most(b"".join(parts)) >= 1
+
+
+@pytest.mark.parametrize("name", ["url", "image_url", "file_url", "file_data"])
+def test_an_image_in_a_data_url_counts_by_its_size_and_not_as_text(name: str) -> None:
+    data = base64.b64encode(bytes(3_000_000)).decode()
+    request = body({"type": "some", name: f"data:image/png;base64,{data}"})
+    assert input_tokens_at_most(request) == (len(request) - len(data)) // 2 + 1 + len(data) // 16
+
+
+@pytest.mark.parametrize("name", ["url", "image_url", "file_url"])
+def test_what_stands_elsewhere_counts_whatever_its_address_is_called(name: str) -> None:
+    request = body({"type": "image_url", name: "https://example.com/cat.png"})
+    assert input_tokens_at_most(request) == len(request) // 2 + 1 + 5_000
+
+
+def test_a_data_url_within_a_text_counts_as_text() -> None:
+    request = body(
+        prose("data:image/png;base64," + "A" * 50_000), prose('"url": "data:image/png;base64,' + "A" * 50_000)
+    )
+    assert input_tokens_at_most(request) == len(request) // 2 + 1
+
+
+def test_a_fair_guess_is_half_of_the_most() -> None:
+    for length in range(200, 220):
+        request = body() + b" " * length
+        assert input_tokens_likely(input_tokens_at_most(request)) == len(request) // 4 + 1

@@ -41,3 +41,19 @@ def test_arguments_of_another_shape_are_the_text(arguments: str) -> None:
 def test_text_that_is_cut_off_is_told_as_far_as_it_goes(arguments: str, text: str) -> None:
     reading = CustomInput()
     assert reading.feed(arguments) + reading.end() == text
+
+
+@pytest.mark.parametrize("begin", ["", '{"x": "', '{"input": "a\\x'])
+def test_whatever_is_written_piece_by_piece_is_read_in_time(begin: str) -> None:
+    reading = CustomInput()
+    told = [reading.feed(piece) for piece in [begin, *["    "] * 100_000]]
+    told.append(reading.end())
+    assert len("".join(told)) >= 400_000
+
+
+@given(st.text(min_size=1_100, max_size=1_300), st.integers(1, 50))
+def test_arguments_of_another_shape_are_the_text_however_long_they_are(arguments: str, step: int) -> None:
+    reading = CustomInput()
+    told = [reading.feed(arguments[at : at + step]) for at in range(0, len(arguments), step)]
+    told.append(reading.end())
+    assert "".join(told) == reading.text == arguments
