@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-from tests.deployment import SONNET_NANO, Deployment, deployed, eventually
-from tollhouse.v1 import auth_pb2
+from tests.deployment import SONNET_NANO, Answer, Deployment, Tenant, deployed, eventually, message
+from tollhouse.v1 import auth_pb2, router_pb2
 
 PROMPT_NANO = 5 * SONNET_NANO["input"]
 
@@ -87,3 +88,19 @@ def test_what_is_held_is_told_and_ends_with_the_request(tmp_path: Path) -> None:
 
         eventually(lambda: balance()["held_nano"] == 0)
         assert balance()["balance_nano"] == balance()["available_nano"] == tollhouse.balance_nano(tenant.tenant_id)
+
+
+def test_every_choice_of_a_chat_completion_is_held_for(tollhouse: Deployment) -> None:
+    tollhouse.account(
+        "holds-chat", tollhouse.simulator_url, {"gpt-held": "gpt-5.2"}, kind=router_pb2.UPSTREAM_KIND_OPENAI
+    )
+    plain, streaming = (tollhouse.tenant(dollars=dollars_for(2_500)) for _ in range(2))
+
+    def ask(tenant: Tenant, **fields: Any) -> Answer:
+        body = message(model="gpt-held", max_tokens=1000, **fields)
+        headers = {"authorization": f"Bearer {tenant.key}", "x-simulator": "tokens=1000"}
+        return tollhouse.call("POST", "/v1/chat/completions", headers, json.dumps(body).encode())
+
+    eventually(lambda: ask(plain, n=100).status == 402, what="the model is known, and a hundred choices are too dear")
+    assert ask(plain, n=2).json()["usage"]["completion_tokens"] == 2000
+    assert b"balance" in ask(streaming, n=100, stream=True).body.rstrip().rpartition(b"data: ")[2]

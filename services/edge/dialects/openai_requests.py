@@ -7,10 +7,12 @@ from typing import Final
 
 import msgspec
 
-from services.edge.dialects.asked import NOTHING, Asked, Defaults, bounded, decoded, fault
+from services.edge.dialects.asked import NOTHING, TOKENS_MAX, Asked, Defaults, bounded, decoded, fault
 
 _STREAM_MAX: Final = 128 * 1024
 """What a stream that sets itself no bound may produce before it ends: its hold grows with it."""
+_CHOICES_MAX: Final = 128
+"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-n"""
 
 
 class _StreamOptions(msgspec.Struct):
@@ -23,6 +25,7 @@ class _Chat(msgspec.Struct):
     stream: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    n: int | None = None
     stream_options: _StreamOptions | None = None
     reasoning_effort: str | None = None
     prompt_cache_key: str | None = None
@@ -62,6 +65,7 @@ def read_chat(body: bytes, defaults: Defaults) -> Asked:
     if bound is None:
         field, bound = "max_tokens", request.max_tokens
     asked = _asked(request.model, field, bound, bool(request.stream), request.reasoning_effort, defaults)
+    _multiply(asked, request.n)
     asked.wants_usage = request.stream_options is not None and bool(request.stream_options.include_usage)
     asked.session = request.prompt_cache_key or ""
     asked.beginning = request.messages[0], request.messages[1] if len(request.messages) > 1 else NOTHING
@@ -95,6 +99,16 @@ def _asked(model: str, field: str, bound: int | None, stream: bool, effort: str 
     # What a model that reasons thinks is never shown in full.
     asked.unseen = min(asked.max_tokens, defaults.thinking_tokens) if effort not in (None, "none", "minimal") else 0
     return asked
+
+
+def _multiply(asked: Asked, choices: int | None) -> None:
+    """Each choice may be as long as the bound says, and all of them are paid for."""
+    if choices is None:
+        return
+    if not 1 <= choices <= _CHOICES_MAX:
+        raise fault("n", f"must be between 1 and {_CHOICES_MAX}")
+    asked.max_tokens = min(TOKENS_MAX, asked.max_tokens * choices)
+    asked.unseen = min(TOKENS_MAX, asked.unseen * choices)
 
 
 def _first(items: msgspec.Raw) -> msgspec.Raw:
