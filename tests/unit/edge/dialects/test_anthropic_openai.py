@@ -297,6 +297,8 @@ def test_other_fields_keep_their_meaning_or_are_dropped() -> None:
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"mcp_servers": [{}]}, "mcp_servers"),
         ({"container": "c"}, "container"),
+        ({"thread": {"type": "create"}}, "thread"),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
         ({"output_config": {"format": {"type": "xml"}}}, "output_config.format"),
     ],
 )
