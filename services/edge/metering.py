@@ -105,7 +105,10 @@ class StreamMeter:
     carry_max_bytes: ClassVar[int] = 256 * 1024
     """What a line that says usage takes at most."""
 
-    __slots__ = ("_begin", "_carry", "_deltas", "_last", "_produced_bytes", "complete", "counts", "size_bytes")
+    __slots__ = (
+        *("_begin", "_carry", "_deltas", "_frame_bytes", "_last", "_produced_bytes"),
+        *("complete", "counts", "size_bytes"),
+    )
 
     def __init__(self) -> None:
         self._begin = b""
@@ -114,6 +117,7 @@ class StreamMeter:
         self.complete = False
         self.counts = Counts()
         self._deltas = 0
+        self._frame_bytes = self.delta_frame_bytes
         self._produced_bytes = 0
         self.size_bytes = 0
 
@@ -166,13 +170,18 @@ class StreamMeter:
     @property
     def produced_at_most(self) -> int:
         """Output tokens so far, estimated from above by what can be seen of them."""
-        text_bytes = self._produced_bytes - self._deltas * self.delta_frame_bytes
+        text_bytes = self._produced_bytes - self._deltas * self._frame_bytes
         return max(self._deltas, text_bytes // _DENSE_BYTES_PER_TOKEN)
 
     @property
     def begun(self) -> bool:
         """Whether content has come, or the end of an answer without any."""
         return self._deltas > 0 or self.complete
+
+    @property
+    def settled(self) -> bool:
+        """Whether the answer has ended and the upstream has said what it used."""
+        return self.complete
 
     @property
     def last_data(self) -> bytes:
@@ -206,7 +215,7 @@ class StreamMeter:
 
     def so_far(self, body_bytes: int) -> Tokens:
         """Tokens as they stand in mid-stream: what the upstream said, and an estimate of the output."""
-        text_bytes = max(0, self._produced_bytes - self._deltas * self.delta_frame_bytes)
+        text_bytes = max(0, self._produced_bytes - self._deltas * self._frame_bytes)
         produced = max(self._deltas, text_bytes // _TEXT_BYTES_PER_TOKEN)
         if self.counts.said:
             return self.counts.tokens(output_at_least=produced)

@@ -417,5 +417,5 @@ async def _hear_out(answer: Answer, meter: metering.StreamMeter) -> None:
     before that is charged exactly, rather than for what could be seen."""
     with contextlib.suppress(TimeoutError, UpstreamFailed):
         async with asyncio.timeout(_HEAR_OUT_S):
-            while not meter.complete and (chunk := await answer.chunk()):
+            while not meter.settled and (chunk := await answer.chunk()):
                 meter.feed(chunk)

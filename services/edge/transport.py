@@ -411,11 +411,7 @@ class _Answer:
                 raise UpstreamFailed(self._failure, reached=True)
             return b""
         if not (connection.pieces or connection.complete or connection.failure):
-            try:
-                await connection.news()
-            except BaseException:
-                self.close()
-                raise
+            await connection.news()
         data = connection.take()
         if connection.complete:
             self._connection = None

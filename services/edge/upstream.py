@@ -44,7 +44,8 @@ class Answer(Protocol):
         """The whole body. Raises UpstreamFailed."""
 
     async def chunk(self) -> bytes:
-        """What arrived since the last call, b"" at the end. Raises UpstreamFailed."""
+        """What arrived since the last call, b"" at the end. A call that was cancelled may be made again. Raises
+        UpstreamFailed."""
 
     def close(self) -> None:
         """Gives the connection back if the body ended, closes it otherwise. Never waits."""
