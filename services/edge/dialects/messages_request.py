@@ -83,6 +83,7 @@ class Request(msgspec.Struct):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: Format | None = None
     temperature: float | None = None
     top_p: float | None = None
     stop_sequences: list[str] | None = None
