@@ -4,13 +4,18 @@ Text in any language takes two bytes of JSON a token or more. Images and documen
 follow from their size in pixels or pages, so the base64 is counted apart.
 """
 
+import re
+from collections.abc import Iterator
 from typing import Final
 
 BYTES_PER_TOKEN: Final = 2
 _LIKELY_BYTES_PER_TOKEN: Final = 4
 _BASE64_BYTES_PER_TOKEN: Final = 16
 _SMALLEST_MEDIA_TOKENS: Final = 5_000
-_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\"
+"""With the backslash that some encoders of JSON put before a slash."""
+_DATA_URL: Final = re.compile(rb'"(?:url|image_url|file_data)"\s*:\s*"data:[^",]{0,200};base64,')
+"""Where OpenAI's APIs have images and files. In text the quotes are escaped, so that text never looks like it."""
 _NEARBY_BYTES: Final = 200
 _REMOTE: Final = (b'"url"', b'"file_id"')
 _REMOTE_TOKENS: Final = 5_000
@@ -23,7 +28,7 @@ def input_tokens_at_most(body: bytes) -> int:
     """An upper estimate of a request's input tokens."""
     text_bytes, media_tokens = len(body), _REMOTE_TOKENS * sum(body.count(name) for name in _REMOTE)
     if text_bytes > _MEDIA_BYTES:
-        for length in _media(body):
+        for length in (*_media(body), *_data_urls(body)):
             text_bytes -= length
             media_tokens += max(_SMALLEST_MEDIA_TOKENS, length // _BASE64_BYTES_PER_TOKEN)
     return text_bytes // BYTES_PER_TOKEN + 1 + media_tokens
@@ -48,6 +53,14 @@ def _media(body: bytes) -> list[int]:
             lengths.append(end - begin - 1)
         at = body.find(b'"data"', begin + 1)
     return lengths
+
+
+def _data_urls(body: bytes) -> Iterator[int]:
+    """The lengths of what long data URLs hold, if it is base64."""
+    for begun in _DATA_URL.finditer(body):
+        end = body.find(b'"', begun.end())
+        if end - begun.end() > _MEDIA_BYTES and not body[begun.end() : end].translate(None, _BASE64):
+            yield end - begun.end()
 
 
 def _said_to_be_base64(body: bytes, begin: int, end: int) -> bool:

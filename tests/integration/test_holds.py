@@ -1,5 +1,6 @@
 """Holds as clients meet them: streams that hold a first stretch, credit that ends in mid-stream, spend caps."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,12 @@ def test_every_choice_of_a_chat_completion_is_held_for(tollhouse: Deployment, ch
     assert ask(plain, n=100).status == 402
     assert ask(plain, n=2).json()["usage"]["completion_tokens"] == 2000
     assert b"balance" in ask(streaming, n=100, stream=True).body.rstrip().rpartition(b"data: ")[2]
+
+
+def test_an_image_in_a_data_url_needs_no_more_credit_than_an_image(tollhouse: Deployment, chat_model: str) -> None:
+    tenant = tollhouse.tenant(dollars=1)
+    image = {"url": "data:image/png;base64," + base64.b64encode(bytes(2_000_000)).decode()}
+    content = [{"type": "image_url", "image_url": image}]
+    body = message(model=chat_model, messages=[{"role": "user", "content": content}])
+    answer = tollhouse.call("POST", "/v1/chat/completions", {"x-api-key": tenant.key}, json.dumps(body).encode())
+    assert answer.status == 200, answer.body
