@@ -155,6 +155,7 @@ class StreamMeter:
         "_carry",
         "_carry_bytes",
         "_deltas",
+        "_frame_bytes",
         "_last",
         "_produced_bytes",
         "complete",
@@ -170,6 +171,7 @@ class StreamMeter:
         self.complete = False
         self.counts = Counts()
         self._deltas = 0
+        self._frame_bytes = self.delta_frame_bytes
         self._produced_bytes = 0
         self.size_bytes = 0
 
@@ -232,7 +234,7 @@ class StreamMeter:
     @property
     def produced_at_most(self) -> int:
         """Output tokens so far, estimated from above by what can be seen of them."""
-        text_bytes = self._produced_bytes - self._deltas * self.delta_frame_bytes
+        text_bytes = self._produced_bytes - self._deltas * self._frame_bytes
         return max(self._deltas, text_bytes // _DENSE_BYTES_PER_TOKEN)
 
     @property
@@ -276,7 +278,7 @@ class StreamMeter:
 
     def so_far(self, likely_input: int) -> Tokens:
         """Tokens as they stand in mid-stream: what the upstream said, and an estimate of the output."""
-        text_bytes = max(0, self._produced_bytes - self._deltas * self.delta_frame_bytes)
+        text_bytes = max(0, self._produced_bytes - self._deltas * self._frame_bytes)
         produced = max(self._deltas, text_bytes // _TEXT_BYTES_PER_TOKEN)
         if self.counts.said:
             return self.counts.tokens(output_at_least=produced)

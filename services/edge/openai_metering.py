@@ -11,9 +11,12 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from services.edge.dialects.chat_answers import Said, decode_chunk
 from services.edge.metering import StreamMeter, TokenCount, estimated
 from services.shared.pricing import Tokens
 
+_SAMPLES: Final = 8
+_DATA_BYTES: Final = len(b"data:\n\n")
 _FINISHED: Final = re.compile(rb'"finish_reason":\s*"(?!error")')
 """OpenRouter gives the reason `error` to a stream that failed: https://openrouter.ai/docs/api-reference/errors"""
 
@@ -48,14 +51,57 @@ class _Response(msgspec.Struct):
     response: _Said | None = None
 
 
+class _Delta(msgspec.Struct):
+    type: str = ""
+    delta: str = ""
+
+
 _NO_DETAILS: Final = _Details()
+_decode_delta: Final = msgspec.json.Decoder(_Delta).decode
 _decode_said: Final = msgspec.json.Decoder(_Said).decode
 _decode_failed: Final = msgspec.json.Decoder(_Failed).decode
 _decode_response: Final = msgspec.json.Decoder(_Response).decode
 
 
-class ChatMeter(StreamMeter):
+class _FrameMeter(StreamMeter):
+    """A meter that measures what frames take beside their text: upstreams of one API differ by hundreds of bytes, which
+    would be taken for many tokens. The shortest of the first frames counts."""
+
+    __slots__ = ("_samples",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._samples: list[int] = []
+
+    def _frame_of(self, data: bytes) -> int:
+        """Bytes of an event beside its text, by its data; 0 where it has none. Raises ValueError, RecursionError."""
+        raise NotImplementedError
+
+    def _count_output(self, lines: bytes) -> None:
+        super()._count_output(lines)
+        if self._deltas and len(self._samples) < _SAMPLES:
+            self._measure(lines)
+
+    def _measure(self, lines: bytes) -> None:
+        for line in lines.split(b"\n"):
+            if len(self._samples) == _SAMPLES:
+                break
+            if not line.startswith(b"data:") or self.delta not in line:
+                continue
+            try:
+                frame_bytes = self._frame_of(line[5:])
+            except (ValueError, RecursionError):
+                continue
+            if frame_bytes:
+                self._samples.append(frame_bytes)
+        if self._samples:
+            self._frame_bytes = max(self.delta_frame_bytes, min(self._samples))
+
+
+class ChatMeter(_FrameMeter):
     """Meters a streamed chat completion."""
+
+    __slots__ = ()
 
     delta: ClassVar[bytes] = b'"choices"'
     delta_frame_bytes: ClassVar[int] = 180
@@ -84,6 +130,12 @@ class ChatMeter(StreamMeter):
         if usage is not None:
             _revise(self, usage)
 
+    def _frame_of(self, data: bytes) -> int:
+        """See _FrameMeter."""
+        said = [choice.delta for choice in decode_chunk(data).choices or () if choice.delta is not None]
+        text_bytes = sum(_text_bytes(delta) for delta in said)
+        return _DATA_BYTES + len(data) - text_bytes if text_bytes else 0
+
     @property
     def ended_with_error(self) -> bool:
         """See StreamMeter."""
@@ -101,8 +153,10 @@ class ChatMeter(StreamMeter):
         return self._begin.startswith(b'data: {"error"')
 
 
-class ResponsesMeter(StreamMeter):
+class ResponsesMeter(_FrameMeter):
     """Meters a streamed response."""
+
+    __slots__ = ()
 
     delta: ClassVar[bytes] = b'.delta"'
     delta_frame_bytes: ClassVar[int] = 200
@@ -113,6 +167,14 @@ class ResponsesMeter(StreamMeter):
         """See StreamMeter."""
         return self._last.startswith((b"event: error", b"event: response.failed"))
 
+    def _frame_of(self, data: bytes) -> int:
+        """See _FrameMeter."""
+        event = _decode_delta(data)
+        if not event.delta:
+            return 0
+        named = len(b"event: \n") + len(event.type)
+        return _DATA_BYTES + named + len(data) - len(event.delta.encode())
+
     def _usage_line(self, data: bytes) -> None:
         try:
             said = _decode_response(data).response
@@ -121,6 +183,13 @@ class ResponsesMeter(StreamMeter):
         if said is not None and said.usage is not None:
             _revise(self, said.usage)
             self.complete = True
+
+
+def _text_bytes(said: Said) -> int:
+    """What a chunk adds to the answer, in bytes."""
+    calls = [call.function.arguments for call in said.tool_calls or () if call.function is not None]
+    texts = (said.content, said.refusal, said.reasoning_content or said.reasoning, *calls)
+    return sum(len(text.encode()) for text in texts if text)
 
 
 def of_openai_answer(answer: bytes, likely_input: int) -> tuple[Tokens, bool]:

@@ -10,7 +10,8 @@ from typing import Final
 BYTES_PER_TOKEN: Final = 2
 _BASE64_BYTES_PER_TOKEN: Final = 16
 _SMALLEST_MEDIA_TOKENS: Final = 5_000
-_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\"
+"""With the backslash that some encoders of JSON put before a slash."""
 _NEARBY_BYTES: Final = 200
 _BY_ID: Final = b'"file_id"'
 _ENDS_OF_NAMES: Final = (b'url"', b'file_data"')

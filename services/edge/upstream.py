@@ -44,7 +44,8 @@ class Answer(Protocol):
         """The whole body. Raises UpstreamFailed."""
 
     async def chunk(self) -> bytes:
-        """What arrived since the last call, b"" at the end. Raises UpstreamFailed."""
+        """What arrived since the last call, b"" at the end. A call that was cancelled may be made again. Raises
+        UpstreamFailed."""
 
     async def flow(self, take: Callable[[bytes], bool]) -> bool:
         """Hands what arrives to `take`, as it arrives, until the body has ended or `take` answers False: whether it has

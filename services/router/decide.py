@@ -148,7 +148,8 @@ class Decider:
             return Refused(Kind.NO_HEALTHY_ACCOUNT, f"there is no pool {item.pool!r}")
         tiers = pool.serving(item.model)
         if tiers is None:
-            return Refused(Kind.MODEL_UNKNOWN, f"there is no model {item.model!r} in the pool {item.pool!r}")
+            # Clients read this: which pools there are is the operator's own.
+            return Refused(Kind.MODEL_UNKNOWN, f"there is no model {item.model!r}")
         standing = self._leases.standing(item.lease_id)
         if standing is not None and standing.model == item.model:
             account = tiers.get(standing.account.upstream_account_id)

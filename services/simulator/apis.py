@@ -88,7 +88,7 @@ class AnthropicErrors:
 
     def error(self, status: int, message: str, request_id: str, fault: Invalid | None = None) -> bytes:
         """See Api."""
-        return messages.error(STATUSES[status], message, request_id)
+        return messages.error(STATUSES[status], message, request_id, fault.code if fault else None)
 
     def headers(self, request_id: str, script: Script, now_s: int) -> Headers:
         """See Api."""

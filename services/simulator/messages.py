@@ -29,11 +29,12 @@ def refusal(asked: Asked, script: Script) -> Invalid | None:
     return asked.thoughtful if script.error == "signature" else asked.refused
 
 
-def error(type_: str, message: str, request_id: str) -> bytes:
-    """An error body."""
-    return msgspec.json.encode(
-        {"type": "error", "error": {"type": type_, "message": message}, "request_id": request_id}
-    )
+def error(type_: str, message: str, request_id: str, code: str | None = None) -> bytes:
+    """An error body; `code` is what programs know the fault by."""
+    told: dict[str, Any] = {"type": type_, "message": message}
+    if code is not None:
+        told["details"] = {"error_code": code}
+    return msgspec.json.encode({"type": "error", "error": told, "request_id": request_id})
 
 
 def counted(said: Said) -> bytes:

@@ -45,6 +45,8 @@ def read(body: bytes, betas: str = "") -> Asked:
     if not of.is_whole(given.get("max_tokens")) or given["max_tokens"] < 1:
         raise Invalid("max_tokens: integer of at least 1 is required")
     _check_sampling(given)
+    if given.get("thread") is not None:
+        raise Invalid("thread: this request cannot be part of a thread", code="thread_unsupported_request")
     return _asked(given, tools, betas)
 
 

@@ -13,12 +13,14 @@ from tests.deployment import MODEL, SONNET_NANO, Deployment, Tenant, eventually,
 from tollhouse.v1 import events_pb2, router_pb2, usage_pb2
 
 
-def open_stream(tollhouse: Deployment, tenant: Tenant, script: str, **fields: Any) -> socket.socket:
+def open_stream(
+    tollhouse: Deployment, tenant: Tenant, script: str, path: str = "/v1/messages", **fields: Any
+) -> socket.socket:
     """Sends a request and answers its connection, nothing of the answer read yet."""
     parts = urlsplit(tollhouse.base_url)
     body = json.dumps(message(**fields)).encode()
     sock = socket.create_connection((parts.hostname, parts.port), timeout=20)
-    head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {tenant.key}\r\nx-simulator: {script}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {tenant.key}\r\nx-simulator: {script}\r\n"
     sock.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
     return sock
 
@@ -78,6 +80,23 @@ def test_a_client_that_leaves_just_before_the_end_pays_what_the_upstream_says(to
     assert not usage.estimated
     assert (usage.tokens.input, usage.tokens.output) == (123, 12)
     assert_nothing_is_left(tollhouse, tenant)
+
+
+def test_a_client_of_chat_that_leaves_at_the_reason_to_finish_is_charged_exactly(tollhouse: Deployment) -> None:
+    kind = router_pb2.UPSTREAM_KIND_OPENAI
+    tollhouse.account("leaving-chat", tollhouse.simulator_url, {"gpt-left": "gpt-5.2"}, kind=kind)
+    eventually(lambda: b"gpt-left" in tollhouse.call("GET", "/v1/models", {"x-api-key": tollhouse.key}).body)
+    tenant = tollhouse.tenant(dollars=1)
+    script = "tokens=5;gap_ms=50;input_tokens=900;cache_read=500"
+    path = "/v1/chat/completions"
+    sock = open_stream(tollhouse, tenant, script, path=path, model="gpt-left", stream=True, max_tokens=600)
+    received = b""
+    while b'"finish_reason":"stop"' not in received:
+        received += sock.recv(65536)
+    sock.close()
+    usage = only_usage(tollhouse, tenant)
+    assert (usage.tokens.input, usage.tokens.cache_read, usage.tokens.output) == (900, 500, 5)
+    assert not usage.estimated
 
 
 @pytest.mark.parametrize("stream", [False, True])

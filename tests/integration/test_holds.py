@@ -1,10 +1,14 @@
 """Holds as clients meet them: streams that hold a first stretch, credit that ends in mid-stream, spend caps."""
 
+import base64
 import json
 from pathlib import Path
+from typing import Any
 
-from tests.deployment import SONNET_NANO, Deployment, deployed, eventually
-from tollhouse.v1 import auth_pb2
+import pytest
+
+from tests.deployment import SONNET_NANO, Answer, Deployment, Tenant, deployed, eventually, message
+from tollhouse.v1 import auth_pb2, router_pb2
 
 PROMPT_NANO = 5 * SONNET_NANO["input"]
 
@@ -87,3 +91,43 @@ def test_what_is_held_is_told_and_ends_with_the_request(tmp_path: Path) -> None:
 
         eventually(lambda: balance()["held_nano"] == 0)
         assert balance()["balance_nano"] == balance()["available_nano"] == tollhouse.balance_nano(tenant.tenant_id)
+
+
+@pytest.fixture(scope="module")
+def chat_model(tollhouse: Deployment) -> str:
+    """A model of an account that speaks OpenAI's APIs."""
+    kind = router_pb2.UPSTREAM_KIND_OPENAI
+    tollhouse.account("holds-chat", tollhouse.simulator_url, {"gpt-held": "gpt-5.2"}, kind=kind)
+    eventually(lambda: b"gpt-held" in tollhouse.call("GET", "/v1/models", {"x-api-key": tollhouse.key}).body)
+    return "gpt-held"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_what_stands_around_openais_text_uses_up_no_credit(tollhouse: Deployment, chat_model: str, path: str) -> None:
+    tenant = tollhouse.tenant(dollars=dollars_for(3_000))
+    body = json.dumps(message(model=chat_model, max_tokens=20_000, stream=True)).encode()
+    answer = tollhouse.call("POST", path, {"x-api-key": tenant.key, "x-simulator": "tokens=600"}, body)
+    usage = tollhouse.usage_of(tenant.key, answer.headers["x-request-id"]).json()
+    assert (usage["status"], usage["output_tokens"], usage["estimated"]) == ("ok", 600, False)
+
+
+def test_every_choice_of_a_chat_completion_is_held_for(tollhouse: Deployment, chat_model: str) -> None:
+    plain, streaming = (tollhouse.tenant(dollars=dollars_for(2_500)) for _ in range(2))
+
+    def ask(tenant: Tenant, **fields: Any) -> Answer:
+        body = message(model=chat_model, max_tokens=1000, **fields)
+        headers = {"authorization": f"Bearer {tenant.key}", "x-simulator": "tokens=1000"}
+        return tollhouse.call("POST", "/v1/chat/completions", headers, json.dumps(body).encode())
+
+    assert ask(plain, n=100).status == 402
+    assert ask(plain, n=2).json()["usage"]["completion_tokens"] == 2000
+    assert b"balance" in ask(streaming, n=100, stream=True).body.rstrip().rpartition(b"data: ")[2]
+
+
+def test_an_image_in_a_data_url_needs_no_more_credit_than_an_image(tollhouse: Deployment, chat_model: str) -> None:
+    tenant = tollhouse.tenant(dollars=1)
+    image = {"url": "data:image/png;base64," + base64.b64encode(bytes(2_000_000)).decode()}
+    content = [{"type": "image_url", "image_url": image}]
+    body = message(model=chat_model, messages=[{"role": "user", "content": content}])
+    answer = tollhouse.call("POST", "/v1/chat/completions", {"x-api-key": tenant.key}, json.dumps(body).encode())
+    assert answer.status == 200, answer.body

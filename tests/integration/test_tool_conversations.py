@@ -152,3 +152,26 @@ def test_an_answer_that_meets_its_limit_says_so(
     said = client.send(script="tokens=500", stream=stream, limit=20)
     assert (said.stop, said.used.output) == (client.stops[2], 20)
     check_books(tollhouse, tenant, credentials[kind], said)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tool_runner_of_anthropics_sdk_goes_on_without_a_thread(
+    tollhouse: Deployment, tenant: Tenant, credentials: dict[str, str], kind: str
+) -> None:
+    @anthropic.beta_tool(input_schema={"type": "object"})
+    def look(**_given: object) -> str:
+        """Looks."""
+        return "sunny"
+
+    sdk = anthropic.Anthropic(base_url=tollhouse.base_url, api_key=tenant.key, max_retries=0)
+    runner = sdk.beta.messages.tool_runner(
+        model=f"tools-{kind}",
+        max_tokens=6000,
+        messages=[{"role": "user", "content": "Weather?"}],
+        tools=[look],
+        extra_headers={"x-simulator": "tool=1"},
+    )
+    called, answered = runner
+    assert called.stop_reason == "tool_use"
+    calls = [block.id for block in called.content if block.type == "tool_use"]
+    assert [block.text for block in answered.content if block.type == "text"] == [f"{call}: sunny" for call in calls]

@@ -145,10 +145,12 @@ def retry_headers(refusal: Refusal, brand: Brand) -> Headers:
 def _anthropic(refusal: Refusal, brand: Brand, request_id: str) -> Body:
     label = refusal.kind.label
     passed_on = refusal.details.get("upstream_error_type")  # Anthropic's own word, where it sent one
-    error = {"type": passed_on or brand.error_types.get(label) or _ANTHROPIC_TYPES[refusal.kind]}
+    error: Body = {"type": passed_on or brand.error_types.get(label) or _ANTHROPIC_TYPES[refusal.kind]}
     if label in brand.error_codes:
         error["code"] = brand.error_codes[label]
     error["message"] = _message(refusal, request_id)
+    if "error_code" in refusal.details:
+        error["details"] = {"error_code": refusal.details["error_code"]}
     return {"error": error} if brand.bare_errors else {"type": "error", "error": error, "request_id": request_id}
 
 

@@ -80,7 +80,7 @@ def _effort(request: Request) -> str | None:
 
 
 def _response_format(request: Request) -> Fields:
-    format_ = request.output_config.format if request.output_config else None
+    format_ = (request.output_config.format if request.output_config else None) or request.output_format
     if format_ is None:
         return {}
     if format_.type != "json_schema" or not is_given(format_.schema):

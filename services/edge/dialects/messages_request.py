@@ -8,10 +8,14 @@ from typing import Final
 import msgspec
 
 from services.edge.dialects.request_fields import decode, is_given, refuse
+from services.shared.errors import Kind, Refusal
 
 _NOTHING: Final = msgspec.Raw(b"")
 _ROLES: Final = frozenset(("user", "assistant", "system"))
 _MAX_TOKENS_MAX: Final = (1 << 31) - 1
+_NO_THREADS: Final = "thread: nothing is kept between requests with this model; send the whole conversation as messages"
+_THREAD_UNSUPPORTED: Final = "thread_unsupported_request"
+"""What Anthropic's SDKs know from: their tool runners, which begin a thread unasked, go on without one."""
 
 
 class Thinking(msgspec.Struct):
@@ -79,12 +83,14 @@ class Request(msgspec.Struct):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: Format | None = None
     temperature: float | None = None
     top_p: float | None = None
     stop_sequences: list[str] | None = None
     metadata: Metadata | None = None
     mcp_servers: list[msgspec.Raw] | None = None
     container: msgspec.Raw = _NOTHING
+    thread: msgspec.Raw = _NOTHING
 
 
 class Source(msgspec.Struct):
@@ -124,6 +130,8 @@ def read(body: bytes) -> Request:
     for field, given in (("mcp_servers", bool(request.mcp_servers)), ("container", is_given(request.container))):
         if given:
             refuse(field, "cannot be used with this model")
+    if is_given(request.thread):
+        raise Refusal(Kind.INVALID_REQUEST, _NO_THREADS, param="thread", error_code=_THREAD_UNSUPPORTED)
     for index, message in enumerate(request.messages):
         if message.role not in _ROLES:
             refuse(f"messages[{index}].role", f"{message.role!r} is none of {', '.join(sorted(_ROLES))}")

@@ -9,10 +9,10 @@ import msgspec
 
 from services.edge.dialects.asked import NOTHING, Asked, Defaults, bounded, decoded, fault
 
-_CHOICES_MAX: Final = 128
-"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-n"""
 _STREAM_MAX: Final = 128 * 1024
 """What a stream that sets itself no bound may produce before it ends: its hold grows with it."""
+_CHOICES_MAX: Final = 128
+"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-n"""
 
 
 class _StreamOptions(msgspec.Struct):

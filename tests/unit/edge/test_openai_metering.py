@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -92,3 +93,46 @@ def test_a_stream_that_finishes_because_it_failed_is_not_complete() -> None:
         frame({"id": "gen-1", "error": {"code": 502, "message": "no"}, "choices": [failed]}) + b"data: [DONE]\n\n"
     )
     assert (meter.complete, meter.ended_with_error) == (False, True)
+
+
+def long_chunk(text: str) -> bytes:
+    """A chunk with all that OpenAI puts around a piece of text."""
+    choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
+    head = {"id": f"chatcmpl-{'x' * 29}", "object": "chat.completion.chunk", "created": 1_795_272_354}
+    named = {"model": "gpt-5.2-2025-12-11", "service_tier": "default", "system_fingerprint": "fp_51e1070cf2"}
+    return frame({**head, **named, "usage": None, "choices": [choice], "obfuscation": "aG5"})
+
+
+def long_delta(text: str) -> bytes:
+    """An event with all that OpenAI puts around a piece of text."""
+    type_ = "response.output_text.delta"
+    place = {"sequence_number": 4, "item_id": f"msg_{'x' * 50}", "output_index": 0, "content_index": 0}
+    return frame({"type": type_, **place, "delta": text, "logprobs": [], "obfuscation": "aG5vcGU"}, type_)
+
+
+@pytest.mark.parametrize(("meter", "said"), [(ChatMeter, long_chunk), (ResponsesMeter, long_delta)])
+@pytest.mark.parametrize(("text", "tokens"), [(" word", 1), (" word" * 80, 100)])
+def test_what_stands_around_the_text_is_no_output(
+    meter: type[StreamMeter], said: Callable[[str], bytes], text: str, tokens: int
+) -> None:
+    fed = meter()
+    for _ in range(100):
+        fed.feed(said(text))
+    assert 99 * tokens <= fed.result(100)[0].output <= 130 * tokens
+    assert 99 * tokens <= fed.produced_at_most <= 200 * tokens
+
+
+def test_pieces_of_calls_and_thoughts_are_measured_too() -> None:
+    fed = ChatMeter()
+    for index in range(50):
+        call = {"index": 0, "function": {"arguments": f"argument {index}"}}
+        fed.feed(chunk({"reasoning_content": "I think"}) + chunk({"tool_calls": [call]}) + b"data: {\n\n")
+    assert 100 <= fed.produced_at_most <= 300
+
+
+def test_all_is_said_of_a_completion_when_it_has_ended_and_said_its_usage() -> None:
+    fed = ChatMeter()
+    fed.feed(chunk({"content": "a"}) + chunk({}, "stop"))
+    assert (fed.complete, fed.all_said) == (True, False)
+    fed.feed(frame({"choices": [], "usage": CHAT_USAGE}))
+    assert fed.all_said

@@ -105,3 +105,27 @@ def test_a_fair_guess_is_half_of_the_most() -> None:
     for length in range(200, 220):
         request = body() + b" " * length
         assert input_tokens_likely(input_tokens_at_most(request)) == len(request) // 4 + 1
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,DATA"}},
+        {"type": "input_image", "image_url": "data:image/png;base64,DATA"},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,DATA"}},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,DATA"},
+    ],
+)
+@pytest.mark.parametrize("slash", [b"/", b"\\/"])
+def test_what_a_data_url_holds_counts_by_its_size(part: dict[str, object], slash: bytes) -> None:
+    data = base64.b64encode(bytes(range(256)) * 8_000)
+    request = body(prose("look"), part).replace(b"DATA", data).replace(b"/", slash)
+    assert 2_048_000 // 12 <= input_tokens_at_most(request) <= 2_048_000 // 12 + 12_000
+
+
+def test_text_that_speaks_of_data_urls_counts_as_text() -> None:
+    data = base64.b64encode(bytes(300_000)).decode()
+    for text in (f"data:image/png;base64,{data}", f'{{"url":"data:image/png;base64,{data}"}}'):
+        assert input_tokens_at_most(body(prose(text))) >= len(data) // 2
+    written = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "and so on " * 40_000}}
+    assert input_tokens_at_most(body(written)) >= 200_000

@@ -984,6 +984,27 @@ async def test_cancelled_while_it_waits_for_a_chunk(make: Make) -> None:
         assert nothing_left(transport)
 
 
+async def test_what_comes_after_a_wait_was_cancelled_can_still_be_read(make: Make) -> None:
+    transport = make()
+    waited = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OPEN)
+        await waited.wait()
+        await peer.send(b"4\r\nlast\r\n0\r\n\r\n")
+
+    async with Upstream().serve(script) as upstream:
+        answer = await transport.send(upstream.url, [], b"{}")
+        assert await answer.chunk() == b"first"
+        task = asyncio.create_task(answer.chunk())
+        await asyncio.sleep(0.01)
+        await cancel(task)
+        waited.set()
+        assert await answer.read(MIB) == b"last"
+        answer.close()
+
+
 @only_pooled
 async def test_closing_the_transport_closes_everything(make: Make) -> None:
     transport = make()

@@ -134,7 +134,8 @@ def test_a_pool_and_a_model_that_are_unknown_are_told_apart() -> None:
     router = Router([account("off", enabled=False)])
     nowhere = router.pick(pool="nowhere").error
     assert (nowhere.kind, "nowhere" in nowhere.message) == ("no_healthy_account", True)
-    assert router.pick(model="unheard-of").error.kind == "model_unknown"
+    unheard_of = router.pick(model="unheard-of").error
+    assert (unheard_of.kind, unheard_of.message) == ("model_unknown", "there is no model 'unheard-of'")
     assert router.pick().error.kind == "no_healthy_account"
 
 

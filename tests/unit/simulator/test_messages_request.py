@@ -59,6 +59,7 @@ TEXT = {"type": "text", "text": "and?"}
         ({"tools": [TOOL], "tool_choice": {"type": "required"}}, r"tool_choice\.type:"),
         ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "b"}}, r"tool_choice\.name:"),
         ({"thinking": {"type": "on"}}, r"thinking\.type:"),
+        ({"thread": {"type": "create"}}, r"thread:"),
         ({"thinking": THINKING | {"budget_tokens": 1023}, "max_tokens": 2000}, r"thinking\.enabled\.budget_tokens:"),
         ({"thinking": THINKING, "max_tokens": 1024}, "max_tokens:"),
         ({"thinking": THINKING, "max_tokens": 1025, "temperature": 0.5}, "temperature:"),

@@ -282,6 +282,12 @@ def test_other_fields_keep_their_meaning_or_are_dropped() -> None:
     assert "top_k" not in told
 
 
+def test_a_schema_binds_under_its_older_name_too() -> None:
+    schema = {"type": "object", "properties": {}}
+    told = sent(output_format={"type": "json_schema", "schema": schema})
+    assert told["response_format"]["json_schema"]["schema"] == schema
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -297,6 +303,8 @@ def test_other_fields_keep_their_meaning_or_are_dropped() -> None:
         ({"tool_choice": {"type": "any"}}, "tool_choice"),
         ({"mcp_servers": [{}]}, "mcp_servers"),
         ({"container": "c"}, "container"),
+        ({"thread": {"type": "create"}}, "thread"),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
         ({"output_config": {"format": {"type": "xml"}}}, "output_config.format"),
     ],
 )

@@ -132,6 +132,12 @@ def test_a_brands_words_stand_for_the_usual_ones() -> None:
         assert (openai["type"], openai["code"]) == (f"open_{kind.label}", f"code_{kind.label}")
 
 
+def test_what_a_program_knows_a_fault_by_is_told_where_anthropic_tells_it() -> None:
+    refusal = Refusal(Kind.INVALID_REQUEST, "no threads", error_code="thread_unsupported_request")
+    told = errors.error_object(refusal, "anthropic", BRANDS[0], "req_1")["error"]
+    assert told["details"] == {"error_code": "thread_unsupported_request"}
+
+
 def test_a_bare_error_has_nothing_beside_it() -> None:
     body = body_of(Refusal(Kind.MODEL_UNKNOWN, "no such model"), "anthropic", BARE)
     message = "no such model (request id: req_1)"
