@@ -21,6 +21,7 @@ _FINISHED: Final = re.compile(rb'"finish_reason":\s*"(?!error")')
 """OpenRouter gives the reason `error` to a stream that failed: https://openrouter.ai/docs/api-reference/errors"""
 
 
+_DONE: Final = b"data: [DONE]"
 _NULL: Final = msgspec.Raw(b"null")
 
 
@@ -99,12 +100,21 @@ class _FrameMeter(StreamMeter):
 
 
 class ChatMeter(_FrameMeter):
-    """Meters a streamed chat completion."""
+    """Meters a streamed chat completion.
 
-    __slots__ = ()
+    Args:
+        choices: how many answers it was asked for; upstreams that know one only end it all the same.
+    """
+
+    __slots__ = ("_choices", "_finished")
 
     delta: ClassVar[bytes] = b'"choices"'
     delta_frame_bytes: ClassVar[int] = 180
+
+    def __init__(self, choices: int = 1) -> None:
+        super().__init__()
+        self._choices = choices
+        self._finished = 0
 
     @property
     def begun(self) -> bool:
@@ -146,8 +156,9 @@ class ChatMeter(_FrameMeter):
 
     def _count_output(self, lines: bytes) -> None:
         super()._count_output(lines)
-        if not self.complete and _FINISHED.search(lines):
-            self.complete = True
+        if not self.complete:
+            self._finished += len(_FINISHED.findall(lines))
+            self.complete = self._finished >= self._choices or (self._finished > 0 and _DONE in lines)
 
     def _refused(self) -> bool:
         return self._begin.startswith(b'data: {"error"')

@@ -2,6 +2,7 @@
 (I5), translated where it does not."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -23,7 +24,6 @@ from tollhouse.v1 import router_pb2
 
 MeterAnswer = Callable[[bytes, int], tuple[Tokens, bool]]
 
-_STREAM_METERS: Final[Mapping[Api, type[StreamMeter]]] = {Api.CHAT: ChatMeter, Api.RESPONSES: ResponsesMeter}
 _ANSWER_METERS: Final[Mapping[Api, MeterAnswer]] = {Api.MESSAGES: of_answer, Api.EMBEDDINGS: of_embeddings}
 _BOUND_FIELDS: Final[Mapping[Api, str]] = {
     Api.MESSAGES: "max_tokens",
@@ -101,7 +101,7 @@ class Passage:
             self.body = anthropic.without_thinking(self.body)
         self.url = _url(picked, spoken) + ("?" + query if query and spoken is api else "")
         self.headers = _headers(picked, spoken, onward, translated=spoken is not api)
-        self.new_meter = _STREAM_METERS.get(spoken, StreamMeter)
+        self.new_meter = _new_meter(spoken, asked)
         self.meter_answer = _ANSWER_METERS.get(spoken, of_openai_answer)
 
     def feed(self, chunk: bytes) -> bytes:
@@ -158,6 +158,12 @@ def _with_fields(body: bytes, changes: Mapping[str, object]) -> bytes:
             value = msgspec.json.decode(fields[name], type=dict[str, msgspec.Raw]) | value
         fields[name] = msgspec.Raw(msgspec.json.encode(value))
     return msgspec.json.encode(fields)
+
+
+def _new_meter(spoken: Api, asked: Asked) -> Callable[[], StreamMeter]:
+    if spoken is Api.CHAT:
+        return partial(ChatMeter, asked.choices)
+    return ResponsesMeter if spoken is Api.RESPONSES else StreamMeter
 
 
 def _url(picked: router_pb2.PickResult, spoken: Api) -> str:

@@ -19,8 +19,9 @@ CLIENTS: Mapping[str, Callable[[str, str], ToolClient]] = {
     "responses": ResponsesClient,
 }
 SPEAK_MESSAGES = ("anthropic", "openrouter", "simulator")
-KEEP_THOUGHTS = [(api, kind) for api in ("messages", "responses") for kind in SPEAK_MESSAGES] + [
-    ("responses", "openai")
+KEEP_THOUGHTS = [
+    *(("messages", kind) for kind in SPEAK_MESSAGES),
+    *(("responses", kind) for kind in ("anthropic", "openai", "simulator")),
 ]
 """Pairs in which what was thought can be told in the next request: the API is the same, or holds sealed thoughts."""
 CACHE = "cache_read=70; cache_write_5m=30"

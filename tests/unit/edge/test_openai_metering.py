@@ -136,3 +136,23 @@ def test_all_is_said_of_a_completion_when_it_has_ended_and_said_its_usage() -> N
     assert (fed.complete, fed.all_said) == (True, False)
     fed.feed(frame({"choices": [], "usage": CHAT_USAGE}))
     assert fed.all_said
+
+
+def test_several_choices_have_ended_when_all_of_them_have() -> None:
+    fed = ChatMeter(choices=2)
+    for sent, complete in (
+        (chunk({"content": "a"}), False),
+        (chunk({}, "stop"), False),
+        (chunk({"content": "b"}), False),
+        (chunk({}, "length"), True),
+    ):
+        fed.feed(sent)
+        assert fed.complete is complete
+
+
+def test_an_upstream_that_gives_one_choice_of_several_has_ended_when_it_says_so() -> None:
+    fed = ChatMeter(choices=5)
+    fed.feed(chunk({"content": "a"}) + chunk({}, "stop"))
+    assert not fed.complete
+    fed.feed(b"data: [DONE]\n\n")
+    assert fed.complete
