@@ -27,16 +27,16 @@ def failed(attempt: Attempt, failure: UpstreamFailed) -> Refusal:
     return Refusal(kind, f"the upstream {failure.failure.value}")
 
 
-async def refused(attempt: Attempt, answer: Answer) -> tuple[Refusal, bytes, bool]:
+async def refused(attempt: Attempt, answer: Answer) -> tuple[Refusal, bytes, upstream_errors.UpstreamError]:
     """Notes an answer that is an error: says so, and answers its body, which may be shown where the fault is the
-    client's own (I6), and whether it is about a thinking block that somebody else signed."""
+    client's own (I6), and what it says."""
     try:
         body = await answer.read(_ERROR_MAX_BYTES)
     except UpstreamFailed as failure:
-        return failed(attempt, failure), b"", False
+        return failed(attempt, failure), b"", upstream_errors.UpstreamError(attempt.outcome, "")
     error = upstream_errors.upstream_error(answer.status, body, attempt.picked.kind)
     said = f"the upstream answered with status {answer.status}"
-    return _noted(attempt, error, said), body, error.signature_invalid
+    return _noted(attempt, error, said), body, error
 
 
 def broken(attempt: Attempt, last_data: bytes) -> Refusal | None:

@@ -64,6 +64,7 @@ class Passage:
         asked: what the request asks for.
         translate: what translates between the client's API and the upstream's.
         without_thinking: leave out the thinking of earlier turns.
+        without_responses: the account has no Responses API, as servers that are compatible with OpenAI's may have none.
     """
 
     __slots__ = ("_dialect", "_filter", "_translation", "body", "headers", "meter_answer", "new_meter", "url")
@@ -80,9 +81,10 @@ class Passage:
         answer_id: str,
         now_s: int,
         *,
-        without_thinking: bool,
+        without_thinking: bool = False,
+        without_responses: bool = False,
     ) -> None:
-        spoken = spoken_to(picked.kind, api, picked.upstream_model)
+        spoken = Api.CHAT if without_responses else spoken_to(picked.kind, api, picked.upstream_model)
         self._dialect = api.dialect
         self._translation: Translation | None = None
         self._filter: UsageChunkFilter | None = None

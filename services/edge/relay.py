@@ -53,6 +53,7 @@ _READERS: Final[Mapping[Api, Callable[[bytes, Defaults], Asked]]] = {
 _LAST_ATTEMPT_S: Final = 1.0
 """With less time left than this no attempt is begun: it would be blamed on an account that had no chance."""
 _HEAR_OUT_S: Final = 0.25
+_PLACES_MAX: Final = 10_000
 _HELD_BACK_BYTES: Final = 64 * 1024
 """A stream that has sent so much has begun, whatever it is."""
 
@@ -87,6 +88,8 @@ class Relay:
         self._requests = requests
         self._brands = brands
         self._doors = doors
+        self._without_responses: set[tuple[str, str]] = set()
+        """Where there is no Responses API, for which model."""
         self._trusted = access.trusted_networks(settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
@@ -233,6 +236,8 @@ class Relay:
                 return Refusal(Kind.UPSTREAM_FAILED, "the upstream answered in an encoding that it was not asked for")
             if answer.status >= 300:
                 return await self._pass_error_on(exchange, attempt, passage, answer, reply)
+            if exchange.without_responses:
+                self._remember_without_responses(attempt)
             if head.content_type.startswith(b"text/event-stream"):
                 return await self._relay_stream(exchange, attempt, passage, answer, reply)
             return await self._relay_plain(exchange, attempt, passage, answer, reply)
@@ -251,18 +256,30 @@ class Relay:
             exchange.request_id,
             exchange.created_ms // clock.MS_PER_S,
             without_thinking=exchange.without_thinking,
+            without_responses=exchange.without_responses or _place(attempt) in self._without_responses,
         )
+
+    def _remember_without_responses(self, attempt: Attempt) -> None:
+        """Asked for a chat completion it answers: it is not asked for a response again."""
+        if len(self._without_responses) >= _PLACES_MAX:
+            self._without_responses.clear()
+        self._without_responses.add(_place(attempt))
 
     async def _pass_error_on(
         self, exchange: Exchange, attempt: Attempt, passage: Passage, answer: Answer, reply: Reply
     ) -> Refusal | None:
         """An error that is the client's own fault goes on as it is, anything else to the next account."""
-        failure, body, signature_invalid = await attempts.refused(attempt, answer)
-        if signature_invalid and not exchange.without_thinking and self._may_try_again(exchange, attempt):
-            # Thinking that another account signed: this one can go on without it.
-            exchange.without_thinking = True
-            attempt.again = attempt.picked.upstream_account_id
-            return failure
+        failure, body, error = await attempts.refused(attempt, answer)
+        if self._may_try_again(exchange, attempt):
+            if error.signature_invalid and not exchange.without_thinking:
+                # Thinking that another account signed: this one can go on without it.
+                exchange.without_thinking = True
+                attempt.again = attempt.picked.upstream_account_id
+                return failure
+            if error.route_unknown and exchange.api is Api.RESPONSES and not passage.translated:
+                exchange.without_responses = True
+                attempt.again = attempt.picked.upstream_account_id
+                return failure
         if attempt.status_is_client_fault:
             assert attempt.head is not None
             passed_back = attempt.head.passed_back
@@ -436,6 +453,10 @@ class Relay:
             attempts=len(exchange.attempts) if exchange else 0,
             duration_ms=round((clock.monotonic_s() - began_s) * 1000),
         )
+
+
+def _place(attempt: Attempt) -> tuple[str, str]:
+    return attempt.picked.base_url, attempt.picked.upstream_model
 
 
 async def _hear_out(answer: Answer, meter: metering.StreamMeter) -> None:

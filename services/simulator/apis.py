@@ -282,6 +282,8 @@ ROUTES: Final[dict[str, Api]] = {
     **_anthropic("/api/v1"),
     **_openai("/api/v1", lenient=True, comments=True),
     **_openai("/v1beta/openai", lenient=True),
+    "/compatible/v1/chat/completions": Chat(lenient=True, comments=False),
 }
-"""By path. `/api/v1` is OpenRouter's base, `/v1beta/openai` Gemini's for clients of OpenAI's API."""
-MODEL_LISTS: Final = ("/v1/models", "/api/v1/models", "/v1beta/openai/models")
+"""By path. `/api/v1` is OpenRouter's base, `/v1beta/openai` Gemini's for clients of OpenAI's API, `/compatible/v1` that
+of a server that knows nothing but Chat Completions."""
+MODEL_LISTS: Final = ("/v1/models", "/api/v1/models", "/v1beta/openai/models", "/compatible/v1/models")

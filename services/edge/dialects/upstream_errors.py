@@ -45,6 +45,8 @@ _NO_CREDIT: Final = ("Your credit balance is too low", "You have reached your sp
 _DISABLED: Final = "This organization has been disabled"
 """How messages of status 400 begin that are about our account. What a client wrote may be quoted further on."""
 _NO_QUOTA: Final = "insufficient_quota"
+_NO_MODEL: Final = "model_not_found"
+_NULL: Final = msgspec.Raw(b"null")
 
 
 _KEY_NOT_VALID: Final = ("API key not valid", "API key expired", "API Key not found")
@@ -56,6 +58,7 @@ _OF_OUR_ACCOUNT: Final = "user_id"
 
 class _Error(msgspec.Struct):
     type: str | None = None
+    param: msgspec.Raw = _NULL
     message: str | None = None
     code: str | int | float | None = None
 
@@ -88,7 +91,7 @@ def _error(data: bytes) -> _Error:
         listed = []
     said = listed[0] if listed else _Said()
     in_response = said.response.error if said.response else None
-    return said.error or in_response or _Error(None, said.message, said.code)
+    return said.error or in_response or _Error(message=said.message, code=said.code)
 
 
 class UpstreamError(NamedTuple):
@@ -99,6 +102,9 @@ class UpstreamError(NamedTuple):
     """Its type, if it may be passed on; empty otherwise."""
     signature_invalid: bool = False
     """A thinking block of the request was signed by somebody else."""
+    route_unknown: bool = False
+    """The upstream has no such endpoint, as far as can be told: what it does not find, it names no part of the request
+    for."""
 
 
 def upstream_error(status: int, body: bytes, kind: router_pb2.UpstreamKind.ValueType) -> UpstreamError:
@@ -118,7 +124,8 @@ def upstream_error(status: int, body: bytes, kind: router_pb2.UpstreamKind.Value
     elif status == 403 and kind == router_pb2.UPSTREAM_KIND_OPENROUTER:  # its moderation flagged the prompt
         outcome = router_pb2.OUTCOME_CLIENT_FAULT
     signature_invalid = status == 400 and "signature" in message and "thinking" in message
-    return UpstreamError(outcome, _passed_on(error), signature_invalid)
+    route_unknown = status in (404, 405) and error.code != _NO_MODEL and error.param == _NULL
+    return UpstreamError(outcome, _passed_on(error), signature_invalid, route_unknown)
 
 
 def stream_error(data: bytes) -> UpstreamError:

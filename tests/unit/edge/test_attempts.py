@@ -221,3 +221,21 @@ def test_openrouters_moderation_blames_the_prompt_and_not_the_account() -> None:
 def test_messages_of_another_shape_are_left_for_the_upstream_to_refuse(messages: str) -> None:
     body = f'{{"model": "opus", "messages": {messages}}}'.encode()
     assert anthropic.without_thinking(body) == body
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "unknown"),
+    [
+        (404, b'{"detail":"Not Found"}', True),
+        (404, b"<html>Not Found</html>", True),
+        (405, b"", True),
+        (404, b'{"error":{"message":"Invalid URL (POST /v1/responses)","param":null,"code":null}}', True),
+        (404, b'{"error":{"message":"Item with id \'rs_1\' not found.","param":"input","code":null}}', False),
+        (404, b'{"error":{"message":"The model `x` does not exist","param":null,"code":"model_not_found"}}', False),
+        (400, b'{"detail":"Not Found"}', False),
+    ],
+)
+def test_an_upstream_without_an_endpoint_is_told_from_one_that_does_not_find_what_a_request_names(
+    status: int, body: bytes, unknown: bool
+) -> None:
+    assert upstream_errors.upstream_error(status, body, router_pb2.UPSTREAM_KIND_OPENAI).route_unknown is unknown
