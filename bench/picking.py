@@ -150,7 +150,9 @@ def main() -> int:
     scene = "at worst"
     found = [
         Figure("pick_us", f"a pick among 10,000 upstream accounts, {scene}", "us of CPU", dearest, "picking.py"),
-        Figure("pick_ratio", f"a pick among 10,000 upstream accounts, {scene}", "times one among 10", worst, "picking.py"),
+        Figure(
+            "pick_ratio", f"a pick among 10,000 upstream accounts, {scene}", "times one among 10", worst, "picking.py"
+        ),
     ]
     figures.tell(found, options.out)
     return 0 if worst <= MOST_RATIO else 1
