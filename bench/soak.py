@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import budgets, figures, processes, targets
@@ -28,7 +28,7 @@ _TENANTS = 8
 _DOLLARS = 10_000
 _SERVED_SHARE = 0.5
 """At least so much of the load asks for what ends with 200."""
-Samples = list[Mapping[str, float]]
+Samples = Sequence[Mapping[str, float]]
 
 
 def parts(gateway: Deployment) -> dict[str, list[int]]:
@@ -43,7 +43,8 @@ def parts(gateway: Deployment) -> dict[str, list[int]]:
 async def sampled(gateway: Deployment, seconds: float, rate: float) -> tuple[Load, Samples]:
     """The load, and the memory of every process while it lasted."""
     tenants = [gateway.tenant(dollars=_DOLLARS) for _ in range(_TENANTS)]
-    load, samples, watched = Load(gateway.base_url, tenants, rate), Samples(), parts(gateway)
+    load, watched = Load(gateway.base_url, tenants, rate), parts(gateway)
+    samples: list[Mapping[str, float]] = []
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run())
         until_s = time.monotonic() + seconds
