@@ -101,7 +101,7 @@ class Results:
             other: Any = self.of(name, target)
             for step in path:
                 other = (other or {}).get(step)
-            if other:
+            if other and other > 0:
                 found[target] = value / other
         return found
 
@@ -118,12 +118,13 @@ def path_figures(results: Results) -> Iterator[Figure]:
         elif scene.phase == "paced":
             yield from _paced(results, name, result, command)
         elif scene.phase == "latency":
-            yield from _latency(result, command)
+            yield from _latency(results, name, result, command)
         elif scene.phase == "ttft":
             for part in ("p50", "p99"):
-                ratio = {"direct": result[f"gateway_{part}_ms"] / result[f"direct_{part}_ms"]}
+                added_ms, whole = result[f"added_{part}_ms"], result[f"gateway_{part}_ms"] / result[f"direct_{part}_ms"]
+                ratios = results.ratios(name, added_ms, f"added_{part}_ms") | {"direct": whole}
                 label = f"added time to first token at light load, {part}"
-                yield Figure(f"ttft_{part}", label, "ms", result[f"added_{part}_ms"], command, ratio)
+                yield Figure(f"ttft_{part}", label, "ms", added_ms, command, ratios)
         elif scene.phase == "hold":
             resident = result["memory_mb"]["gateway"]["rss"]
             ratios = results.ratios(name, resident, "memory_mb", "gateway", "rss")
@@ -158,13 +159,14 @@ def _paced(results: Results, name: str, result: Result, command: str) -> Iterato
     yield Figure(f"{name}_event_all", further, "us of CPU", each, command, ratios, speed)
 
 
-def _latency(result: Result, command: str) -> Iterator[Figure]:
+def _latency(results: Results, name: str, result: Result, command: str) -> Iterator[Figure]:
     for conns, said in (("c1", "1 connection"), ("c32", "32 connections that saturate the core")):
         one = result[conns]
         for part in ("p50", "p99"):
-            ratio = {"direct": one["gateway"][f"{part}_us"] / one["direct"][f"{part}_us"]}
-            added_ms = one[f"added_{part}_us"] / 1000
-            yield Figure(f"latency_{conns}_{part}", f"added latency, {said}, {part}", "ms", added_ms, command, ratio)
+            added_us, whole = one[f"added_{part}_us"], one["gateway"][f"{part}_us"] / one["direct"][f"{part}_us"]
+            ratios = results.ratios(name, added_us, conns, f"added_{part}_us") | {"direct": whole}
+            label = f"added latency, {said}, {part}"
+            yield Figure(f"latency_{conns}_{part}", label, "ms", added_us / 1000, command, ratios)
 
 
 def measure(scenes: Sequence[str], only: Sequence[str] = (), *, quick: bool = False) -> list[Figure]:
