@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test fuzz chaos check bench proto docs lock clean
+.PHONY: help install up test fuzz chaos check bench bench-check proto docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,10 +36,11 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and 
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/pytest tests/unit tests/docs -q
 
-bench: $(INSTALLED)  ## Measure the cost of the path (needs wrk)
-	$(BIN)/python bench/run.py
-	$(BIN)/python bench/booking.py
-	$(BIN)/python bench/picking.py
+bench: $(INSTALLED)  ## Measure everything, and write it into docs/BENCHMARKS.md (needs wrk; half an hour)
+	$(BIN)/python bench/report.py $(BENCH)
+
+bench-check: $(INSTALLED)  ## Fail where a budget of bench/budgets.toml is passed (needs wrk; six minutes)
+	$(BIN)/python bench/check.py $(BENCH)
 
 proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 	$(BIN)/python scripts/generate_protos.py

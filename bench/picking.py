@@ -1,9 +1,9 @@
-"""What a pick costs among 10 to 10,000 upstream accounts: part of `make bench`.
+"""What a pick costs among 10 to 10,000 upstream accounts: without gRPC.
 
-    .venv/bin/python bench/picking.py [--picks 5000]
+    .venv/bin/python bench/picking.py [--picks 5000] [--out FILE]
 
 Each figure is the best of several rounds, in microseconds of CPU a pick and its report, through the decider with its
-leases and affinity but without gRPC. The last column is what 10,000 accounts cost for what 10 cost; above 2 the bench
+leases and affinity. The last column is what 10,000 accounts cost for what 10 cost; above 2 the bench
 fails.
 """
 
@@ -13,25 +13,25 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from services.router.accounts import Account  # noqa: E402
-from services.router.affinity import PoolAccounts  # noqa: E402
-from services.router.decide import Decider  # noqa: E402
-from services.router.health import Verdict  # noqa: E402
-from services.router.leases import Leases  # noqa: E402
-from services.router.settings import RouterSettings  # noqa: E402
-from services.shared.settings import Secret  # noqa: E402
-from tollhouse.v1 import router_pb2  # noqa: E402
+from bench import figures
+from bench.figures import Figure
+from services.router.accounts import Account
+from services.router.affinity import PoolAccounts
+from services.router.decide import Decider
+from services.router.health import Verdict
+from services.router.leases import Leases
+from services.router.settings import RouterSettings
+from services.shared.settings import Secret
+from tollhouse.v1 import router_pb2
 
 MODEL = "claude-sonnet-4-5"
 COUNTS = (10, 100, 1_000, 10_000)
 ROUNDS = 5
 BATCH = 16
 MOST_RATIO = 2.0
+MOST = "a pick and its report among 10,000 upstream accounts"
+COMMAND = "picking.py"
 SETTINGS = RouterSettings(database_url=Secret(""), nats_url=Secret(""), master_key=Secret(""))
 
 
@@ -95,7 +95,8 @@ def decider(count: int, cooling_share: float) -> Decider:
 def batches(picks: int, conversations: int, seed: int) -> list[router_pb2.RouterDecideRequest]:
     """Batches of picks, each of which reports the batch before; `conversations` of 0 means none."""
     dice = random.Random(seed)
-    requests, before = [], []
+    requests: list[router_pb2.RouterDecideRequest] = []
+    before: list[router_pb2.ReportItem] = []
     for start in range(0, picks, BATCH):
         request = router_pb2.RouterDecideRequest()
         request.report.extend(before)
@@ -134,16 +135,23 @@ SCENES = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picks", type=int, default=5_000)
-    picks = parser.parse_args().picks // BATCH * BATCH
-    print(f"{'us a pick among':36}" + "".join(f"{count:>9,}" for count in COUNTS) + "    ratio")
-    worst = 0.0
-    for name, cooling_share, conversations in SCENES:
+    parser.add_argument("--out", help="append the figures as lines of JSON to this file")
+    options = parser.parse_args()
+    picks = options.picks // BATCH * BATCH
+    print(f"| us of CPU, a pick among | {' | '.join(f'{count:,}' for count in COUNTS)} | ratio |")
+    print("|---" * (len(COUNTS) + 2) + "|")
+    found, worst = [], 0.0
+    for number, (name, cooling_share, conversations) in enumerate(SCENES):
         costs = [cost_us(count, cooling_share, conversations, picks) for count in COUNTS]
         ratio = costs[-1] / costs[0]
         worst = max(worst, ratio)
-        print(f"{name:36}" + "".join(f"{cost:9.1f}" for cost in costs) + f"{ratio:9.2f}")
+        print(f"| {name} | {' | '.join(f'{cost:.1f}' for cost in costs)} | {ratio:.2f} |")
+        found.append(Figure(f"pick_us_{number}", f"{MOST}, {name}", "us of CPU", costs[-1], COMMAND))
+    print()
+    found.append(Figure("pick_ratio", f"{MOST}, at worst", "times one among 10", worst, COMMAND))
+    figures.tell(found, options.out)
     return 0 if worst <= MOST_RATIO else 1
 
 

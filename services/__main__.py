@@ -21,6 +21,9 @@ SERVICES: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; answers the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) == 1 and arguments[0] in SERVICES:
+        return serve(arguments[0])  # which imports nothing of the commands
     parsed = parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     return run(parsed)
@@ -64,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     migrate.set_defaults(run=_migrate)
     for name in SERVICES:
         service = sub.add_parser(name, help=f"run one {name} process; settings come from TOLLHOUSE_{name.upper()}_*")
-        service.set_defaults(run=_serve, service=name)
+        service.set_defaults(run=lambda parsed: serve(parsed.service), service=name)
     tenant_commands.add_parsers(sub, _state_dir)
     plan_commands.add_parsers(sub, _state_dir)
     brand_commands.add_parsers(sub, _state_dir)
@@ -126,8 +129,8 @@ def _migrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    name: str = arguments.service
+def serve(name: str) -> int:
+    """Runs one service until it is told to stop; answers the exit code."""
     package, class_name = SERVICES[name]
     cls: type[Any] = getattr(import_module(f"{package}.settings"), class_name)
     try:

@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 
 _CACHE_CONTROL: Final = re.compile(rb',?\s*"cache_control"\s*:\s*(?:\{[^{}]*\}|null)')
+_MARK: Final = b'"cache_control"'
+_PIECE_BYTES: Final = 256 * 1024
 _SAMPLE_BYTES: Final = 2048
 _END_BYTES: Final = 1024
 _DIGEST_BYTES: Final = 8
@@ -25,10 +27,18 @@ def conversation(tenant_id: str, session: str, system: msgspec.Raw, first_messag
         digest.update(b"\0session\0" + session.encode())
         return digest.digest()
     for raw in (system, first_message):
-        part = bytes(raw)
-        if b'"cache_control"' in part:
-            part = _CACHE_CONTROL.sub(b"", part)
+        part = memoryview(raw)  # not a copy: it may be megabytes
+        if _is_marked(part):
+            part = memoryview(_CACHE_CONTROL.sub(b"", part))
         digest.update(b"\0%d\0" % len(part))
         digest.update(part[:_SAMPLE_BYTES])
-        digest.update(part[_SAMPLE_BYTES:][-_END_BYTES:] if len(part) > _SAMPLE_BYTES else b"")
+        digest.update(part[max(_SAMPLE_BYTES, len(part) - _END_BYTES) :])
     return digest.digest()
+
+
+def _is_marked(part: memoryview) -> bool:
+    """Whether anything in it says what to cache. A piece after the other, as only bytes can be searched fast."""
+    if len(part) <= _PIECE_BYTES:
+        return _MARK in bytes(part)
+    overlap = len(_MARK) - 1
+    return any(_MARK in bytes(part[at : at + _PIECE_BYTES + overlap]) for at in range(0, len(part), _PIECE_BYTES))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from io import BytesIO
 from typing import Any, Final
 
 from services.edge.settings import EdgeSettings
@@ -44,14 +45,14 @@ class Incoming:
         try:
             body, more = await self._piece()
             if more:
-                pieces, size = [body], len(body)
+                whole = BytesIO()  # grows in place and gives its bytes away: joined pieces would be there twice
+                size = whole.write(body)
                 while more:
                     body, more = await self._piece()
-                    pieces.append(body)
-                    size += len(body)
+                    size += whole.write(body)
                     if size > limit:
                         raise _too_large(limit)
-                body = b"".join(pieces)
+                body = whole.getvalue()
         finally:
             self._doors.reading.discard(self)
         if len(body) > limit:

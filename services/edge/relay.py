@@ -122,6 +122,7 @@ class Relay:
                 conversation(principal.tenant_id, request.session, *request.beginning),
             )
             request.forget_beginning()
+            del body  # the exchange forgets its own when a stream begins, which may last for minutes
             picking = await self._admit_and_pick(exchange, reply)
             if request.stream:
                 self._keep_alive.add(reply)
@@ -350,7 +351,8 @@ class Relay:
         reply.upstream_account_id = attempt.picked.upstream_account_id
         await reply.start(answer.status, attempt.head.passed_back)
         if begun:
-            await self._flow(exchange, attempt, passage, answer, reply, meter, b"".join(held_back))
+            chunk = b""  # held back, too
+            await self._flow(exchange, attempt, passage, answer, reply, meter, held_back)
         else:
             await reply.piece(passage.feed(b"".join(held_back)))
             await reply.end()
@@ -364,9 +366,9 @@ class Relay:
         answer: Answer,
         reply: Reply,
         meter: metering.StreamMeter,
-        chunk: bytes,
+        held_back: list[bytes],
     ) -> None:
-        """The stream from its first content on, which is in `chunk` and metered already."""
+        """The stream from its first content on, which was held back and is metered already."""
         hold, deadline_s = exchange.hold, exchange.began_s + exchange.times.total_s
         broken, too_long, spent, ended = "", False, None, False
         unfinished: Unfinished | None = None
@@ -383,7 +385,8 @@ class Relay:
             return send_on(chunk)
 
         try:
-            send_on(chunk)
+            send_on(b"".join(held_back))
+            held_back.clear()
             while True:
                 if unfinished is not None:
                     await unfinished

@@ -79,6 +79,7 @@ class Reply:
         self._brand = brand
         self._from_browser = from_browser
         self._last = b""
+        """The end of what was sent last: an empty line, where no event is under way."""
         self._digest = hashlib.sha256()
         self._sending = False
         self._pinging: asyncio.Task[None] | None = None
@@ -121,7 +122,7 @@ class Reply:
         """Sends bytes as they came from the upstream; waits while the client reads slower than they come."""
         if self._pinging is not None:
             await self._pinging
-        self._last = chunk
+        self._last = chunk[-2:]
         self._note(chunk)
         self._sending = True
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -133,7 +134,7 @@ class Reply:
         slower than they come. Answers what to await where it does."""
         if self._pinging is not None:
             return Unfinished(self.piece(chunk))
-        self._last = chunk
+        self._last = chunk[-2:]
         self._note(chunk)
         self._sending = True
         unfinished = Unfinished(self._send({"type": "http.response.body", "body": chunk, "more_body": True}))

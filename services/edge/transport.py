@@ -20,7 +20,7 @@ import httptools
 from services.edge.upstream import Answer, Failure, Headers, Patience, UpstreamFailed
 
 _HEAD_MAX_BYTES: Final = 64 * 1024
-_UNREAD_MAX_BYTES: Final = 256 * 1024
+_UNREAD_MAX_BYTES: Final = 64 * 1024
 """With more received than its reader took, a connection is not read any more."""
 _STALE_WITHIN_S: Final = 1.0
 """A used connection that closes without a byte later than this was worked on: sent again, it might be paid twice."""

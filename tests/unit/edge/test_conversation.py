@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from services.edge.conversation import conversation
 from services.edge.dialects.anthropic_requests import read_messages
 from services.edge.dialects.asked import Defaults
@@ -53,3 +55,11 @@ def test_a_user_id_without_a_session_is_not_the_conversation() -> None:
 def test_metadata_of_any_shape_does_no_harm() -> None:
     for metadata in ("session", ["session"], {"user_id": {"session": 1}}, {"session": 1}, None):
         assert len(of([said("a")], metadata=metadata)) == 8
+
+
+@pytest.mark.parametrize("before", [0, 262_000, 262_100, 262_144, 400_000])
+def test_a_long_message_is_the_same_with_and_without_a_mark_wherever_it_is(before: int) -> None:
+    text, marked = {"type": "text", "text": "a" * before}, {"type": "text", "text": "b" * 300_000}
+    plain = [{"role": "user", "content": [text, marked]}]
+    assert of(plain) == of([{"role": "user", "content": [text, marked | {"cache_control": CACHED}]}])
+    assert of(plain) == of([{"role": "user", "content": [text | {"cache_control": CACHED}, marked]}])
