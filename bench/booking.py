@@ -59,7 +59,7 @@ class Gateway:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.process = subprocess.Popen(
-            [TOLLHOUSE, "up", "--json", "--state-dir", str(state), "--port", "18080"],
+            [TOLLHOUSE, "up", "--json", "--state-dir", str(state), "--port", "18080", "--console-port", "0"],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"TOLLHOUSE_SIMULATOR_FIRST_MS": "0", "TOLLHOUSE_SIMULATOR_GAP_MS": "0"},
