@@ -47,7 +47,9 @@ def tollhouse(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """A Tollhouse whose demo tenant is rich and whose model is served by the mock; its ready line and a key."""
     state = str(folder / "state")
     process = subprocess.Popen(
-        [TOLLHOUSE, "up", "--json", "--state-dir", state, "--port", "18080", "--console-port", "0"], stdout=subprocess.PIPE, text=True
+        [TOLLHOUSE, "up", "--json", "--state-dir", state, "--port", "18080", "--console-port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:
