@@ -253,9 +253,13 @@ def free_port() -> int:
 @contextlib.contextmanager
 def deployed(state_dir: Path, *options: str, **settings: str) -> Iterator[Deployment]:
     """`tollhouse up --json` until the block ends; `settings` are further environment variables. The simulator answers
-    at once unless it is scripted otherwise."""
-    at_once = {"TOLLHOUSE_SIMULATOR_FIRST_MS": "0", "TOLLHOUSE_SIMULATOR_GAP_MS": "0"}
-    environment = os.environ | at_once | settings
+    at once unless it is scripted otherwise; visitors of the console say by X-Forwarded-For where they are."""
+    usual = {
+        "TOLLHOUSE_SIMULATOR_FIRST_MS": "0",
+        "TOLLHOUSE_SIMULATOR_GAP_MS": "0",
+        "TOLLHOUSE_CONSOLE_TRUSTED_PROXIES": "127.0.0.1",
+    }
+    environment = os.environ | usual | settings
     command = [COMMAND, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port())]
     command += ["--console-port", "0", *options]
     with (state_dir.parent / f"{state_dir.name}.err").open("wb") as errors:

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from services.console.clients import Clients
-from services.shared import clock
+from services.shared import clock, principal
 from services.shared.errors import Refusal
 from services.shared.telemetry import logger
 from tollhouse.v1 import auth_pb2
 
-BUILT_IN: Final = auth_pb2.Brand(name="tollhouse", title="Tollhouse", base_paths=["/v1"])
+BUILT_IN: Final = auth_pb2.Brand(
+    name="tollhouse", title="Tollhouse", base_paths=["/v1"], key_prefix=principal.KEY_PREFIX
+)
 """What pages speak for where no brand is stored."""
 
 _FRESH_S: Final = 5.0

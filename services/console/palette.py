@@ -3,6 +3,7 @@
 Contrast is that of WCAG 2.2 (https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio); text needs 4.5 to 1.
 """
 
+import colorsys
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,12 +59,14 @@ def contrast(one: Rgb, other: Rgb) -> float:
 
 
 def _towards(colour: Rgb, end: Rgb, page: Rgb) -> Rgb:
-    """The first shade on the way to `end` that can be read as text on a page."""
+    """The first shade on the way to black or white, the hue kept, that can be read as text on a page."""
+    hue, light, saturation = colorsys.rgb_to_hls(*(part / 255 for part in colour))
+    last = 1.0 if end == _WHITE else 0.0
     for step in range(_STEPS + 1):
-        share = step / _STEPS
-        shade = tuple(round(a + (b - a) * share) for a, b in zip(colour, end, strict=True))
-        if contrast(shade, page) >= READABLE:  # type: ignore[arg-type]
-            return shade  # type: ignore[return-value]
+        lightness = light + (last - light) * step / _STEPS
+        red, green, blue = (round(part * 255) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
+        if contrast((red, green, blue), page) >= READABLE:
+            return red, green, blue
     return end
 
 

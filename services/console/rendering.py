@@ -12,6 +12,7 @@ from services.console import cookies, navigation, palette
 from services.console.assets import Assets
 from services.console.notices import NOTICES
 from services.console.places import own_path
+from services.console.user_agents import browser
 from services.console.visit import visit_of
 from services.shared import clock, money
 
@@ -43,7 +44,12 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            money=money.rounded_dollars, exact_money=money.dollars, count=count, instant=instant, iso=iso
+            money=money.rounded_dollars,
+            exact_money=money.dollars,
+            count=count,
+            instant=instant,
+            iso=iso,
+            browser=browser,
         )
         self._environment.globals.update(asset=assets.url, registration=registration)
 

@@ -209,8 +209,12 @@ class _Sender:
             if self._https:
                 headers.setdefault("strict-transport-security", _HSTS)
             headers.setdefault("cache-control", "no-store")
-            if self._new_secret is not None and "set-cookie" not in headers:
+            if self._new_secret is not None and not self._sets_session(headers):
                 carrier = Response()
                 cookies.set_session(carrier, self._new_secret, self._https)
                 headers.append("set-cookie", carrier.headers["set-cookie"])
         await self._send(message)
+
+    def _sets_session(self, headers: MutableHeaders) -> bool:
+        name = f"{cookies.session_name(self._https)}="
+        return any(cookie.startswith(name) for cookie in headers.getlist("set-cookie"))

@@ -33,7 +33,7 @@
       await navigator.clipboard.writeText(button.dataset.copy);
       button.textContent = "Copied";
     } catch { // plain http has no clipboard: leave the text selected for the keyboard
-      const text = button.parentElement.querySelector("code");
+      const text = button.closest(".code, .copyable").querySelector("code");
       if (text) getSelection().selectAllChildren(text);
       button.textContent = "Press Ctrl-C";
     }
