@@ -1,5 +1,7 @@
 """Registering, and `/auth?action=register`, which links elsewhere lead to."""
 
+import math
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -59,8 +61,8 @@ async def signed_in(request: Request, person: Person, path: str, notice: str = "
 
 def patience(throttled: Throttled) -> str:
     """How long to wait, for people."""
-    minutes = round(throttled.wait_s / 60)
-    wait = f"{throttled.wait_s:.0f} seconds" if minutes < 2 else f"{minutes} minutes"
+    minutes = math.ceil(throttled.wait_s / 60)
+    wait = "a minute" if minutes == 1 else f"{minutes} minutes"
     return f"Too many attempts. Please wait {wait}, then try again."
 
 

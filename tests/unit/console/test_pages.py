@@ -40,7 +40,7 @@ def test_the_share_of_the_cache_is_that_of_all_prompt_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wait_s", "said"), [(1.0, "1 seconds"), (89.0, "89 seconds"), (90.1, "2 minutes"), (900.0, "15 minutes")]
+    ("wait_s", "said"), [(1.0, "a minute"), (60.0, "a minute"), (61.0, "2 minutes"), (900.0, "15 minutes")]
 )
 def test_how_long_to_wait_is_said_in_words(wait_s: float, said: str) -> None:
     assert said in patience(Throttled(wait_s))
