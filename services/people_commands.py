@@ -29,6 +29,7 @@ def add_parsers(sub: Any, state_dir: Callable[[argparse.ArgumentParser], None]) 
     command = add_action(person, "password", "give a person a new password; their sessions end", _password, state_dir)
     command.add_argument("email")
     _password_option(command)
+    command.add_argument("--drop-codes", action="store_true", help="ask them for no one-time codes any more")
     add_action(person, "list", "list people", _person_list, state_dir)
     for name, enabled in (("enable", True), ("disable", False)):
         text = "let a person in again" if enabled else "shut a person out; their sessions end"
@@ -74,6 +75,8 @@ def _password(services: Services, arguments: argparse.Namespace) -> None:
     async def set_password(console: Administration) -> None:
         known = await _known(console, arguments.email)
         await console.people.set_password(known, password)
+        if arguments.drop_codes:
+            await console.store.drop_codes(known.person_id)
 
     _run(services, set_password)
     if not arguments.ask:

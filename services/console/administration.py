@@ -15,6 +15,7 @@ from services.shared import database
 from services.shared.settings import Secret
 
 _CONNECTIONS = 2
+_UNUSED = Secret("commands about people need none")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Administration:
 async def administration(database_url: Secret, auth_address: str) -> AsyncIterator[Administration]:
     """Opens the console's database for the time of the block. Raises OSError when it does not answer."""
     settings = ConsoleSettings(
-        database_url=database_url, ledger_token=Secret("unused: people need no ledger"), auth_address=auth_address
+        database_url=database_url, ledger_token=_UNUSED, master_key=_UNUSED, auth_address=auth_address
     )
     pool = await database.connect(database_url, service="console", size=_CONNECTIONS)
     clients = Clients(settings)

@@ -10,6 +10,7 @@ from services.console.administration import store_on
 from services.console.assets import Assets
 from services.console.brands import Brands
 from services.console.clients import Clients
+from services.console.codes import Codes
 from services.console.console import Console
 from services.console.failures import Failures
 from services.console.pages import ROUTES
@@ -53,10 +54,12 @@ def application(settings: ConsoleSettings, store: Store, clients: Clients) -> An
     assets = Assets()
     renderer = Renderer(assets, settings.api_url, settings.registration)
     failures = Failures(renderer)
-    people = People(store, clients, Passwords(), Throttle(store, settings))
+    throttle = Throttle(store, settings)
+    people = People(store, clients, Passwords(), throttle)
+    codes = Codes(store, throttle, settings.master_key.reveal())
     app = Starlette(routes=ROUTES, exception_handlers=failures.handlers)
     app.router.redirect_slashes = False
-    app.state.console = Console(settings, store, clients, people, assets, renderer)
+    app.state.console = Console(settings, store, clients, people, codes, assets, renderer)
     safe = Safety(app, store, Brands(clients), failures.page)
     trusted = [name.strip() for name in settings.trusted_proxies.split(",") if name.strip()]
     return ProxyHeadersMiddleware(safe, trusted_hosts=trusted)  # type: ignore[arg-type]

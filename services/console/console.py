@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from services.console.assets import Assets
 from services.console.clients import Clients
+from services.console.codes import Codes
 from services.console.people import People
 from services.console.rendering import Renderer
 from services.console.settings import ConsoleSettings
@@ -22,6 +23,7 @@ class Console:
     store: Store
     clients: Clients
     people: People
+    codes: Codes
     assets: Assets
     renderer: Renderer
 

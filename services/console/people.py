@@ -77,8 +77,8 @@ class People:
             await self._store.set_password(known.person_id, await self._passwords.hash(password))
         return await self._with_tenant(known)
 
-    async def begin_session(self, person: Person, address: str, user_agent: str) -> Begun:
-        """Begins a session under a secret that nobody has seen before."""
+    async def begin_session(self, person: Person, address: str, user_agent: str, *, awaits_code: bool = False) -> Begun:
+        """Begins a session under a secret that nobody has seen before; one that waits for a code signs nobody in."""
         secret = new_secret()
         await self._store.add_session(
             sessions.secret_hash(secret),
@@ -86,21 +86,26 @@ class People:
             person.person_id,
             address,
             user_agent[: sessions.USER_AGENT_MOST],
+            awaits_code=awaits_code,
         )
         return Begun(person, secret)
 
     async def change_password(self, person: Person, session_id: str, old: str, new: str, address: str) -> None:
         """Sets a new password and ends the person's other sessions. Raises Throttled, WrongPassword, Weak."""
         passwords.check(new, person.email)
-        await self._throttle.sign_in(person.email, address)
-        await self._verified(person.email, old)
-        await self._throttle.signed_in(person.email)
+        await self.confirm_password(person, old, address)
         await self.set_password(person, new, but=session_id)
 
     async def set_password(self, person: Person, password: str, but: str = "") -> None:
         """Sets a password and ends the person's sessions, but for one."""
         await self._store.set_password(person.person_id, await self._passwords.hash(password))
         await self._store.end_sessions(person.person_id, but)
+
+    async def confirm_password(self, person: Person, password: str, address: str) -> None:
+        """Lets somebody who is signed in go on only with their password. Raises Throttled, WrongPassword."""
+        await self._throttle.sign_in(person.email, address)
+        await self._verified(person.email, password)
+        await self._throttle.signed_in(person.email)
 
     async def knows(self, email: str, password: str) -> bool:
         """Whether that person could sign in with that password."""

@@ -10,6 +10,7 @@ class ConsoleSettings:
     """Read from TOLLHOUSE_CONSOLE_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_console")
+    master_key: Secret = setting("base64 of the 32 bytes that the secrets of one-time codes are sealed under")
     ledger_token: Secret = setting("the ledger's internal service token")
     host: str = setting("address to listen on for browsers", default="127.0.0.1")
     port: int = setting("port to listen on for browsers", default=8090, at_least=1, at_most=65535)

@@ -1,5 +1,6 @@
 """The console's SQL: people, their sessions, and what throttles attempts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -53,6 +54,14 @@ class SignedIn(Person):
     """A person, and the session that they come with."""
 
     session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSecret:
+    """What one-time codes are made of, and the time step of the last one that was accepted."""
+
+    sealed: bytes
+    last_step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +127,41 @@ class Store:
     # ---- sessions ----
 
     async def add_session(
-        self, secret_hash: bytes, session_id: str, person_id: str, address: str, user_agent: str
+        self,
+        secret_hash: bytes,
+        session_id: str,
+        person_id: str,
+        address: str,
+        user_agent: str,
+        *,
+        awaits_code: bool = False,
     ) -> None:
-        """Begins a session."""
+        """Begins a session, or one that waits for a one-time code."""
         await self._run(
-            "INSERT INTO sessions (secret_hash, session_id, person_id, address, user_agent)"
-            " VALUES (%s, %s, %s, %s, %s)",
+            "INSERT INTO sessions (secret_hash, session_id, person_id, address, user_agent, awaits_code)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
             secret_hash,
             session_id,
             person_id,
             address,
             user_agent,
+            awaits_code,
         )
+
+    async def awaiting_code(self, secret_hash: bytes) -> SignedIn | None:
+        """Who has shown the password under this secret, a few minutes ago at most, and not a code yet."""
+        query = (
+            f"SELECT {_PERSON}, s.session_id FROM sessions s JOIN people p USING (person_id)"
+            " WHERE s.secret_hash = %s AND s.awaits_code AND p.enabled AND s.created_at > now() - interval '10 minutes'"
+        )
+        return await self._one(SignedIn, query, secret_hash)
 
     async def signed_in(self, secret_hash: bytes) -> SignedIn | None:
         """Whose session this is, if it still runs. Notes that it was used, once a minute at most."""
         query = (
             f"SELECT {_PERSON}, s.session_id, s.seen_at < now() - interval '1 minute' AS stale"
             f" FROM sessions s JOIN people p USING (person_id)"
-            f" WHERE s.secret_hash = %(hash)s AND p.enabled AND {_LIVE}"
+            f" WHERE s.secret_hash = %(hash)s AND p.enabled AND NOT s.awaits_code AND {_LIVE}"
         )
         async with self._pool.connection() as connection:
             found = await connection.execute(query.encode(), {"hash": secret_hash, **self._times})
@@ -152,7 +177,7 @@ class Store:
         """A person's running sessions, the one that was used last first."""
         query = (
             "SELECT s.session_id, s.created_at, s.seen_at, s.address, s.user_agent FROM sessions s"
-            f" WHERE s.person_id = %(person)s AND {_LIVE} ORDER BY s.seen_at DESC, s.session_id"
+            f" WHERE s.person_id = %(person)s AND NOT s.awaits_code AND {_LIVE} ORDER BY s.seen_at DESC, s.session_id"
         )
         async with (
             self._pool.connection() as connection,
@@ -168,6 +193,59 @@ class Store:
     async def end_sessions(self, person_id: str, but: str = "") -> None:
         """Ends all sessions of a person, but for one."""
         await self._run("DELETE FROM sessions WHERE person_id = %s AND session_id <> %s", person_id, but)
+
+    # ---- one-time codes ----
+
+    async def has_codes(self, person_id: str) -> bool:
+        """Whether a person signs in with codes."""
+        return await self.code_secret(person_id, confirmed=True) is not None
+
+    async def code_secret(self, person_id: str, *, confirmed: bool) -> CodeSecret | None:
+        """What a person's codes are made of."""
+        query = "SELECT sealed, last_step FROM one_time_codes WHERE person_id = %s AND confirmed = %s"
+        return await self._one(CodeSecret, query, person_id, confirmed)
+
+    async def put_code_secret(self, person_id: str, sealed: bytes) -> None:
+        """Keeps a secret that is not confirmed yet, in place of another such; a confirmed one stays."""
+        await self._run(
+            "INSERT INTO one_time_codes AS c (person_id, sealed) VALUES (%s, %s)"
+            " ON CONFLICT (person_id) DO UPDATE SET sealed = excluded.sealed WHERE NOT c.confirmed",
+            person_id,
+            sealed,
+        )
+
+    async def confirm_codes(self, person_id: str, step: int, recovery_hashes: Sequence[bytes]) -> None:
+        """From now on codes are asked for; the recovery codes are these."""
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(
+                "UPDATE one_time_codes SET confirmed = true, last_step = %s WHERE person_id = %s", (step, person_id)
+            )
+            await connection.execute(
+                "INSERT INTO recovery_codes (person_id, code_hash) SELECT %s, unnest(%s::bytea[])",
+                (person_id, list(recovery_hashes)),
+            )
+
+    async def use_code_step(self, person_id: str, step: int) -> bool:
+        """Notes a code's time step; answers whether it was not used before."""
+        query = "UPDATE one_time_codes SET last_step = %s WHERE person_id = %s AND last_step < %s"
+        return await self._run(query, step, person_id, step)
+
+    async def use_recovery_code(self, person_id: str, code_hash: bytes) -> bool:
+        """Uses a recovery code up; answers whether there was one."""
+        return await self._run(
+            "DELETE FROM recovery_codes WHERE person_id = %s AND code_hash = %s", person_id, code_hash
+        )
+
+    async def recovery_codes_left(self, person_id: str) -> int:
+        """How many are not used."""
+        async with self._pool.connection() as connection:
+            found = await connection.execute("SELECT count(*) FROM recovery_codes WHERE person_id = %s", (person_id,))
+            row = await found.fetchone()
+        return int(row[0]) if row else 0
+
+    async def drop_codes(self, person_id: str) -> None:
+        """Asks for codes no more."""
+        await self._run("DELETE FROM one_time_codes WHERE person_id = %s", person_id)
 
     # ---- throttles ----
 

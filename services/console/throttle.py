@@ -32,10 +32,22 @@ class Throttle:
         """Counts an attempt to register. Raises Throttled."""
         await self._take(f"register address {address}", self._settings.registrations_per_address)
 
+    async def code(self, person_id: str) -> None:
+        """Counts an attempt to show a one-time code. Raises Throttled."""
+        await self._take(_code(person_id), self._settings.sign_ins_per_account)
+
+    async def code_was_good(self, person_id: str) -> None:
+        """A good code clears the count."""
+        await self._store.forgive(_code(person_id))
+
     async def _take(self, bucket: str, most: int) -> None:
         wait_s = await self._store.take(bucket, most, self._settings.sign_in_window_s)
         if wait_s:
             raise Throttled(wait_s)
+
+
+def _code(person_id: str) -> str:
+    return f"code {person_id}"
 
 
 def _account(email: str) -> str:

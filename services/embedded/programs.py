@@ -157,6 +157,7 @@ def _console(plan: Plan, environment: Mapping[str, str]) -> Program:
         "ops_host": _LOOPBACK,
         "ops_port": plan.ports.console_ops,
         "database_url": with_credentials(plan.database_url, role("console"), plan.secrets.console),
+        "master_key": plan.secrets.console_key,
         "auth_address": plan.address("auth"),
         "router_address": plan.address("router"),
         "ledger_address": plan.address("ledger"),

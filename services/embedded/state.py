@@ -101,6 +101,7 @@ class Secrets(msgspec.Struct, frozen=True):
     router: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
     ledger: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
     console: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
+    console_key: str = msgspec.field(default_factory=lambda: base64.b64encode(random_secrets.token_bytes(32)).decode())
     nats: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
     key_pepper: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(32))
     ledger_token: str = msgspec.field(default_factory=lambda: f"thst_{random_secrets.token_hex(32)}")

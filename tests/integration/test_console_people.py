@@ -215,7 +215,9 @@ def test_a_good_password_forgives_the_attempts_before_it(tollhouse: Deployment, 
 
 
 async def test_attempts_from_one_address_are_counted_over_all_accounts(tollhouse: Deployment) -> None:
-    settings = ConsoleSettings(database_url=Secret(""), ledger_token=Secret(""), sign_ins_per_address=3)
+    settings = ConsoleSettings(
+        database_url=Secret(""), ledger_token=Secret(""), master_key=Secret(""), sign_ins_per_address=3
+    )
     here, there = f"here {ids.ulid()}", f"there {ids.ulid()}"
     async with people(tollhouse) as console:
         throttle = Throttle(console.store, settings)

@@ -4,13 +4,14 @@ from typing import Final
 
 from starlette.routing import BaseRoute
 
-from services.console.pages import files, landing, operator, overview, registration, settings, sign_in
+from services.console.pages import codes, files, landing, operator, overview, registration, settings, sign_in
 
 ROUTES: Final[list[BaseRoute]] = [
     *files.routes,
     *landing.routes,
     *registration.routes,
     *sign_in.routes,
+    *codes.routes,
     *overview.routes,
     *settings.routes,
     *operator.routes,

@@ -1,5 +1,7 @@
 """Signing in and out."""
 
+from urllib.parse import urlencode
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -7,10 +9,12 @@ from services.console import cookies
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import SIGN_IN, public
+from services.console.pages.codes import ASKED
 from services.console.pages.registration import patience, signed_in, too_many
 from services.console.people import WrongPassword
 from services.console.places import own_path
 from services.console.rendering import redirect
+from services.console.store import Person
 from services.console.throttle import Throttled
 from services.console.visit import visit_of
 
@@ -35,7 +39,10 @@ async def sign_in(request: Request) -> Response:
         return too_many(_page(request, form.wrong("", patience(throttled)), 429), throttled)
     if visit.person:
         await console.store.end_session(visit.person.person_id, visit.person.session_id)
-    return await signed_in(request, person, own_path(form["next"]))
+    onward = own_path(form["next"])
+    if await console.codes.wanted_of(person):
+        return await _to_code(request, person, onward)
+    return await signed_in(request, person, onward)
 
 
 async def sign_out(request: Request) -> Response:
@@ -46,6 +53,15 @@ async def sign_out(request: Request) -> Response:
     response = redirect(request, SIGN_IN, "signed_out")
     cookies.forget(response, cookies.session_name(visit.https), visit.https)
     response.headers["clear-site-data"] = '"cache"'
+    return response
+
+
+async def _to_code(request: Request, person: Person, onward: str) -> Response:
+    """The password was right, and nobody is signed in yet."""
+    visit = visit_of(request)
+    begun = await console_of(request).people.begin_session(person, visit.address, visit.user_agent, awaits_code=True)
+    response = redirect(request, f"{ASKED}?{urlencode({'next': onward})}")
+    cookies.set_session(response, begun.secret, visit.https)
     return response
 
 
