@@ -16,6 +16,7 @@ from services.console.failures import Failures
 from services.console.pages import ROUTES
 from services.console.passwords import Passwords
 from services.console.people import People
+from services.console.provider import Provider
 from services.console.rendering import Renderer
 from services.console.safety import Safety
 from services.console.settings import ConsoleSettings
@@ -57,9 +58,10 @@ def application(settings: ConsoleSettings, store: Store, clients: Clients) -> An
     throttle = Throttle(store, settings)
     people = People(store, clients, Passwords(), throttle)
     codes = Codes(store, throttle, settings.master_key.reveal())
+    provider = Provider(settings) if settings.oidc_issuer else None
     app = Starlette(routes=ROUTES, exception_handlers=failures.handlers)
     app.router.redirect_slashes = False
-    app.state.console = Console(settings, store, clients, people, codes, assets, renderer)
+    app.state.console = Console(settings, store, clients, people, codes, provider, assets, renderer)
     safe = Safety(app, store, Brands(clients), failures.page)
     trusted = [name.strip() for name in settings.trusted_proxies.split(",") if name.strip()]
     return ProxyHeadersMiddleware(safe, trusted_hosts=trusted)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from services.console.assets import Assets
 from services.console.clients import Clients
 from services.console.codes import Codes
 from services.console.people import People
+from services.console.provider import Provider
 from services.console.rendering import Renderer
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
@@ -24,6 +25,8 @@ class Console:
     clients: Clients
     people: People
     codes: Codes
+    provider: Provider | None
+    """The OpenID Connect provider, if the settings name one."""
     assets: Assets
     renderer: Renderer
 

@@ -8,12 +8,15 @@ from typing import Final
 from services.console import passwords, sessions
 from services.console.clients import Clients
 from services.console.passwords import Passwords
+from services.console.provider import Identity
 from services.console.store import Known, Person, Store
 from services.console.throttle import Throttle
 from services.shared import ids
 from tollhouse.v1 import auth_pb2
 
 EMAIL_MOST: Final = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
+_NO_PASSWORD: Final = ""
+"""Stored of those who sign in through a provider: no password has this hash."""
 _EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f<>\"(),:;\\\[\]]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
 
 
@@ -49,20 +52,22 @@ class People:
         await self._throttle.register(address)
         return await self.add(email, password)
 
+    async def register_identity(self, identity: Identity, address: str) -> Person:
+        """Makes a customer who signs in through a provider, and has no password. Raises Throttled, BadAddress,
+        AddressTaken, Refusal."""
+        email = normalised(identity.email)
+        await self._throttle.register(address)
+        person = _new(email, "customer", "")
+        await self._store.add_person(person, _NO_PASSWORD, (identity.issuer, identity.subject))
+        return await self.with_tenant(person)
+
     async def add(self, email: str, password: str, role: str = "customer", tenant_id: str = "") -> Person:
         """Makes a person, of this tenant or of one of their own. The row is stored first and holds the tenant's id, so
         that a tenant which auth could not be asked for is asked for again at sign-in, under the same id. Raises
         BadAddress, AddressTaken, Refusal."""
-        person = Person(
-            person_id=f"person_{ids.ulid()}",
-            email=normalised(email),
-            role=role,
-            tenant_id=tenant_id or f"t-{ids.ulid()}",
-            tenant_made=bool(tenant_id),
-            enabled=True,
-        )
+        person = _new(normalised(email), role, tenant_id)
         await self._store.add_person(person, await self._passwords.hash(password))
-        return await self._with_tenant(person)
+        return await self.with_tenant(person)
 
     async def sign_in(self, email: str, password: str, address: str) -> Person:
         """Who has this address and password. Raises Throttled, WrongPassword, Refusal."""
@@ -75,7 +80,7 @@ class People:
         await self._throttle.signed_in(email)
         if self._passwords.outdated(known.password_hash):
             await self._store.set_password(known.person_id, await self._passwords.hash(password))
-        return await self._with_tenant(known)
+        return await self.with_tenant(known)
 
     async def begin_session(self, person: Person, address: str, user_agent: str, *, awaits_code: bool = False) -> Begun:
         """Begins a session under a secret that nobody has seen before; one that waits for a code signs nobody in."""
@@ -119,7 +124,7 @@ class People:
             raise WrongPassword
         return known
 
-    async def _with_tenant(self, person: Person) -> Person:
+    async def with_tenant(self, person: Person) -> Person:
         """Makes the person's tenant, unless it is known to be there. Raises Refusal."""
         if person.tenant_made:
             return person
@@ -127,6 +132,17 @@ class People:
         await self._clients.auth.CreateTenant(request)
         await self._store.tenant_is_made(person.person_id)
         return replace(person, tenant_made=True)
+
+
+def _new(email: str, role: str, tenant_id: str) -> Person:
+    return Person(
+        person_id=f"person_{ids.ulid()}",
+        email=email,
+        role=role,
+        tenant_id=tenant_id or f"t-{ids.ulid()}",
+        tenant_made=bool(tenant_id),
+        enabled=True,
+    )
 
 
 def normalised(email: str) -> str:

@@ -1,8 +1,9 @@
 """Settings of the console."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from services.shared.settings import Secret, setting
+from services.shared.settings import Secret, SettingsError, setting, variable
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ class ConsoleSettings:
     )
     database_connections: int = setting("connections to Postgres, at most", default=8, at_least=1, at_most=100)
     registration: bool = setting("whether people may register by themselves", default=True)
+    oidc_issuer: str = setting(
+        "issuer of an OpenID Connect provider that people may sign in through; none without", default=""
+    )
+    oidc_client_id: str = setting("what the console is called at the provider", default="")
+    oidc_client_secret: Secret | None = setting(
+        "the console's secret at the provider, unless it is a public client", default=None
+    )
+    oidc_label: str = setting("what people call the provider: the button to it says so", default="single sign-on")
     session_idle_s: float = setting(
         "seconds without a request after which a session ends", default=12 * 3600, at_least=60
     )
@@ -48,3 +57,11 @@ class ConsoleSettings:
         "attempts to register from one address, at most, in the window", default=20, at_least=1
     )
     drain_s: float = setting("seconds that requests under way get when the console stops", default=10, at_least=0)
+
+    def __post_init__(self) -> None:
+        if bool(self.oidc_issuer) != bool(self.oidc_client_id):
+            names = variable("console", "oidc_issuer"), variable("console", "oidc_client_id")
+            raise SettingsError(f"{names[0]} and {names[1]} are set together or not at all")
+        issuer = urlsplit(self.oidc_issuer)
+        if self.oidc_issuer and issuer.scheme != "https" and issuer.hostname not in ("127.0.0.1", "::1", "localhost"):
+            raise SettingsError(f"{variable('console', 'oidc_issuer')}: must be https")

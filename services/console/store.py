@@ -1,7 +1,7 @@
 """The console's SQL: people, their sessions, and what throttles attempts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -28,6 +28,10 @@ _WAIT: Final = "SELECT extract(epoch FROM empty_at + %s - now() - %s)::float8 FR
 
 class AddressTaken(Exception):
     """Somebody has that address already."""
+
+
+class IdentityTaken(Exception):
+    """An identity of a provider that is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +89,47 @@ class Store:
 
     # ---- people ----
 
-    async def add_person(self, person: Person, password_hash: str) -> None:
-        """Adds a person. Raises AddressTaken."""
+    async def add_person(self, person: Person, password_hash: str, identity: tuple[str, str] | None = None) -> None:
+        """Adds a person, and the issuer and subject that they are known by, if any. Raises AddressTaken."""
         try:
-            await self._run(
-                "INSERT INTO people (person_id, email, role, tenant_id, tenant_made, enabled, password_hash)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                person.person_id,
-                person.email,
-                person.role,
-                person.tenant_id,
-                person.tenant_made,
-                person.enabled,
-                password_hash,
-            )
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(
+                    "INSERT INTO people (person_id, email, role, tenant_id, tenant_made, enabled, password_hash)"
+                    " VALUES (%(person_id)s, %(email)s, %(role)s, %(tenant_id)s, %(tenant_made)s, %(enabled)s,"
+                    " %(password_hash)s)",
+                    {**asdict(person), "password_hash": password_hash},
+                )
+                if identity is not None:
+                    await connection.execute(
+                        "INSERT INTO identities (issuer, subject, person_id) VALUES (%s, %s, %s)",
+                        (*identity, person.person_id),
+                    )
         except UniqueViolation:
             raise AddressTaken(person.email) from None
 
     async def person_by_email(self, email: str) -> Known | None:
         """The person of an address in lower case."""
         return await self._one(Known, f"SELECT {_PERSON}, p.password_hash FROM people p WHERE email = %s", email)
+
+    async def person_by_identity(self, issuer: str, subject: str) -> Person | None:
+        """The person whom a provider knows under this subject."""
+        query = (
+            f"SELECT {_PERSON} FROM people p JOIN identities i USING (person_id) WHERE i.issuer = %s AND i.subject = %s"
+        )
+        return await self._one(Person, query, issuer, subject)
+
+    async def add_identity(self, issuer: str, subject: str, person_id: str) -> None:
+        """Connects an identity to a person; doing so again does no harm. Raises IdentityTaken."""
+        kept = await self._run(
+            "INSERT INTO identities AS i (issuer, subject, person_id) VALUES (%s, %s, %s)"
+            " ON CONFLICT (issuer, subject) DO UPDATE SET created_at = i.created_at"
+            " WHERE i.person_id = excluded.person_id",
+            issuer,
+            subject,
+            person_id,
+        )
+        if not kept:
+            raise IdentityTaken(subject)
 
     async def people(self) -> list[Person]:
         """Everybody, oldest first."""

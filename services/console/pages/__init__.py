@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.routing import BaseRoute
 
-from services.console.pages import codes, files, landing, operator, overview, registration, settings, sign_in
+from services.console.pages import codes, files, landing, operator, overview, provider, registration, settings, sign_in
 
 ROUTES: Final[list[BaseRoute]] = [
     *files.routes,
@@ -12,6 +12,7 @@ ROUTES: Final[list[BaseRoute]] = [
     *registration.routes,
     *sign_in.routes,
     *codes.routes,
+    *provider.routes,
     *overview.routes,
     *settings.routes,
     *operator.routes,

@@ -8,6 +8,7 @@ from services.console import passwords
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import customer
+from services.console.handshake import connect_token
 from services.console.pages.registration import patience, too_many
 from services.console.passwords import Weak
 from services.console.people import WrongPassword
@@ -58,7 +59,14 @@ async def _page(request: Request, form: Form, status: int = 200) -> Response:
     console = console_of(request)
     sessions = await console.store.sessions(person_of(request).person_id)
     return console.renderer.page(
-        request, "settings.html", status, form=form, sessions=sessions, shortest=passwords.SHORTEST
+        request,
+        "settings.html",
+        status,
+        form=form,
+        sessions=sessions,
+        shortest=passwords.SHORTEST,
+        provider=console.provider,
+        connect_token=connect_token(visit_of(request).secret),
     )
 
 

@@ -39,10 +39,7 @@ async def sign_in(request: Request) -> Response:
         return too_many(_page(request, form.wrong("", patience(throttled)), 429), throttled)
     if visit.person:
         await console.store.end_session(visit.person.person_id, visit.person.session_id)
-    onward = own_path(form["next"])
-    if await console.codes.wanted_of(person):
-        return await _to_code(request, person, onward)
-    return await signed_in(request, person, onward)
+    return await admitted(request, person, own_path(form["next"]))
 
 
 async def sign_out(request: Request) -> Response:
@@ -56,6 +53,13 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
+async def admitted(request: Request, person: Person, onward: str) -> Response:
+    """Signs somebody in who has shown who they are, or asks for their one-time code first."""
+    if await console_of(request).codes.wanted_of(person):
+        return await _to_code(request, person, onward)
+    return await signed_in(request, person, onward)
+
+
 async def _to_code(request: Request, person: Person, onward: str) -> Response:
     """The password was right, and nobody is signed in yet."""
     visit = visit_of(request)
@@ -66,7 +70,9 @@ async def _to_code(request: Request, person: Person, onward: str) -> Response:
 
 
 def _page(request: Request, form: Form, status: int = 200) -> Response:
-    return console_of(request).renderer.page(request, "sign_in.html", status, form=form)
+    return console_of(request).renderer.page(
+        request, "sign_in.html", status, form=form, provider=console_of(request).provider
+    )
 
 
 routes = [
