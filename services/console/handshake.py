@@ -6,7 +6,7 @@ need not know of each other, and an answer is good in the browser that asked and
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SIGN_IN = "sign-in"
 CONNECT = "connect"
@@ -17,7 +17,7 @@ INTENTS = (SIGN_IN, CONNECT)
 class Handshake:
     """One exchange with a provider, begun to sign in or to connect an identity to who is signed in."""
 
-    secret: str
+    secret: str = field(repr=False)
     intent: str
     salt: str
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from services.console import passwords, sessions
@@ -33,7 +33,7 @@ class Begun:
     """A session that has just begun, and the secret that its cookie holds."""
 
     person: Person
-    secret: str
+    secret: str = field(repr=False)
 
 
 class People:

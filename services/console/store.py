@@ -1,7 +1,7 @@
 """The console's SQL: people, their sessions, and what throttles attempts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -72,7 +72,7 @@ class CodeSecret:
 class Known(Person):
     """A person, and what their password must match."""
 
-    password_hash: str
+    password_hash: str = field(repr=False)
 
 
 class Store:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
@@ -16,7 +16,7 @@ class Visit:
     """One request's side of the conversation. `visit_of(request)` answers it in every endpoint."""
 
     brand: auth_pb2.Brand
-    secret: str
+    secret: str = field(repr=False)
     """What the session cookie holds, or will: it binds forms to this browser whether or not somebody is signed in."""
     person: SignedIn | None
     https: bool
