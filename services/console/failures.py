@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from psycopg import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,7 +46,12 @@ class Failures:
     @property
     def handlers(self) -> dict[type[Exception], Handler]:
         """For Starlette."""
-        return {HTTPException: self._http, Refusal: self._refusal, Exception: self._defect}
+        return {
+            HTTPException: self._http,
+            Refusal: self._refusal,
+            OperationalError: self._away,
+            Exception: self._defect,
+        }
 
     async def page(self, request: Request, status: int, sentence: str) -> Response:
         """A page that says what is wrong; for htmx a toast, which console.js puts in its place."""
@@ -63,6 +69,10 @@ class Failures:
     async def _refusal(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
         return await self.page(request, error.kind.http_status, sentence(error))
+
+    async def _away(self, request: Request, error: Exception) -> Response:
+        _log.error("database_away", path=request.url.path, error=str(error))
+        return await self.page(request, 503, "Please try again in a moment.")
 
     async def _defect(self, request: Request, error: Exception) -> Response:
         _log.error("page_failed", path=request.url.path, exc_info=error)

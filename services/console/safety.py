@@ -8,11 +8,12 @@ looked at; and the paths under OPEN, which are called by other services and chec
 """
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from psycopg import OperationalError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,8 +21,9 @@ from starlette.responses import Response
 from services.console import cookies, sessions
 from services.console.brands import Brands
 from services.console.people import new_secret
-from services.console.store import Store
+from services.console.store import SignedIn, Store
 from services.console.visit import Visit
+from services.shared.telemetry import logger
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,9 +37,12 @@ OPEN: Final = ("/webhooks/",)
 """Paths that take changes without a session's token."""
 TOKEN_FIELD: Final = "csrf_token"  # noqa: S105
 TOKEN_HEADER: Final = "x-csrf-token"  # noqa: S105
+AWAY: Final = "Who is signed in cannot be looked up just now. Please try again in a moment."
 BODY_MOST: Final = 1024 * 1024
 """Bytes of a request's body, at most."""
 
+_FILES: Final = ("/static/", "/brand.css", "/favicon.ico")
+_log = logger("safety")
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _FORM: Final = "application/x-www-form-urlencoded"
 _CSP: Final = "; ".join(
@@ -92,27 +97,36 @@ class Safety:
         https = scope["scheme"] == "https"
         held = _cookie(headers, cookies.session_name(https))
         secret = held or new_secret()
-        visit = scope.setdefault("state", {})["visit"] = await self._visit(scope, headers, secret, bool(held), https)
-        send = _Sender(send, https, None if held or _keeps_no_cookie(scope, headers) else visit.secret).send
+        known_by_cookie = not _keeps_no_cookie(scope, headers)
+        state = scope.setdefault("state", {})
+        state["visit"] = visit = await self._visit(scope, headers, secret, https)
+        send = _Sender(send, https, secret if known_by_cookie and not held else None).send
         try:
+            if held and known_by_cookie:
+                state["visit"] = replace(visit, person=await self._person(secret))
             body = await _body(headers, receive)
             if _needs_token(scope, headers):
                 _check_origin(scope, headers)
-                _check_token(headers, visit.secret, body)
+                _check_token(headers, secret, body)
         except _Refused as refused:
             request = Request(scope)
             await (await self._refuse(request, refused.status, refused.why))(scope, receive, send)
             return
         await self._app(scope, _replayed(body, receive), send)
 
-    async def _visit(self, scope: Scope, headers: Headers, secret: str, held: bool, https: bool) -> Visit:
-        person = None
-        if held and "authorization" not in headers:
-            person = await self._store.signed_in(sessions.secret_hash(secret))
+    async def _person(self, secret: str) -> SignedIn | None:
+        try:
+            return await self._store.signed_in(sessions.secret_hash(secret))
+        except OperationalError as error:
+            _log.error("database_away", error=str(error))
+            raise _Refused(503, AWAY) from None
+
+    async def _visit(self, scope: Scope, headers: Headers, secret: str, https: bool) -> Visit:
+        """Of nobody, as yet."""
         return Visit(
             brand=await self._brands.of(headers.get("host", "")),
             secret=secret,
-            person=person,
+            person=None,
             https=https,
             address=scope["client"][0] if scope.get("client") else "",
             user_agent=headers.get("user-agent", ""),
@@ -132,7 +146,7 @@ def _cookie(headers: Headers, name: str) -> str:
 
 def _keeps_no_cookie(scope: Scope, headers: Headers) -> bool:
     """Those who are no browsers with our pages get none; neither do files, so that they may be kept for good."""
-    return "authorization" in headers or scope["path"].startswith((*OPEN, "/static/", "/brand.css"))
+    return "authorization" in headers or scope["path"].startswith((*OPEN, *_FILES))
 
 
 def _needs_token(scope: Scope, headers: Headers) -> bool:
