@@ -73,7 +73,8 @@ class Renderer:
 
     def _frame(self, request: Request) -> dict[str, Any]:
         visit, path = visit_of(request), request.url.path
-        operating = path == "/operator" or path.startswith("/operator/")
+        at_operators = path == "/operator" or path.startswith("/operator/")
+        operating = at_operators and visit.person is not None and visit.person.is_operator
         entries = navigation.OPERATOR if operating else navigation.CUSTOMER
         return {
             "visit": visit,

@@ -347,7 +347,9 @@ def test_operators_see_the_gateway_and_customers_do_not(tollhouse: Deployment, a
     refused = account.visitor.get("/operator")
     assert refused.status_code == 403
     assert "This page is for operators" in text_of(refused)
-    assert "/operator" not in account.visitor.get("/dashboard").text
+    for page in (refused, account.visitor.get("/dashboard")):
+        assert 'href="/operator' not in page.text
+        assert 'href="/settings"' in page.text
 
 
 def test_up_keeps_its_operator_and_says_when_the_password_was_changed(tmp_path: Path) -> None:
