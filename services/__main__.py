@@ -15,6 +15,7 @@ SERVICES: Final = {
     "router": ("services.router", "RouterSettings"),
     "ledger": ("services.ledger", "LedgerSettings"),
     "edge": ("services.edge", "EdgeSettings"),
+    "console": ("services.console", "ConsoleSettings"),
     "simulator": ("services.simulator", "SimulatorSettings"),
 }
 
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         brand_commands,
         journal_commands,
         ledger_commands,
+        people_commands,
         plan_commands,
         routing_commands,
         tenant_commands,
@@ -49,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
     _state_dir(up)
     up.add_argument("--host", default="127.0.0.1", help="address that clients reach the edge at (default: %(default)s)")
     up.add_argument("--port", type=int, default=8080, help="port that clients reach the edge at (default: %(default)s)")
+    up.add_argument(
+        "--console-port",
+        type=int,
+        help="port that people reach the console at (default: 8090, or a free one when something listens there)",
+    )
     up.add_argument("--edges", type=int, default=1, help="edge processes that share the port (default: %(default)s)")
     up.add_argument("--auths", type=int, default=1, help="replicas of auth (default: %(default)s)")
     up.add_argument("--routers", type=int, default=1, help="replicas of the router (default: %(default)s)")
@@ -69,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         service = sub.add_parser(name, help=f"run one {name} process; settings come from TOLLHOUSE_{name.upper()}_*")
         service.set_defaults(run=lambda parsed: serve(parsed.service), service=name)
     tenant_commands.add_parsers(sub, _state_dir)
+    people_commands.add_parsers(sub, _state_dir)
     plan_commands.add_parsers(sub, _state_dir)
     brand_commands.add_parsers(sub, _state_dir)
     routing_commands.add_parsers(sub, _state_dir)
@@ -96,6 +104,7 @@ def _up(arguments: argparse.Namespace) -> int:
             state_dir=arguments.state_dir,
             host=arguments.host,
             port=arguments.port,
+            console_port=arguments.console_port,
             edges=arguments.edges,
             auths=arguments.auths,
             routers=arguments.routers,

@@ -41,6 +41,10 @@ class CliSettings:
     ledger_address: str | None = settings.setting(
         "host:port of the ledger's gRPC; from the state folder without", default=None
     )
+    console_database_url: settings.Secret | None = settings.setting(
+        "libpq URL of Postgres, as the role tollhouse_console, for `person`; from the state folder without",
+        default=None,
+    )
 
 
 class CommandFailed(Exception):
@@ -56,11 +60,11 @@ class Services:
 
     @property
     def auth(self) -> auth_pb2_grpc.AuthServiceStub:
-        return auth_pb2_grpc.AuthServiceStub(self._channel("auth", self._cli.auth_address))
+        return auth_pb2_grpc.AuthServiceStub(self._channel("auth"))
 
     @property
     def router(self) -> router_pb2_grpc.RouterServiceStub:
-        return router_pb2_grpc.RouterServiceStub(self._channel("router", self._cli.router_address))
+        return router_pb2_grpc.RouterServiceStub(self._channel("router"))
 
     @property
     def ledger(self) -> ledger_pb2_grpc.LedgerServiceStub:
@@ -80,7 +84,7 @@ class Services:
 
     def _ledger_channel(self) -> grpc.Channel:
         token = self._cli.ledger_token
-        channel = self._channel("ledger", self._cli.ledger_address)
+        channel = self._channel("ledger")
         if token is None:
             from services.embedded.state import Secrets, StateFolder
 
@@ -90,12 +94,30 @@ class Services:
             token = settings.Secret(Secrets.load(folder).ledger_token)
         return rpc.with_token(channel, token)
 
-    def _channel(self, service: str, address: str | None) -> grpc.Channel:
-        if address is None:
-            from services.embedded.state import RunState
+    @property
+    def console_database(self) -> settings.Secret:
+        """Where the console keeps its people. Its pages are for browsers: commands go to what it keeps."""
+        if self._cli.console_database_url is not None:
+            return self._cli.console_database_url
+        from services.embedded.health import with_credentials
+        from services.embedded.state import RunState, Secrets, StateFolder
+        from services.migrate import role
 
-            address = RunState.read(self._state_dir).addresses[service]
-        return grpc.insecure_channel(address)
+        place = RunState.read(self._state_dir).addresses["postgres"]
+        password = Secrets.load(StateFolder(self._state_dir)).console
+        return settings.Secret(with_credentials(place, role("console"), password))
+
+    def address(self, service: str) -> str:
+        """host:port of a service's gRPC."""
+        said: str | None = getattr(self._cli, f"{service}_address")
+        if said is not None:
+            return said
+        from services.embedded.state import RunState
+
+        return RunState.read(self._state_dir).addresses[service]
+
+    def _channel(self, service: str) -> grpc.Channel:
+        return grpc.insecure_channel(self.address(service))
 
 
 def add_action(

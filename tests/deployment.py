@@ -91,6 +91,9 @@ class Deployment:
         self.ready = ready
         self.base_url: str = ready["base_url"]
         self.key: str = ready["api_key"]
+        self.console_url: str = ready["console_url"]
+        self.operator = (ready["operator_email"], ready["operator_password"])
+        """Address and password of the console's first operator."""
         self.simulator_url: str = ready["simulator_url"]
         addresses = json.loads((state_dir / "run.json").read_text())["addresses"]
         internal = json.loads((state_dir / "secrets.json").read_text())["ledger_token"]
@@ -266,10 +269,15 @@ def free_port() -> int:
 @contextlib.contextmanager
 def deployed(state_dir: Path, *options: str, **settings: str) -> Iterator[Deployment]:
     """`tollhouse up --json` until the block ends; `settings` are further environment variables. The simulator answers
-    at once unless it is scripted otherwise."""
-    at_once = {"TOLLHOUSE_SIMULATOR_FIRST_MS": "0", "TOLLHOUSE_SIMULATOR_GAP_MS": "0"}
-    environment = os.environ | at_once | settings
-    command = [COMMAND, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port()), *options]
+    at once unless it is scripted otherwise; visitors of the console say by X-Forwarded-For where they are."""
+    usual = {
+        "TOLLHOUSE_SIMULATOR_FIRST_MS": "0",
+        "TOLLHOUSE_SIMULATOR_GAP_MS": "0",
+        "TOLLHOUSE_CONSOLE_TRUSTED_PROXIES": "127.0.0.1",
+    }
+    environment = os.environ | usual | settings
+    command = [COMMAND, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port())]
+    command += ["--console-port", "0", *options]
     with (state_dir.parent / f"{state_dir.name}.err").open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT)
     assert process.stdout is not None

@@ -20,6 +20,12 @@ _KEY_PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{0,31}[_-]")
 _MASK: Final = re.compile(r"(\{prefix\}|\{first4\}|\{last4\}|[*.\u2022_-]){1,40}")
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _HEADER: Final = re.compile(r"[Xx]-[A-Za-z0-9-]{1,60}")
+_COLOUR: Final = re.compile(r"#[0-9a-f]{6}")
+_API_URL: Final = re.compile(r"https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?")
+PAGE_WORDS: Final = frozenset(("headline", "tagline", "key", "keys", "credit"))
+"""What pages of the console may call otherwise."""
+_TITLE_MOST: Final = 40
+_PAGE_WORD_MOST: Final = 200
 _OURS: Final = frozenset(("x-request-id", "x-should-retry", "x-api-key"))
 _BASE_PATHS: Final = ("/v1",)
 _UNKNOWN_MODEL_STATUSES: Final = (404, 503)
@@ -39,6 +45,7 @@ def completed(brand: auth_pb2.Brand) -> auth_pb2.Brand:
     _check_keys(whole)
     _check_words(whole)
     _check_answers(whole)
+    _check_pages(whole)
     return whole
 
 
@@ -116,6 +123,20 @@ def _check_answers(brand: auth_pb2.Brand) -> None:
             raise _wrong(field, f"{header!r} is not the name of a header of one's own, such as X-House-Request-Id")
     if brand.request_id_header and brand.request_id_header.lower() == brand.upstream_account_id_header.lower():
         raise _wrong("upstream_account_id_header", "is the same as request_id_header")
+
+
+def _check_pages(brand: auth_pb2.Brand) -> None:
+    if len(brand.title) > _TITLE_MOST or not brand.title.isprintable():
+        raise _wrong("title", f"is a line of at most {_TITLE_MOST} characters")
+    if brand.accent and not _COLOUR.fullmatch(brand.accent):
+        raise _wrong("accent", f"{brand.accent!r} is not a colour such as #0f6b5c, in lower case")
+    if brand.api_url and not _API_URL.fullmatch(brand.api_url):
+        raise _wrong("api_url", f"{brand.api_url!r} is not a scheme and a host such as https://api.house.example")
+    for name, word in sorted(brand.words.items()):
+        if name not in PAGE_WORDS:
+            raise _wrong(f"words.{name}", f"is none of {', '.join(sorted(PAGE_WORDS))}")
+        if not 0 < len(word) <= _PAGE_WORD_MOST or not word.isprintable():
+            raise _wrong(f"words.{name}", f"is a line of 1 to {_PAGE_WORD_MOST} characters")
 
 
 def _wrong(field: str, why: str) -> Refusal:

@@ -44,6 +44,9 @@ class Management(BrandManagement):
         await _with_plan(request.plan, added)
         return auth_pb2.CreateTenantResponse(tenant=_tenant(await self._tenant_row(request.tenant_id)))
 
+    async def GetTenant(self, request: auth_pb2.GetTenantRequest, context: Context) -> auth_pb2.GetTenantResponse:
+        return auth_pb2.GetTenantResponse(tenant=_tenant(await self._tenant_row(request.tenant_id)))
+
     async def ListTenants(self, request: auth_pb2.ListTenantsRequest, context: Context) -> auth_pb2.ListTenantsResponse:
         return auth_pb2.ListTenantsResponse(tenants=[_tenant(row) for row in await self._store.tenants()])
 

@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from services.edge import shapes
@@ -38,11 +36,9 @@ from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
-from services.shared import bus, clock, ids, lifecycle
+from services.shared import bus, clock, ids, lifecycle, web
 from services.shared.telemetry import RecordLog
 
-_KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them first
-_BACKLOG = 4096
 _FLUSH_S = 10
 _ROUTES_WITHIN_S = 10
 
@@ -84,13 +80,13 @@ async def serve(settings: EdgeSettings) -> None:
     identification = Identification(principals, brands, settings)
     answers = Answers(_routes(Catalog(routes, identification), UsageLookup(clients, identification, settings)), brands)
     app = Dispatch(relay, answers)
-    server = _server(app, drain_s=settings.drain_s)
+    server = web.server(app, drain_s=settings.drain_s)
 
     def ready() -> bool:
         listening = server.started and not server.should_exit
         return listening and not outbox.full and clients.known and routes.known.is_set() and brands.known.is_set()
 
-    ops = _server(_ops_routes(ready), drain_s=0)
+    ops = web.server(web.ops_routes(ready), drain_s=0)
     lifecycle.settle_memory()
     async with lifecycle.background(
         outbox.run(),
@@ -108,12 +104,12 @@ async def serve(settings: EdgeSettings) -> None:
         async def serve_clients() -> None:
             with contextlib.suppress(TimeoutError):  # after which clients are told who is missing
                 await asyncio.wait_for(asyncio.gather(routes.known.wait(), brands.known.wait()), _ROUTES_WITHIN_S)
-            await server.serve([_listen(settings.host, settings.port, shared=True)])
+            await server.serve([web.listen(settings.host, settings.port, shared=True)])
 
         recovering = asyncio.create_task(_recover(edge, journal, left, outbox, clients.auth))
         serving = asyncio.gather(
             serve_clients(),
-            ops.serve([_listen(settings.ops_host, settings.ops_port, shared=False)]),
+            ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
         )
         await lifecycle.stopped_or_done(serving)
         server.should_exit = True
@@ -187,53 +183,3 @@ def _model_routes(catalog: Catalog) -> Iterator[Route]:
         yield Route(root, answered(catalog.every))
         yield Route(root + "/{model:path}", answered(catalog.one))
     yield Route(shapes.MODELS + "/{model:path}", answered(catalog.delete), methods=["DELETE"])
-
-
-def _ops_routes(ready: Callable[[], bool]) -> Starlette:
-    async def healthz(request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(request: Request) -> Response:
-        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("not ready\n", 503)
-
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own idea of signals: the process decides when to stop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _server(app: Any, drain_s: float) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(drain_s),
-            backlog=_BACKLOG,
-        )
-    )
-
-
-def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
-    """A listening socket; with `shared`, several edges may listen on it and the kernel spreads connections."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    sock = socket.socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(address)
-    sock.listen(_BACKLOG)
-    sock.setblocking(False)
-    return sock

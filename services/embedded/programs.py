@@ -16,6 +16,7 @@ from services.shared.settings import PREFIX, variable
 _EDGE_DRAIN_S: Final = 30.0
 _EDGE_FLUSH_S: Final = 16.0
 """After its drain an edge publishes what usage is left; ending it before that would lose records (invariant I1)."""
+_CONSOLE_STOP_S: Final = 20.0
 _LOOPBACK: Final = "127.0.0.1"
 _ROOT: Final = str(Path(services.__file__).resolve().parent.parent)
 
@@ -31,6 +32,8 @@ class Ports:
     simulator: int
     postgres: int
     nats: int
+    console: int
+    console_ops: int
     ops: tuple[int, ...]
     more_auths: tuple[int, ...] = ()
     """Of further replicas of auth."""
@@ -65,7 +68,7 @@ class Plan:
 
 
 def service_programs(plan: Plan, environment: Mapping[str, str]) -> dict[str, Program]:
-    """auth, auth-1 and so on, router, router-1 and so on, ledger, simulator, and edge-0 and so on, by name."""
+    """auth, auth-1 and so on, router, router-1 and so on, ledger, simulator, console, and edge-0 and so on, by name."""
     made = [
         _grpc_service(plan, service, environment, name, port)
         for service in ("auth", "router")
@@ -73,6 +76,7 @@ def service_programs(plan: Plan, environment: Mapping[str, str]) -> dict[str, Pr
     ]
     made.append(_grpc_service(plan, "ledger", environment, "ledger", plan.ports.ledger))
     made.append(_simulator(plan, environment))
+    made.append(_console(plan, environment))
     made += [_edge(plan, number, environment) for number in range(len(plan.ports.ops))]
     return {program.name: program for program in made}
 
@@ -143,6 +147,31 @@ def _simulator(plan: Plan, environment: Mapping[str, str]) -> Program:
         environment=child_environment("simulator", settings, environment),
         address=plan.address("simulator"),
         health_url=f"http://{plan.address('simulator')}/",
+    )
+
+
+def _console(plan: Plan, environment: Mapping[str, str]) -> Program:
+    settings: dict[str, object] = {
+        "host": plan.host,
+        "port": plan.ports.console,
+        "ops_host": _LOOPBACK,
+        "ops_port": plan.ports.console_ops,
+        "database_url": with_credentials(plan.database_url, role("console"), plan.secrets.console),
+        "master_key": plan.secrets.console_key,
+        "auth_address": plan.address("auth"),
+        "router_address": plan.address("router"),
+        "ledger_address": plan.address("ledger"),
+        "ledger_token": plan.secrets.ledger_token,
+    }
+    environment = {variable("console", "api_url"): base_url(plan.host, plan.ports.public), **environment}
+    return Program(
+        name="console",
+        part="console",
+        argv=service_command("console"),
+        environment=child_environment("console", settings, environment),
+        address=base_url(plan.host, plan.ports.console),
+        health_url=f"http://{_LOOPBACK}:{plan.ports.console_ops}/readyz",
+        stop_within_s=_CONSOLE_STOP_S,
     )
 
 

@@ -1,14 +1,21 @@
 """What a first start puts there to try Tollhouse with, through gRPC like everybody else: a tenant with credit, a key,
-the simulator as upstream account, a price book, and a service token that reads usage."""
+the simulator as upstream account, a price book, a service token that reads usage, and the console's first operator."""
 
 from __future__ import annotations  # the asynchronous stubs exist for type checkers only
 
+import secrets
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
+import msgspec
 
+from services.console.administration import administration
+from services.console.store import AddressTaken
+from services.embedded.health import with_credentials
 from services.embedded.programs import Plan
-from services.embedded.state import StateFolder, write_private
+from services.embedded.state import Operator, StateFolder, write_private
+from services.migrate import role
 from services.shared import rpc
 from services.shared.settings import Secret
 from tollhouse.v1 import (
@@ -26,6 +33,7 @@ from tollhouse.v1 import (
 
 TENANT: Final = "demo"
 ACCOUNT: Final = "simulator"
+OPERATOR: Final = "operator@localhost"
 MODEL: Final = "claude-sonnet-4-6"
 
 _CREDIT_NANO: Final = 10_000_000_000
@@ -46,10 +54,19 @@ _LIST_PRICES: Final = {
 }
 
 
-async def seed(folder: StateFolder, plan: Plan) -> tuple[str, str]:
-    """Makes what is missing and answers the demo key and the service token that reads usage. Each step may be repeated,
-    so that an interrupted first start is taken up where it ended; afterwards what the operator changed or deleted stays
-    so. Raises grpc.RpcError."""
+@dataclass(frozen=True)
+class Seeds:
+    """What the ready line tells of it."""
+
+    api_key: str = ""
+    usage_token: str = ""
+    operator: Operator = Operator("", "")  # noqa: RUF009
+
+
+async def seed(folder: StateFolder, plan: Plan) -> Seeds:
+    """Makes what is missing and answers the demo key, the service token that reads usage, and the console's operator.
+    Each step may be repeated, so that an interrupted first start is taken up where it ended; afterwards what the
+    operator changed or deleted stays so. Raises grpc.RpcError, Refusal."""
     async with (
         grpc.aio.insecure_channel(plan.address("auth")) as auth_channel,
         grpc.aio.insecure_channel(plan.address("router")) as router_channel,
@@ -66,9 +83,10 @@ async def seed(folder: StateFolder, plan: Plan) -> tuple[str, str]:
         await _account(router, plan, first)
         key = await _key(folder, auth)
         token = await _usage_token(folder, plan, ledger_channel)
+        operator = await _operator(folder, plan)
         if first:
             write_private(folder.seeded, b"")
-        return key, token
+        return Seeds(key, token, operator)
 
 
 def cache_rates(input_pico: int) -> tuple[int, int, int]:
@@ -144,6 +162,23 @@ async def _key(folder: StateFolder, auth: auth_pb2_grpc.AuthServiceAsyncStub) ->
         made = await auth.CreateKey(request, timeout=_CALL_TIMEOUT_S)
         write_private(folder.demo_key, f"{made.secret}\n".encode())
     return folder.demo_key.read_text(encoding="ascii").strip()
+
+
+async def _operator(folder: StateFolder, plan: Plan) -> Operator:
+    """Of the demo tenant too, so that both sides of the console can be seen."""
+    if folder.operator.exists():
+        operator = msgspec.json.decode(folder.operator.read_bytes(), type=Operator)
+    else:
+        operator = Operator(OPERATOR, secrets.token_urlsafe(15))
+        write_private(folder.operator, msgspec.json.encode(operator))
+    url = Secret(with_credentials(plan.database_url, role("console"), plan.secrets.console))
+    async with administration(url, plan.address("auth")) as console:
+        try:
+            await console.people.add(operator.email, operator.password, role="operator", tenant_id=TENANT)
+        except AddressTaken:
+            if not await console.people.knows(operator.email, operator.password):
+                return Operator(operator.email, "")
+    return operator
 
 
 async def _usage_token(folder: StateFolder, plan: Plan, ledger: grpc.aio.Channel) -> str:

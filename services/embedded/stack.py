@@ -15,15 +15,16 @@ from services.embedded.programs import Plan
 from services.embedded.state import ProcessState, RunState, StateFolder
 from services.migrate import SERVICES, migrate
 from services.shared import clock
+from services.shared.errors import Refusal
 from services.shared.telemetry import logger
 
 START_DEADLINE_S: Final = 60.0
-PARTS: Final = ("edge", "auth", "router", "ledger", "nats", "postgres", "simulator")
+PARTS: Final = ("edge", "console", "auth", "router", "ledger", "nats", "postgres", "simulator")
 
 _OLDEST_POSTGRES: Final = 15
 _POLL_S: Final = 0.1
 # What asks stops before what answers: edges drain into all others, auth gives its grants back to the ledger.
-_STOP_ORDER: Final = (("edge",), ("auth", "router"), ("ledger", "simulator"), ("nats",), ("postgres",))
+_STOP_ORDER: Final = (("edge", "console"), ("auth", "router"), ("ledger", "simulator"), ("nats",), ("postgres",))
 
 _log = logger("stack")
 
@@ -37,7 +38,7 @@ class Stack:
         self._external = external
         self._supervisor = supervisor
         self._children: dict[str, Child] = {}
-        self._api_key = self._usage_token = ""
+        self._seeds = seed.Seeds()
         self._ready = False
 
     async def start(self, environment: Mapping[str, str]) -> RunState:
@@ -47,17 +48,17 @@ class Stack:
         simulator = self._add(services.pop("simulator"))  # needs nobody
         await _together(self._start_database(deadline_s), self._start_nats(deadline_s))
         children = {name: self._add(program) for name, program in services.items()}
-        backends = [child for child in children.values() if child.program.part in SERVICES]
-        edges = [child for child in children.values() if child not in backends]
+        facing = [child for child in children.values() if child.program.part in ("edge", "console")]
+        backends = [child for child in children.values() if child not in facing]
 
         async def seeded() -> None:
             await _together(*(child.ready(deadline_s) for child in (*backends, simulator)))
             try:
-                self._api_key, self._usage_token = await seed.seed(self._folder, self._plan)
-            except grpc.RpcError as error:
+                self._seeds = await seed.seed(self._folder, self._plan)
+            except (grpc.RpcError, Refusal, psycopg.Error) as error:
                 raise StartFailed(f"the demo data could not be stored: {_details(error)}") from error
 
-        await _together(seeded(), *(edge.ready(deadline_s) for edge in edges))
+        await _together(seeded(), *(child.ready(deadline_s) for child in facing))
         self._ready = True
         self._publish()
         return self.state()
@@ -80,14 +81,18 @@ class Stack:
             if child.pid is not None:
                 pids[child.program.part].append(child.pid)
         base_url = programs.base_url(plan.host, plan.ports.public)
-        addresses = {service: plan.address(service) for service in (*SERVICES, "simulator")}
+        addresses = {service: plan.address(service) for service in ("auth", "router", "ledger", "simulator")}
+        addresses["console"] = programs.base_url(plan.host, plan.ports.console)
         addresses |= {"edge": base_url, "nats": _place(plan.nats_url), "postgres": _place(plan.database_url)}
         return RunState(
             base_url=base_url,
-            api_key=self._api_key,
+            api_key=self._seeds.api_key,
             simulator_url=f"http://{plan.address('simulator')}",
             usage_grpc=plan.address("ledger"),
-            usage_token=self._usage_token,
+            usage_token=self._seeds.usage_token,
+            console_url=addresses["console"],
+            operator_email=self._seeds.operator.email,
+            operator_password=self._seeds.operator.password,
             pids=pids,
             supervisor=self._supervisor,
             ready=self._ready,
@@ -170,8 +175,8 @@ def _place(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _details(error: grpc.RpcError) -> str:
-    return error.details() or error.code().name if isinstance(error, grpc.aio.AioRpcError) else repr(error)
+def _details(error: Exception) -> str:
+    return error.details() or error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error)
 
 
 def probe_url(process: ProcessState, folder_secrets: Mapping[str, str]) -> str:

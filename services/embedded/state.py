@@ -41,6 +41,7 @@ class StateFolder:
         self.receipt_key = self.path / "receipt.key"
         self.journals = self.path / "journal"
         self.usage_token = self.path / "usage.token"
+        self.operator = self.path / "operator.json"
         self.demo_key = self.path / "demo.key"
         self.seeded = self.path / "seeded"
         self.postgres = self.path / "postgres"
@@ -99,6 +100,8 @@ class Secrets(msgspec.Struct, frozen=True):
     auth: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
     router: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
     ledger: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
+    console: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
+    console_key: str = msgspec.field(default_factory=lambda: base64.b64encode(random_secrets.token_bytes(32)).decode())
     nats: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(24))
     key_pepper: str = msgspec.field(default_factory=lambda: random_secrets.token_hex(32))
     ledger_token: str = msgspec.field(default_factory=lambda: f"thst_{random_secrets.token_hex(32)}")
@@ -142,14 +145,28 @@ class ProcessState(msgspec.Struct, frozen=True):
     health_url: str
 
 
+class Operator(msgspec.Struct, frozen=True):
+    """Who may sign in to the console first. Without a repr that could end up in a log."""
+
+    email: str
+    password: str
+
+    def __repr__(self) -> str:
+        return "Operator(***)"
+
+
 class RunState(msgspec.Struct, frozen=True):
-    """What `up` runs now, as it is in run.json; the first six fields are the ready line."""
+    """What `up` runs now, as it is in run.json; what `ready_line` names is the ready line."""
 
     base_url: str
     api_key: str
     simulator_url: str
     usage_grpc: str
     usage_token: str
+    console_url: str
+    operator_email: str
+    operator_password: str
+    """Empty when it was changed since."""
     pids: dict[str, list[int]]
     supervisor: int
     ready: bool
@@ -159,7 +176,10 @@ class RunState(msgspec.Struct, frozen=True):
 
     def ready_line(self) -> str:
         """The line that `up --json` prints."""
-        fields = ("base_url", "api_key", "simulator_url", "usage_grpc", "usage_token", "pids")
+        fields = (
+            *("base_url", "api_key", "simulator_url", "usage_grpc", "usage_token"),
+            *("console_url", "operator_email", "operator_password", "pids"),
+        )
         return msgspec.json.encode({name: getattr(self, name) for name in fields}).decode()
 
     def write(self, folder: StateFolder) -> None:

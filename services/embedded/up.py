@@ -23,17 +23,20 @@ from services.shared import clock, settings, telemetry
 _DOWN_WITHIN_S: Final = 90.0
 _DOWN_POLL_S: Final = 0.05
 _HARD_EXIT_S: Final = 2.0
+_CONSOLE_PORT: Final = 8090
 _EDGES_MOST: Final = 64
 _REPLICAS_MOST: Final = 8
 
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What `tollhouse up` was asked. `host` and `port` are those of the edges; port 0 takes a free one."""
+    """What `tollhouse up` was asked. `host` and `port` are those of the edges; port 0 takes a free
+    one, for the console too, whose usual port need not be free."""
 
     state_dir: Path
     host: str = "127.0.0.1"
     port: int = 8080
+    console_port: int | None = None
     edges: int = 1
     auths: int = 1
     routers: int = 1
@@ -121,10 +124,14 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         if not 1 <= replicas <= _REPLICAS_MOST:
             raise StartFailed(f"{name} must be 1 to {_REPLICAS_MOST}")
     public = options.port or ports.free(1)[0]
-    if fault := ports.fault(options.host, public):
-        raise StartFailed(f"cannot listen on {base_url(options.host, public)}: {fault}; choose another with --port")
-    free = iter(ports.free(4 + options.auths + options.routers + options.edges, taken=[public]))
-    ledger, simulator, database, bus = itertools.islice(free, 4)
+    console = _console_port(options, public)
+    for option, port in (("--port", public), ("--console-port", console)):
+        if fault := ports.fault(options.host, port):
+            raise StartFailed(f"cannot listen on {base_url(options.host, port)}: {fault}; choose another with {option}")
+    if public == console:
+        raise StartFailed("--port and --console-port are the same")
+    free = iter(ports.free(5 + options.auths + options.routers + options.edges, taken=[public, console]))
+    ledger, simulator, database, bus, console_ops = itertools.islice(free, 5)
     auth, *more_auths = itertools.islice(free, options.auths)
     router, *more_routers = itertools.islice(free, options.routers)
     secrets = Secrets.load(folder)
@@ -136,7 +143,18 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
     plan = Plan(
         host=options.host,
         ports=Ports(
-            public, auth, router, ledger, simulator, database, bus, tuple(free), tuple(more_auths), tuple(more_routers)
+            public=public,
+            auth=auth,
+            router=router,
+            ledger=ledger,
+            simulator=simulator,
+            postgres=database,
+            nats=bus,
+            console=console,
+            console_ops=console_ops,
+            more_auths=tuple(more_auths),
+            more_routers=tuple(more_routers),
+            ops=tuple(free),
         ),
         database_url=database_url or postgres.database_url(database, secrets.postgres),
         nats_url=nats_url or nats.client_url(bus, secrets.nats),
@@ -148,14 +166,25 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
     return plan, frozenset(name for name, url in (("postgres", database_url), ("nats", nats_url)) if url)
 
 
+def _console_port(options: UpOptions, public: int) -> int:
+    """The one that was asked for; else the usual one, or any that is free when another Tollhouse has it."""
+    if options.console_port:
+        return options.console_port
+    usual_is_free = public != _CONSOLE_PORT and ports.fault(options.host, _CONSOLE_PORT) is None
+    if options.console_port is None and usual_is_free:
+        return _CONSOLE_PORT
+    return ports.free(1, taken=[public])[0]
+
+
 def _detach(options: UpOptions, folder: StateFolder) -> int:
     """Starts the same in a session of its own and waits for its ready line. The line comes through a pipe, because it
     holds a key and the log must not."""
     log = folder.log / "up.log"
     rotate(log)
     arguments = ("--state-dir", str(folder.path), "--host", options.host, "--port", str(options.port))
+    console = () if options.console_port is None else ("--console-port", str(options.console_port))
     replicas = ("--edges", str(options.edges), "--auths", str(options.auths), "--routers", str(options.routers))
-    argv = (*service_command("up"), *arguments, *replicas, "--json")
+    argv = (*service_command("up"), *arguments, *console, *replicas, "--json")
     with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as errors:
         said_from = errors.tell()
         process = subprocess.Popen(
@@ -188,6 +217,8 @@ def _welcome(state: RunState, folder: StateFolder) -> str:
     return f"""Tollhouse is ready at {state.base_url}
 
   key        {state.api_key}
+  console    {state.console_url}
+  operator   {state.operator_email} {state.operator_password or "(the password was changed)"}
   simulator  {state.simulator_url} (answers until you add an upstream account of your own)
 
 Try it:

@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-SERVICES: Final = ("auth", "router", "ledger")
+SERVICES: Final = ("auth", "router", "ledger", "console")
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _LOCK: Final = 0x70_6C_6C_68  # one migration at a time; the number is arbitrary, all releases must share it
 

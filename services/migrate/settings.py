@@ -19,8 +19,16 @@ class MigrateSettings:
     ledger_password: Secret | None = setting(
         "password to give the role tollhouse_ledger; it keeps its own without", default=None
     )
+    console_password: Secret | None = setting(
+        "password to give the role tollhouse_console; it keeps its own without", default=None
+    )
 
     def passwords(self) -> dict[str, str]:
         """Passwords by service, those that are set."""
-        by_service = {"auth": self.auth_password, "router": self.router_password, "ledger": self.ledger_password}
+        by_service = {
+            "auth": self.auth_password,
+            "router": self.router_password,
+            "ledger": self.ledger_password,
+            "console": self.console_password,
+        }
         return {service: password.reveal() for service, password in by_service.items() if password is not None}

@@ -42,6 +42,15 @@ def dollars(nano: int) -> str:
     return f"{sign}${whole}.{decimals}"
 
 
+def rounded_dollars(nano: int) -> str:
+    """Nano-dollars for a glance, half up: "$1,234.57", and "$0.0183" below ten cents. For display only."""
+    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
+    places = 2 if nano == 0 or nano >= NANO_PER_DOLLAR // 10 else 4
+    unit = NANO_PER_DOLLAR // 10**places
+    whole, part = divmod((nano + unit // 2) // unit, 10**places)
+    return f"{sign}${whole:,}.{part:0{places}d}"
+
+
 def nano_from_dollars(text: str) -> int:
     """What a person typed, such as "10" or "$0.25", as nano-dollars. Raises ValueError."""
     return _exact(text, NANO_PER_DOLLAR)

@@ -47,9 +47,12 @@ context, which knows what the caller brought. Runs in the task of the handler, s
 _log = logger("rpc")
 
 
-def channel(address: str, token: Secret | None = None) -> grpc.aio.Channel:
-    """A channel to one of our services; connects by itself and again when it breaks. Every call brings the token."""
-    interceptors = [_TokenOnUnary(token), _TokenOnStream(token)] if token else None
+def channel(
+    address: str, token: Secret | None = None, further: Sequence[grpc.aio.ClientInterceptor] = ()
+) -> grpc.aio.Channel:
+    """A channel to one of our services; connects by itself and again when it breaks. Every call brings the token, and
+    passes the further interceptors first."""
+    interceptors = [*further, *([_TokenOnUnary(token), _TokenOnStream(token)] if token else ())]
     return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
 
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from services.edge import answer_head, app, browsers, head
 from services.edge.brand import BUILT_IN
 from services.edge.dialects import anthropic, openai, upstream_errors
-from services.shared import principal
+from services.shared import principal, web
 from tests.docs.pages import headings, in_code, page
 from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2
 
@@ -30,7 +30,7 @@ def endpoints(starlette: Starlette) -> set[str]:
 def test_the_page_names_exactly_the_endpoints_that_there_are() -> None:
     names = ("every", "one", "delete", "summary", "balance", "receipt", "receipt_keys")
     nothing = cast(Any, SimpleNamespace(**dict.fromkeys(names)))
-    served = endpoints(app._routes(nothing, nothing)) | endpoints(app._ops_routes(lambda: True))
+    served = endpoints(app._routes(nothing, nothing)) | endpoints(web.ops_routes(lambda: True))
     said = {heading for heading in headings(API) if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", heading)}
     assert said == served
 

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from tests.deployment import COMMAND, MODEL, Deployment
+from tests.visitors import Visitor
 from tollhouse.v1 import usage_pb2
 
 
@@ -142,3 +143,24 @@ def test_plans_and_limits_are_set_shown_and_lifted(tollhouse: Deployment) -> Non
     assert "no plan" in run(tollhouse, "tenant", "set", "planned", "--plan", "unheard-of", fails=True)
     assert "whole number" in run(tollhouse, "plan", "set", "odd", "--requests", "many", fails=True)
     assert "MODEL:METRIC=N" in run(tollhouse, "plan", "set", "odd", "--model-limit", "requests=1", fails=True)
+
+
+def test_an_operator_of_the_console_is_made_shut_out_and_let_in_again(tollhouse: Deployment) -> None:
+    email = "second.operator@tests.example"
+    password = run(tollhouse, "person", "add", email, "--operator", "--tenant", "demo")
+    assert "already" in run(tollhouse, "person", "add", email.upper(), fails=True)
+    assert "not an e-mail address" in run(tollhouse, "person", "add", "nobody", fails=True)
+    visitor = Visitor.of(tollhouse)
+    assert visitor.sign_in(email, password).status_code == 303
+    assert visitor.get("/operator").status_code == 200
+    row = next(line for line in run(tollhouse, "person", "list").splitlines() if email in line)
+    assert row.split()[2:] == ["operator", "demo", "enabled"]
+    assert run(tollhouse, "person", "disable", email) == f"{email} is disabled"
+    assert not visitor.is_signed_in
+    assert run(tollhouse, "person", "enable", email) == f"{email} is enabled"
+    assert visitor.sign_in(email, password).status_code == 303
+    new = run(tollhouse, "person", "password", email)
+    assert not visitor.is_signed_in
+    assert visitor.sign_in(email, password).status_code == 401
+    assert visitor.sign_in(email, new).status_code == 303
+    assert "there is no person" in run(tollhouse, "person", "disable", "nobody@tests.example", fails=True)

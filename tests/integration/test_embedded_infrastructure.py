@@ -297,7 +297,7 @@ def test_what_is_not_running_has_no_status_and_nothing_to_stop(cli: Cli) -> None
 def test_up_shows_every_process_and_a_second_one_says_who_holds_the_folder(cli: Cli) -> None:
     ready = cli.up("--edges", "2")
     assert {part: len(pids) for part, pids in ready["pids"].items()} == {
-        **dict.fromkeys(("auth", "router", "ledger", "nats", "postgres", "simulator"), 1),
+        **dict.fromkeys(("auth", "router", "ledger", "console", "nats", "postgres", "simulator"), 1),
         "edge": 2,
     }
     status = cli("status", "--json")

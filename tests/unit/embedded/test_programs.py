@@ -13,6 +13,8 @@ SECRETS = Secrets(
     auth="pw-auth",
     router="pw-router",
     ledger="pw-ledger",
+    console="pw-console",
+    console_key="the-console-key",
     nats="pw-nats",
     key_pepper="the-pepper",
     ledger_token="thst_internal",
@@ -20,7 +22,9 @@ SECRETS = Secrets(
 )
 PLAN = Plan(
     host="0.0.0.0",
-    ports=Ports(public=8080, auth=1, router=2, ledger=3, simulator=4, postgres=5, nats=6, ops=(7, 8)),
+    ports=Ports(
+        public=8080, auth=1, router=2, ledger=3, simulator=4, postgres=5, nats=6, console=9, console_ops=10, ops=(7, 8)
+    ),
     database_url="postgresql://tollhouse:pw-superuser@127.0.0.1:5/tollhouse",
     nats_url="nats://tollhouse:pw-nats@127.0.0.1:6",
     secrets=SECRETS,
@@ -51,7 +55,7 @@ def holders(programs: dict[str, Program], secret: str) -> set[str]:
 
 
 def test_each_service_is_one_process_and_each_edge_too(programs: dict[str, Program]) -> None:
-    assert list(programs) == ["auth", "router", "ledger", "simulator", "edge-0", "edge-1"]
+    assert list(programs) == ["auth", "router", "ledger", "simulator", "console", "edge-0", "edge-1"]
     assert programs["edge-1"].argv[-3:] == ("-m", "services", "edge")
 
 
@@ -60,11 +64,13 @@ def test_each_service_is_one_process_and_each_edge_too(programs: dict[str, Progr
     [
         ("the-master-key", {"router"}),
         ("the-pepper", {"auth", "edge-0", "edge-1"}),
-        ("thst_internal", {"auth", "ledger", "edge-0", "edge-1"}),
+        ("thst_internal", {"auth", "ledger", "console", "edge-0", "edge-1"}),
         ("the-receipt-key", {"ledger"}),
         ("pw-auth", {"auth"}),
         ("pw-router", {"router"}),
         ("pw-ledger", {"ledger"}),
+        ("the-console-key", {"console"}),
+        ("pw-console", {"console"}),
         ("pw-nats", {"auth", "router", "ledger", "edge-0", "edge-1"}),
         ("pw-superuser", set()),
         ("pw-owner", set()),
@@ -96,9 +102,9 @@ def test_services_connect_as_their_own_role(programs: dict[str, Program]) -> Non
     assert "TOLLHOUSE_EDGE_DATABASE_URL" not in programs["edge-0"].environment
 
 
-def test_only_edges_listen_on_the_public_host(programs: dict[str, Program]) -> None:
+def test_only_edges_and_the_console_listen_on_the_public_host(programs: dict[str, Program]) -> None:
     for program in programs.values():
-        expected = "0.0.0.0" if program.part == "edge" else "127.0.0.1"
+        expected = "0.0.0.0" if program.part in ("edge", "console") else "127.0.0.1"
         assert program.environment[f"TOLLHOUSE_{program.part.upper()}_HOST"] == expected
 
 

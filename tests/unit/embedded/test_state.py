@@ -25,6 +25,9 @@ RUN = RunState(
     simulator_url="http://127.0.0.1:4",
     usage_grpc="127.0.0.1:3",
     usage_token="thst_x",
+    console_url="http://127.0.0.1:8090",
+    operator_email="operator@localhost",
+    operator_password="secret",
     pids={"edge": [1, 2], "postgres": []},
     supervisor=9,
     ready=True,
@@ -123,5 +126,8 @@ def test_the_ready_line_is_one_line_of_what_was_promised() -> None:
         "simulator_url": "http://127.0.0.1:4",
         "usage_grpc": "127.0.0.1:3",
         "usage_token": "thst_x",
+        "console_url": "http://127.0.0.1:8090",
+        "operator_email": "operator@localhost",
+        "operator_password": "secret",
         "pids": {"edge": [1, 2], "postgres": []},
     }

@@ -49,7 +49,12 @@ def test_every_service_that_has_migrations_is_migrated() -> None:
 
 
 def test_every_service_has_a_role_of_its_own() -> None:
-    assert [role(service) for service in SERVICES] == ["tollhouse_auth", "tollhouse_router", "tollhouse_ledger"]
+    assert [role(service) for service in SERVICES] == [
+        "tollhouse_auth",
+        "tollhouse_router",
+        "tollhouse_ledger",
+        "tollhouse_console",
+    ]
 
 
 def test_only_passwords_that_are_set_are_given() -> None:
@@ -59,5 +64,5 @@ def test_only_passwords_that_are_set_are_given() -> None:
         {"TOLLHOUSE_MIGRATE_DATABASE_URL": "postgresql://x", "TOLLHOUSE_MIGRATE_ROUTER_PASSWORD": "sesame"},
     )
     assert settings.passwords() == {"router": "sesame"}
-    every = MigrateSettings(Secret("x"), Secret("a"), Secret("b"), Secret("c"))
+    every = MigrateSettings(Secret("x"), Secret("a"), Secret("b"), Secret("c"), Secret("d"))
     assert set(every.passwords()) == set(SERVICES)

@@ -808,6 +808,52 @@ class CreateTenantResponse(_message.Message):
 Global___CreateTenantResponse: _TypeAlias = CreateTenantResponse  # noqa: Y015
 
 @_typing.final
+class GetTenantRequest(_message.Message):
+    """Asks for one tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantRequest: _TypeAlias = GetTenantRequest  # noqa: Y015
+
+@_typing.final
+class GetTenantResponse(_message.Message):
+    """The tenant. One that is not known is NOT_FOUND."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantResponse: _TypeAlias = GetTenantResponse  # noqa: Y015
+
+@_typing.final
 class ListTenantsRequest(_message.Message):
     """Asks for every tenant."""
 
@@ -1687,6 +1733,26 @@ class Brand(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class WordsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     HOSTS_FIELD_NUMBER: _builtins.int
     BASE_PATHS_FIELD_NUMBER: _builtins.int
@@ -1705,6 +1771,10 @@ class Brand(_message.Message):
     GOOGLE_KEYS_ON_MODELS_FIELD_NUMBER: _builtins.int
     TOP_UPS_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    ACCENT_FIELD_NUMBER: _builtins.int
+    API_URL_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Lower-case letters, digits, hyphens, dots and underscores, at most 63. Multipliers of prices name it."""
     key_prefix: _builtins.str
@@ -1729,6 +1799,14 @@ class Brand(_message.Message):
     """GET /v1/models honours x-goog-api-key and ?key=, and then answers in Gemini's shape; else they are 401 there."""
     is_default: _builtins.bool
     """Whether it is for hosts that no brand names. One brand at most is."""
+    title: _builtins.str
+    """What its people call it, at most 40 characters; its name when empty."""
+    accent: _builtins.str
+    """The colour of its pages, such as "#0f6b5c"; theirs when empty. Pages darken or lighten it until it can be read."""
+    api_url: _builtins.str
+    """Under which scheme and host its clients reach the API, such as "https://api.house.example", without a slash at its
+    end; those of its pages when empty.
+    """
     @_builtins.property
     def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The hosts that requests name, in lower case, without ports. A host is of one brand only."""
@@ -1753,6 +1831,10 @@ class Brand(_message.Message):
     def top_ups(self) -> _containers.RepeatedScalarFieldContainer[Global___TopUp.ValueType]:
         """How credit may be bought."""
 
+    @_builtins.property
+    def words(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What its pages say instead of their own words: headline, tagline, key, keys, credit. Each at most 200 characters."""
+
     def __init__(
         self,
         *,
@@ -1774,10 +1856,14 @@ class Brand(_message.Message):
         google_keys_on_models: _builtins.bool = ...,
         top_ups: _abc.Iterable[Global___TopUp.ValueType] | None = ...,
         is_default: _builtins.bool = ...,
+        title: _builtins.str = ...,
+        accent: _builtins.str = ...,
+        api_url: _builtins.str = ...,
+        words: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bare_errors", b"bare_errors", "base_paths", b"base_paths", "default_max_tokens", b"default_max_tokens", "error_codes", b"error_codes", "error_types", b"error_types", "google_keys_on_models", b"google_keys_on_models", "hosts", b"hosts", "is_default", b"is_default", "key_prefix", b"key_prefix", "mask", b"mask", "model_list_extras", b"model_list_extras", "name", b"name", "openai_error_types", b"openai_error_types", "request_id_header", b"request_id_header", "reveal", b"reveal", "top_ups", b"top_ups", "unknown_model_status", b"unknown_model_status", "upstream_account_id_header", b"upstream_account_id_header"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accent", b"accent", "api_url", b"api_url", "bare_errors", b"bare_errors", "base_paths", b"base_paths", "default_max_tokens", b"default_max_tokens", "error_codes", b"error_codes", "error_types", b"error_types", "google_keys_on_models", b"google_keys_on_models", "hosts", b"hosts", "is_default", b"is_default", "key_prefix", b"key_prefix", "mask", b"mask", "model_list_extras", b"model_list_extras", "name", b"name", "openai_error_types", b"openai_error_types", "request_id_header", b"request_id_header", "reveal", b"reveal", "title", b"title", "top_ups", b"top_ups", "unknown_model_status", b"unknown_model_status", "upstream_account_id_header", b"upstream_account_id_header", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

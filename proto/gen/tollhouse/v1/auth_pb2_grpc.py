@@ -50,6 +50,11 @@ class AuthServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.CreateTenantRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_auth__pb2.CreateTenantResponse.FromString,
                 _registered_method=True)
+        self.GetTenant = channel.unary_unary(
+                '/tollhouse.v1.AuthService/GetTenant',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.GetTenantRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.GetTenantResponse.FromString,
+                _registered_method=True)
         self.ListTenants = channel.unary_unary(
                 '/tollhouse.v1.AuthService/ListTenants',
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.ListTenantsRequest.SerializeToString,
@@ -169,6 +174,13 @@ class AuthServiceServicer:
 
     def CreateTenant(self, request, context):
         """Makes a tenant. Idempotent by tenant id: the second call answers what exists.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenant(self, request, context):
+        """One tenant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -325,6 +337,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.CreateTenant,
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.CreateTenantRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_auth__pb2.CreateTenantResponse.SerializeToString,
+            ),
+            'GetTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenant,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.GetTenantRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.GetTenantResponse.SerializeToString,
             ),
             'ListTenants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTenants,
@@ -504,6 +521,33 @@ class AuthService:
             '/tollhouse.v1.AuthService/CreateTenant',
             tollhouse_dot_v1_dot_auth__pb2.CreateTenantRequest.SerializeToString,
             tollhouse_dot_v1_dot_auth__pb2.CreateTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/GetTenant',
+            tollhouse_dot_v1_dot_auth__pb2.GetTenantRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.GetTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class AuthServiceStub:
     """
     CreateTenant: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CreateTenantRequest, _auth_pb2.CreateTenantResponse]
     """Makes a tenant. Idempotent by tenant id: the second call answers what exists."""
+    GetTenant: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetTenantRequest, _auth_pb2.GetTenantResponse]
+    """One tenant."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListTenantsRequest, _auth_pb2.ListTenantsResponse]
     """Lists every tenant, oldest first."""
     SetTenantEnabled: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetTenantEnabledRequest, _auth_pb2.SetTenantEnabledResponse]
@@ -99,6 +101,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     CreateTenant: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateTenantRequest, _auth_pb2.CreateTenantResponse]  # type: ignore[assignment]
     """Makes a tenant. Idempotent by tenant id: the second call answers what exists."""
+    GetTenant: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetTenantRequest, _auth_pb2.GetTenantResponse]  # type: ignore[assignment]
+    """One tenant."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListTenantsRequest, _auth_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Lists every tenant, oldest first."""
     SetTenantEnabled: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetTenantEnabledRequest, _auth_pb2.SetTenantEnabledResponse]  # type: ignore[assignment]
@@ -170,6 +174,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.CreateTenantResponse, _abc.Awaitable[_auth_pb2.CreateTenantResponse]]:
         """Makes a tenant. Idempotent by tenant id: the second call answers what exists."""
+
+    @_abc_1.abstractmethod
+    def GetTenant(
+        self,
+        request: _auth_pb2.GetTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.GetTenantResponse, _abc.Awaitable[_auth_pb2.GetTenantResponse]]:
+        """One tenant."""
 
     @_abc_1.abstractmethod
     def ListTenants(

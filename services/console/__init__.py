@@ -1,0 +1,1 @@
+"""console: what people see. Customers make keys and watch what they use; operators run the gateway."""

@@ -1,0 +1,73 @@
+"""The console process: wiring only."""
+
+import asyncio
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from services.console.administration import store_on
+from services.console.assets import Assets
+from services.console.brands import Brands
+from services.console.clients import Clients
+from services.console.codes import Codes
+from services.console.console import Console
+from services.console.failures import Failures
+from services.console.pages import ROUTES
+from services.console.passwords import Passwords
+from services.console.people import People
+from services.console.provider import Provider
+from services.console.rendering import Renderer
+from services.console.safety import Safety
+from services.console.settings import ConsoleSettings
+from services.console.store import Store
+from services.console.throttle import Throttle
+from services.shared import database, lifecycle, web
+
+_SWEEP_S: Final = 600
+
+
+async def serve(settings: ConsoleSettings) -> None:
+    """Runs the console until SIGTERM, then lets requests under way end."""
+    pool = await database.connect(settings.database_url, service="console", size=settings.database_connections)
+    clients = Clients(settings)
+    store = store_on(pool, settings)
+    server = web.server(application(settings, store, clients), drain_s=settings.drain_s)
+    ops = web.server(web.ops_routes(lambda: server.started and not server.should_exit), drain_s=0)
+    lifecycle.settle_memory()
+    async with lifecycle.background(_sweep(store)):
+        serving = asyncio.gather(
+            server.serve([web.listen(settings.host, settings.port, shared=False)]),
+            ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
+        )
+        await lifecycle.stopped_or_done(serving)
+        server.should_exit = True
+        while server.started and not serving.done() and server.server_state.tasks:
+            await asyncio.sleep(0.05)
+        ops.should_exit = True
+        await serving
+    await clients.close()
+    await pool.close()
+
+
+def application(settings: ConsoleSettings, store: Store, clients: Clients) -> Any:
+    """The ASGI application: proxies are believed first, then the safety layer, then the pages."""
+    assets = Assets()
+    renderer = Renderer(assets, settings.api_url, settings.registration)
+    failures = Failures(renderer)
+    throttle = Throttle(store, settings)
+    people = People(store, clients, Passwords(), throttle)
+    codes = Codes(store, throttle, settings.master_key.reveal())
+    provider = Provider(settings) if settings.oidc_issuer else None
+    app = Starlette(routes=ROUTES, exception_handlers=failures.handlers)
+    app.router.redirect_slashes = False
+    app.state.console = Console(settings, store, clients, people, codes, provider, assets, renderer)
+    safe = Safety(app, store, Brands(clients), failures.page)
+    trusted = [name.strip() for name in settings.trusted_proxies.split(",") if name.strip()]
+    return ProxyHeadersMiddleware(safe, trusted_hosts=trusted)  # type: ignore[arg-type]
+
+
+async def _sweep(store: Store) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        await store.sweep()
