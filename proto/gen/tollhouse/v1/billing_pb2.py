@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atollhouse/v1/billing.proto\x12\x0ctollhouse.v1\"n\n\x0cTopUpRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x02 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\"7\n\rTopUpResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xbc\x01\n\rAdjustRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.tollhouse.v1.AdjustmentKind\x12\x13\n\x0b\x61mount_nano\x18\x03 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x1f\n\x17\x63orrects_transaction_id\x18\x07 \x01(\x04\"P\n\x0e\x41\x64justResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x16\n\x0etransaction_id\x18\x02 \x01(\x04\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"S\n\x17ListTransactionsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9c\x01\n\x0bTransaction\x12\x16\n\x0etransaction_id\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x12\n\ncreated_ms\x18\x06 \x01(\x03\x12\x1f\n\x17\x63orrects_transaction_id\x18\x07 \x01(\x04\"d\n\x18ListTransactionsResponse\x12/\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x19.tollhouse.v1.Transaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd5\x01\n\x05Price\x12\x15\n\rprice_version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ninput_pico\x18\x03 \x01(\x03\x12\x13\n\x0boutput_pico\x18\x04 \x01(\x03\x12\x17\n\x0f\x63\x61\x63he_read_pico\x18\x05 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_5m_pico\x18\x06 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_1h_pico\x18\x07 \x01(\x03\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_ms\x18\x08 \x01(\x03\x12\x14\n\x0crequest_pico\x18\t \x01(\x03\"G\n\x04\x43ost\x12\x1b\n\x13upstream_account_id\x18\x01 \x01(\t\x12\"\n\x05rates\x18\x02 \x01(\x0b\x32\x13.tollhouse.v1.Price\"L\n\nMultiplier\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03ppm\x18\x03 \x01(\r\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_ms\x18\x04 \x01(\x03\"D\n\x0fSetPriceRequest\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"6\n\x10SetPriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"\x13\n\x11ListPricesRequest\"h\n\x12ListPricesResponse\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Price\x12-\n\x0bmultipliers\x18\x02 \x03(\x0b\x32\x18.tollhouse.v1.Multiplier\"\x82\x01\n\tPriceBook\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Price\x12-\n\x0bmultipliers\x18\x02 \x03(\x0b\x32\x18.tollhouse.v1.Multiplier\x12!\n\x05\x63osts\x18\x03 \x03(\x0b\x32\x12.tollhouse.v1.Cost\"[\n\x12\x41pplyPricesRequest\x12%\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x17.tollhouse.v1.PriceBook\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"&\n\x13\x41pplyPricesResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t\"\x15\n\x13\x45xportPricesRequest\"=\n\x14\x45xportPricesResponse\x12%\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x17.tollhouse.v1.PriceBook\"\xaf\x01\n\x15\x43reateVouchersRequest\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x13\n\x0b\x61mount_nano\x18\x02 \x01(\x03\x12-\n\x07\x66unding\x18\x03 \x01(\x0e\x32\x1c.tollhouse.v1.VoucherFunding\x12\x12\n\nexpires_ms\x18\x04 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\"9\n\x16\x43reateVouchersResponse\x12\r\n\x05\x63odes\x18\x01 \x03(\t\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xa5\x01\n\x07Voucher\x12\x12\n\nvoucher_id\x18\x01 \x01(\x04\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x03 \x01(\x03\x12\r\n\x05state\x18\x04 \x01(\t\x12\x13\n\x0bredeemed_by\x18\x05 \x01(\t\x12\x13\n\x0bredeemed_ms\x18\x06 \x01(\x03\x12\x12\n\nexpires_ms\x18\x07 \x01(\x03\x12\x12\n\ncreated_ms\x18\x08 \x01(\x03\"6\n\x13ListVouchersRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"?\n\x14ListVouchersResponse\x12\'\n\x08vouchers\x18\x01 \x03(\x0b\x32\x15.tollhouse.v1.Voucher\"F\n\x13VoidVouchersRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"&\n\x14VoidVouchersResponse\x12\x0e\n\x06voided\x18\x01 \x01(\r\"F\n\x14RedeemVoucherRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"T\n\x15RedeemVoucherResponse\x12\x13\n\x0b\x61mount_nano\x18\x01 \x01(\x03\x12\x14\n\x0c\x62\x61lance_nano\x18\x02 \x01(\x03\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"I\n\x10ListAuditRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\"}\n\nAuditEntry\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x07 \x01(\t\"W\n\x11ListAuditResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xa3\x01\n\x0e\x41\x64justmentKind\x12\x1f\n\x1b\x41\x44JUSTMENT_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41\x44JUSTMENT_KIND_PROMOTION\x10\x01\x12\x1a\n\x16\x41\x44JUSTMENT_KIND_REFUND\x10\x02\x12\x1a\n\x16\x41\x44JUSTMENT_KIND_CREDIT\x10\x03\x12\x19\n\x15\x41\x44JUSTMENT_KIND_DEBIT\x10\x04*e\n\x0eVoucherFunding\x12\x1f\n\x1bVOUCHER_FUNDING_UNSPECIFIED\x10\x00\x12\x18\n\x14VOUCHER_FUNDING_SOLD\x10\x01\x12\x18\n\x14VOUCHER_FUNDING_GIFT\x10\x02\x32\xf4\x07\n\x0e\x42illingService\x12@\n\x05TopUp\x12\x1a.tollhouse.v1.TopUpRequest\x1a\x1b.tollhouse.v1.TopUpResponse\x12\x43\n\x06\x41\x64just\x12\x1b.tollhouse.v1.AdjustRequest\x1a\x1c.tollhouse.v1.AdjustResponse\x12\x61\n\x10ListTransactions\x12%.tollhouse.v1.ListTransactionsRequest\x1a&.tollhouse.v1.ListTransactionsResponse\x12I\n\x08SetPrice\x12\x1d.tollhouse.v1.SetPriceRequest\x1a\x1e.tollhouse.v1.SetPriceResponse\x12O\n\nListPrices\x12\x1f.tollhouse.v1.ListPricesRequest\x1a .tollhouse.v1.ListPricesResponse\x12R\n\x0b\x41pplyPrices\x12 .tollhouse.v1.ApplyPricesRequest\x1a!.tollhouse.v1.ApplyPricesResponse\x12U\n\x0c\x45xportPrices\x12!.tollhouse.v1.ExportPricesRequest\x1a\".tollhouse.v1.ExportPricesResponse\x12[\n\x0e\x43reateVouchers\x12#.tollhouse.v1.CreateVouchersRequest\x1a$.tollhouse.v1.CreateVouchersResponse\x12U\n\x0cListVouchers\x12!.tollhouse.v1.ListVouchersRequest\x1a\".tollhouse.v1.ListVouchersResponse\x12U\n\x0cVoidVouchers\x12!.tollhouse.v1.VoidVouchersRequest\x1a\".tollhouse.v1.VoidVouchersResponse\x12X\n\rRedeemVoucher\x12\".tollhouse.v1.RedeemVoucherRequest\x1a#.tollhouse.v1.RedeemVoucherResponse\x12L\n\tListAudit\x12\x1e.tollhouse.v1.ListAuditRequest\x1a\x1f.tollhouse.v1.ListAuditResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atollhouse/v1/billing.proto\x12\x0ctollhouse.v1\"n\n\x0cTopUpRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x02 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\"7\n\rTopUpResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xbc\x01\n\rAdjustRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.tollhouse.v1.AdjustmentKind\x12\x13\n\x0b\x61mount_nano\x18\x03 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x1f\n\x17\x63orrects_transaction_id\x18\x07 \x01(\x04\"P\n\x0e\x41\x64justResponse\x12\x14\n\x0c\x62\x61lance_nano\x18\x01 \x01(\x03\x12\x16\n\x0etransaction_id\x18\x02 \x01(\x04\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"S\n\x17ListTransactionsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9c\x01\n\x0bTransaction\x12\x16\n\x0etransaction_id\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x12\n\ncreated_ms\x18\x06 \x01(\x03\x12\x1f\n\x17\x63orrects_transaction_id\x18\x07 \x01(\x04\"d\n\x18ListTransactionsResponse\x12/\n\x0ctransactions\x18\x01 \x03(\x0b\x32\x19.tollhouse.v1.Transaction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd5\x01\n\x05Price\x12\x15\n\rprice_version\x18\x01 \x01(\x04\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ninput_pico\x18\x03 \x01(\x03\x12\x13\n\x0boutput_pico\x18\x04 \x01(\x03\x12\x17\n\x0f\x63\x61\x63he_read_pico\x18\x05 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_5m_pico\x18\x06 \x01(\x03\x12\x1b\n\x13\x63\x61\x63he_write_1h_pico\x18\x07 \x01(\x03\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_ms\x18\x08 \x01(\x03\x12\x14\n\x0crequest_pico\x18\t \x01(\x03\"G\n\x04\x43ost\x12\x1b\n\x13upstream_account_id\x18\x01 \x01(\t\x12\"\n\x05rates\x18\x02 \x01(\x0b\x32\x13.tollhouse.v1.Price\"L\n\nMultiplier\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03ppm\x18\x03 \x01(\r\x12\x14\n\x0c\x65\x66\x66\x65\x63tive_ms\x18\x04 \x01(\x03\"D\n\x0fSetPriceRequest\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\"6\n\x10SetPriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"\x13\n\x11ListPricesRequest\"h\n\x12ListPricesResponse\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Price\x12-\n\x0bmultipliers\x18\x02 \x03(\x0b\x32\x18.tollhouse.v1.Multiplier\"(\n\x0fGetPriceRequest\x12\x15\n\rprice_version\x18\x01 \x01(\x04\"6\n\x10GetPriceResponse\x12\"\n\x05price\x18\x01 \x01(\x0b\x32\x13.tollhouse.v1.Price\"\x82\x01\n\tPriceBook\x12#\n\x06prices\x18\x01 \x03(\x0b\x32\x13.tollhouse.v1.Price\x12-\n\x0bmultipliers\x18\x02 \x03(\x0b\x32\x18.tollhouse.v1.Multiplier\x12!\n\x05\x63osts\x18\x03 \x03(\x0b\x32\x12.tollhouse.v1.Cost\"[\n\x12\x41pplyPricesRequest\x12%\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x17.tollhouse.v1.PriceBook\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"&\n\x13\x41pplyPricesResponse\x12\x0f\n\x07\x63hanges\x18\x01 \x03(\t\"\x15\n\x13\x45xportPricesRequest\"=\n\x14\x45xportPricesResponse\x12%\n\x04\x62ook\x18\x01 \x01(\x0b\x32\x17.tollhouse.v1.PriceBook\"\xaf\x01\n\x15\x43reateVouchersRequest\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x13\n\x0b\x61mount_nano\x18\x02 \x01(\x03\x12-\n\x07\x66unding\x18\x03 \x01(\x0e\x32\x1c.tollhouse.v1.VoucherFunding\x12\x12\n\nexpires_ms\x18\x04 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\"9\n\x16\x43reateVouchersResponse\x12\r\n\x05\x63odes\x18\x01 \x03(\t\x12\x10\n\x08repeated\x18\x02 \x01(\x08\"\xa5\x01\n\x07Voucher\x12\x12\n\nvoucher_id\x18\x01 \x01(\x04\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x13\n\x0b\x61mount_nano\x18\x03 \x01(\x03\x12\r\n\x05state\x18\x04 \x01(\t\x12\x13\n\x0bredeemed_by\x18\x05 \x01(\t\x12\x13\n\x0bredeemed_ms\x18\x06 \x01(\x03\x12\x12\n\nexpires_ms\x18\x07 \x01(\x03\x12\x12\n\ncreated_ms\x18\x08 \x01(\x03\"6\n\x13ListVouchersRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"?\n\x14ListVouchersResponse\x12\'\n\x08vouchers\x18\x01 \x03(\x0b\x32\x15.tollhouse.v1.Voucher\"F\n\x13VoidVouchersRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"&\n\x14VoidVouchersResponse\x12\x0e\n\x06voided\x18\x01 \x01(\r\"F\n\x14RedeemVoucherRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\"T\n\x15RedeemVoucherResponse\x12\x13\n\x0b\x61mount_nano\x18\x01 \x01(\x03\x12\x14\n\x0c\x62\x61lance_nano\x18\x02 \x01(\x03\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"I\n\x10ListAuditRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\"}\n\nAuditEntry\x12\x10\n\x08\x61udit_id\x18\x01 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x07 \x01(\t\"W\n\x11ListAuditResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xa3\x01\n\x0e\x41\x64justmentKind\x12\x1f\n\x1b\x41\x44JUSTMENT_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41\x44JUSTMENT_KIND_PROMOTION\x10\x01\x12\x1a\n\x16\x41\x44JUSTMENT_KIND_REFUND\x10\x02\x12\x1a\n\x16\x41\x44JUSTMENT_KIND_CREDIT\x10\x03\x12\x19\n\x15\x41\x44JUSTMENT_KIND_DEBIT\x10\x04*e\n\x0eVoucherFunding\x12\x1f\n\x1bVOUCHER_FUNDING_UNSPECIFIED\x10\x00\x12\x18\n\x14VOUCHER_FUNDING_SOLD\x10\x01\x12\x18\n\x14VOUCHER_FUNDING_GIFT\x10\x02\x32\xbf\x08\n\x0e\x42illingService\x12@\n\x05TopUp\x12\x1a.tollhouse.v1.TopUpRequest\x1a\x1b.tollhouse.v1.TopUpResponse\x12\x43\n\x06\x41\x64just\x12\x1b.tollhouse.v1.AdjustRequest\x1a\x1c.tollhouse.v1.AdjustResponse\x12\x61\n\x10ListTransactions\x12%.tollhouse.v1.ListTransactionsRequest\x1a&.tollhouse.v1.ListTransactionsResponse\x12I\n\x08SetPrice\x12\x1d.tollhouse.v1.SetPriceRequest\x1a\x1e.tollhouse.v1.SetPriceResponse\x12O\n\nListPrices\x12\x1f.tollhouse.v1.ListPricesRequest\x1a .tollhouse.v1.ListPricesResponse\x12I\n\x08GetPrice\x12\x1d.tollhouse.v1.GetPriceRequest\x1a\x1e.tollhouse.v1.GetPriceResponse\x12R\n\x0b\x41pplyPrices\x12 .tollhouse.v1.ApplyPricesRequest\x1a!.tollhouse.v1.ApplyPricesResponse\x12U\n\x0c\x45xportPrices\x12!.tollhouse.v1.ExportPricesRequest\x1a\".tollhouse.v1.ExportPricesResponse\x12[\n\x0e\x43reateVouchers\x12#.tollhouse.v1.CreateVouchersRequest\x1a$.tollhouse.v1.CreateVouchersResponse\x12U\n\x0cListVouchers\x12!.tollhouse.v1.ListVouchersRequest\x1a\".tollhouse.v1.ListVouchersResponse\x12U\n\x0cVoidVouchers\x12!.tollhouse.v1.VoidVouchersRequest\x1a\".tollhouse.v1.VoidVouchersResponse\x12X\n\rRedeemVoucher\x12\".tollhouse.v1.RedeemVoucherRequest\x1a#.tollhouse.v1.RedeemVoucherResponse\x12L\n\tListAudit\x12\x1e.tollhouse.v1.ListAuditRequest\x1a\x1f.tollhouse.v1.ListAuditResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tollhouse.v1.billing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ADJUSTMENTKIND']._serialized_start=2892
-  _globals['_ADJUSTMENTKIND']._serialized_end=3055
-  _globals['_VOUCHERFUNDING']._serialized_start=3057
-  _globals['_VOUCHERFUNDING']._serialized_end=3158
+  _globals['_ADJUSTMENTKIND']._serialized_start=2990
+  _globals['_ADJUSTMENTKIND']._serialized_end=3153
+  _globals['_VOUCHERFUNDING']._serialized_start=3155
+  _globals['_VOUCHERFUNDING']._serialized_end=3256
   _globals['_TOPUPREQUEST']._serialized_start=44
   _globals['_TOPUPREQUEST']._serialized_end=154
   _globals['_TOPUPRESPONSE']._serialized_start=156
@@ -63,40 +63,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPRICESREQUEST']._serialized_end=1344
   _globals['_LISTPRICESRESPONSE']._serialized_start=1346
   _globals['_LISTPRICESRESPONSE']._serialized_end=1450
-  _globals['_PRICEBOOK']._serialized_start=1453
-  _globals['_PRICEBOOK']._serialized_end=1583
-  _globals['_APPLYPRICESREQUEST']._serialized_start=1585
-  _globals['_APPLYPRICESREQUEST']._serialized_end=1676
-  _globals['_APPLYPRICESRESPONSE']._serialized_start=1678
-  _globals['_APPLYPRICESRESPONSE']._serialized_end=1716
-  _globals['_EXPORTPRICESREQUEST']._serialized_start=1718
-  _globals['_EXPORTPRICESREQUEST']._serialized_end=1739
-  _globals['_EXPORTPRICESRESPONSE']._serialized_start=1741
-  _globals['_EXPORTPRICESRESPONSE']._serialized_end=1802
-  _globals['_CREATEVOUCHERSREQUEST']._serialized_start=1805
-  _globals['_CREATEVOUCHERSREQUEST']._serialized_end=1980
-  _globals['_CREATEVOUCHERSRESPONSE']._serialized_start=1982
-  _globals['_CREATEVOUCHERSRESPONSE']._serialized_end=2039
-  _globals['_VOUCHER']._serialized_start=2042
-  _globals['_VOUCHER']._serialized_end=2207
-  _globals['_LISTVOUCHERSREQUEST']._serialized_start=2209
-  _globals['_LISTVOUCHERSREQUEST']._serialized_end=2263
-  _globals['_LISTVOUCHERSRESPONSE']._serialized_start=2265
-  _globals['_LISTVOUCHERSRESPONSE']._serialized_end=2328
-  _globals['_VOIDVOUCHERSREQUEST']._serialized_start=2330
-  _globals['_VOIDVOUCHERSREQUEST']._serialized_end=2400
-  _globals['_VOIDVOUCHERSRESPONSE']._serialized_start=2402
-  _globals['_VOIDVOUCHERSRESPONSE']._serialized_end=2440
-  _globals['_REDEEMVOUCHERREQUEST']._serialized_start=2442
-  _globals['_REDEEMVOUCHERREQUEST']._serialized_end=2512
-  _globals['_REDEEMVOUCHERRESPONSE']._serialized_start=2514
-  _globals['_REDEEMVOUCHERRESPONSE']._serialized_end=2598
-  _globals['_LISTAUDITREQUEST']._serialized_start=2600
-  _globals['_LISTAUDITREQUEST']._serialized_end=2673
-  _globals['_AUDITENTRY']._serialized_start=2675
-  _globals['_AUDITENTRY']._serialized_end=2800
-  _globals['_LISTAUDITRESPONSE']._serialized_start=2802
-  _globals['_LISTAUDITRESPONSE']._serialized_end=2889
-  _globals['_BILLINGSERVICE']._serialized_start=3161
-  _globals['_BILLINGSERVICE']._serialized_end=4173
+  _globals['_GETPRICEREQUEST']._serialized_start=1452
+  _globals['_GETPRICEREQUEST']._serialized_end=1492
+  _globals['_GETPRICERESPONSE']._serialized_start=1494
+  _globals['_GETPRICERESPONSE']._serialized_end=1548
+  _globals['_PRICEBOOK']._serialized_start=1551
+  _globals['_PRICEBOOK']._serialized_end=1681
+  _globals['_APPLYPRICESREQUEST']._serialized_start=1683
+  _globals['_APPLYPRICESREQUEST']._serialized_end=1774
+  _globals['_APPLYPRICESRESPONSE']._serialized_start=1776
+  _globals['_APPLYPRICESRESPONSE']._serialized_end=1814
+  _globals['_EXPORTPRICESREQUEST']._serialized_start=1816
+  _globals['_EXPORTPRICESREQUEST']._serialized_end=1837
+  _globals['_EXPORTPRICESRESPONSE']._serialized_start=1839
+  _globals['_EXPORTPRICESRESPONSE']._serialized_end=1900
+  _globals['_CREATEVOUCHERSREQUEST']._serialized_start=1903
+  _globals['_CREATEVOUCHERSREQUEST']._serialized_end=2078
+  _globals['_CREATEVOUCHERSRESPONSE']._serialized_start=2080
+  _globals['_CREATEVOUCHERSRESPONSE']._serialized_end=2137
+  _globals['_VOUCHER']._serialized_start=2140
+  _globals['_VOUCHER']._serialized_end=2305
+  _globals['_LISTVOUCHERSREQUEST']._serialized_start=2307
+  _globals['_LISTVOUCHERSREQUEST']._serialized_end=2361
+  _globals['_LISTVOUCHERSRESPONSE']._serialized_start=2363
+  _globals['_LISTVOUCHERSRESPONSE']._serialized_end=2426
+  _globals['_VOIDVOUCHERSREQUEST']._serialized_start=2428
+  _globals['_VOIDVOUCHERSREQUEST']._serialized_end=2498
+  _globals['_VOIDVOUCHERSRESPONSE']._serialized_start=2500
+  _globals['_VOIDVOUCHERSRESPONSE']._serialized_end=2538
+  _globals['_REDEEMVOUCHERREQUEST']._serialized_start=2540
+  _globals['_REDEEMVOUCHERREQUEST']._serialized_end=2610
+  _globals['_REDEEMVOUCHERRESPONSE']._serialized_start=2612
+  _globals['_REDEEMVOUCHERRESPONSE']._serialized_end=2696
+  _globals['_LISTAUDITREQUEST']._serialized_start=2698
+  _globals['_LISTAUDITREQUEST']._serialized_end=2771
+  _globals['_AUDITENTRY']._serialized_start=2773
+  _globals['_AUDITENTRY']._serialized_end=2898
+  _globals['_LISTAUDITRESPONSE']._serialized_start=2900
+  _globals['_LISTAUDITRESPONSE']._serialized_end=2987
+  _globals['_BILLINGSERVICE']._serialized_start=3259
+  _globals['_BILLINGSERVICE']._serialized_end=4346
 # @@protoc_insertion_point(module_scope)
