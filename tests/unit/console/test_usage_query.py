@@ -24,7 +24,7 @@ def read(**asked: str) -> UsageQuery:
 
 
 def bucket(start_ms: int, cost: int = 1, key: str = "", model: str = "", **tokens: int) -> usage_pb2.UsageBucket:
-    counts = types_pb2.TokenCounts(**tokens)  # type: ignore[arg-type]
+    counts = types_pb2.TokenCounts(**tokens)
     return usage_pb2.UsageBucket(start_ms=start_ms, requests=1, cost_nano=cost, key_id=key, model=model, tokens=counts)
 
 
