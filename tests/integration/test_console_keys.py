@@ -163,6 +163,20 @@ def test_a_search_finds_by_name_and_by_what_is_shown(visitor: Visitor) -> None:
     assert "<script>alert" not in visitor.get(KEYS, params={"q": "<script>alert(1)</script>"}).text
 
 
+def test_a_long_list_has_pages(tollhouse: Deployment, visitor: Visitor) -> None:
+    path, _ = make_key(visitor, name="number 0")
+    tenant_id = stored(tollhouse, path).tenant_id
+    for number in range(1, 51):
+        tollhouse.auth.CreateKey(auth_pb2.CreateKeyRequest(tenant_id=tenant_id, name=f"number {number}"))
+    newest, oldest = visitor.get(KEYS), visitor.get(KEYS, params={"page": "1"})
+    assert "number 50" in text_of(newest)
+    assert "number 0 " not in text_of(newest)
+    assert "51 keys" in text_of(newest)
+    assert "number 0 " in text_of(oldest)
+    assert "Older" not in text_of(oldest)
+    assert visitor.get(KEYS, params={"page": "-1"}).status_code == 200
+
+
 def test_a_name_is_text_wherever_it_stands(visitor: Visitor) -> None:
     name = '"><img src=x onerror=alert(1)>'
     path, _ = make_key(visitor, name=name)

@@ -73,6 +73,12 @@
     form.requestSubmit();
   });
 
+  // ---- figures that are asked for again and again: one that fails is left out, not complained about each time ----
+
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.xhr.status >= 400 && detail.requestConfig.elt.matches("[data-quiet]")) detail.shouldSwap = false;
+  });
+
   // ---- times in the reader's own zone ----
 
   const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
