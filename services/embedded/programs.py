@@ -163,7 +163,11 @@ def _console(plan: Plan, environment: Mapping[str, str]) -> Program:
         "ledger_address": plan.address("ledger"),
         "ledger_token": plan.secrets.ledger_token,
     }
-    environment = {variable("console", "api_url"): base_url(plan.host, plan.ports.public), **environment}
+    usual = {
+        variable("console", "api_url"): base_url(plan.host, plan.ports.public),
+        variable("console", "key_plans"): "free,starter,pro",  # which come with the migrations, without a multiplier
+    }
+    environment = {**usual, **environment}
     return Program(
         name="console",
         part="console",

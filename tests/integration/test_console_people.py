@@ -375,6 +375,7 @@ def test_the_overview_shows_what_was_used(tollhouse: Deployment, account: Accoun
     for request_id in ids_:
         assert tollhouse.usage_of(key, request_id).status == 200
     usage = tollhouse.usage.GetBalance(usage_pb2.GetBalanceRequest(tenant_id=tenant_id))
-    page = account.visitor.get("/dashboard").text
-    assert 'data-value="3"' in page
+    shown = account.visitor.get("/dashboard")
+    page = shown.text
+    assert "Requests today 3" in text_of(shown)
     assert f"${usage.balance_nano / 1e9:.9f}".rstrip("0") in page, "the exact balance is there to be looked at"
