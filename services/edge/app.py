@@ -29,13 +29,13 @@ from services.edge.recovery import recover
 from services.edge.relay import Relay
 from services.edge.renewals import Renewals
 from services.edge.reply import Send
+from services.edge.request_log import RequestLog
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
-from services.shared import bus, ids, lifecycle, web
+from services.shared import bus, discovery, ids, lifecycle, web
 from services.shared.errors import Kind, Refusal
-from services.shared.telemetry import RecordLog
 
 _FLUSH_S = 10
 _ROUTES_WITHIN_S = 10
@@ -56,7 +56,7 @@ async def serve(settings: EdgeSettings) -> None:
     await routes.listen(nc)
     await brands.listen(nc)
     await clients.listen(nc)
-    requests, keep_alive = RecordLog("request_ended", service="edge"), KeepAlive(settings.keep_alive_s)
+    requests, keep_alive = RequestLog(), KeepAlive(settings.keep_alive_s)
     admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
     relay = Relay(
         settings, principals, admission, routes, picks, transports, outbox, renewals, keep_alive, requests, brands
@@ -70,6 +70,17 @@ async def serve(settings: EdgeSettings) -> None:
         return listening and not outbox.full and clients.known and routes.known.is_set() and brands.known.is_set()
 
     ops = web.server(web.ops_routes(ready), drain_s=0)
+    presence = discovery.Presence(
+        nc,
+        "edge",
+        settings.edge_id,
+        f"{settings.host}:{settings.port}",
+        lambda: {
+            **requests.figures(),
+            "in_flight": len(server.server_state.tasks) if server.started else 0,
+            "unsent": outbox.depth,
+        },
+    )
     lifecycle.settle_memory()
     async with lifecycle.background(
         outbox.run(),
@@ -80,6 +91,7 @@ async def serve(settings: EdgeSettings) -> None:
         routes.keep(),
         brands.keep(),
         keep_alive.run(),
+        presence.run(),
     ):
 
         async def serve_clients() -> None:
@@ -93,6 +105,7 @@ async def serve(settings: EdgeSettings) -> None:
             ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
         )
         await lifecycle.stopped_or_done(serving)
+        await presence.leave()
         server.should_exit = True
         while server.started and not serving.done() and server.server_state.tasks:
             await asyncio.sleep(0.05)

@@ -112,6 +112,15 @@ class BalanceStore:
         async with self._pool.connection() as connection, connection.transaction():
             return await move(connection, tenant_id, movement, deed)
 
+    async def balances(self, tenant_ids: list[str]) -> dict[str, int]:
+        """What tenants have, in nano-dollars; those that never had anything are left out."""
+        async with self._pool.connection() as connection:
+            found = await connection.execute(
+                "SELECT tenant_id, balance_nano FROM ledger_accounts WHERE kind = 'prepaid' AND tenant_id = ANY(%s)",
+                (tenant_ids,),
+            )
+            return {str(tenant_id): int(balance_nano) for tenant_id, balance_nano in await found.fetchall()}
+
     async def balance(self, tenant_id: str) -> tuple[int, int]:
         """A tenant's balance and the part of it that is out in grants, unspent."""
         async with self._pool.connection() as connection:

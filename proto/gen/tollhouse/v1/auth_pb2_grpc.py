@@ -187,7 +187,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTenants(self, request, context):
-        """Lists every tenant, oldest first.
+        """Lists tenants: all of them, oldest first, or a page of those that fit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

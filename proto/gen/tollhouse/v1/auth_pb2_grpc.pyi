@@ -46,7 +46,7 @@ class AuthServiceStub:
     GetTenant: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetTenantRequest, _auth_pb2.GetTenantResponse]
     """One tenant."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListTenantsRequest, _auth_pb2.ListTenantsResponse]
-    """Lists every tenant, oldest first."""
+    """Lists tenants: all of them, oldest first, or a page of those that fit."""
     SetTenantEnabled: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetTenantEnabledRequest, _auth_pb2.SetTenantEnabledResponse]
     """Enables or disables a tenant; edges hear of it at once."""
     CreateKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CreateKeyRequest, _auth_pb2.CreateKeyResponse]
@@ -104,7 +104,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     GetTenant: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetTenantRequest, _auth_pb2.GetTenantResponse]  # type: ignore[assignment]
     """One tenant."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListTenantsRequest, _auth_pb2.ListTenantsResponse]  # type: ignore[assignment]
-    """Lists every tenant, oldest first."""
+    """Lists tenants: all of them, oldest first, or a page of those that fit."""
     SetTenantEnabled: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetTenantEnabledRequest, _auth_pb2.SetTenantEnabledResponse]  # type: ignore[assignment]
     """Enables or disables a tenant; edges hear of it at once."""
     CreateKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateKeyRequest, _auth_pb2.CreateKeyResponse]  # type: ignore[assignment]
@@ -189,7 +189,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.ListTenantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ListTenantsResponse, _abc.Awaitable[_auth_pb2.ListTenantsResponse]]:
-        """Lists every tenant, oldest first."""
+        """Lists tenants: all of them, oldest first, or a page of those that fit."""
 
     @_abc_1.abstractmethod
     def SetTenantEnabled(
