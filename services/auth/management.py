@@ -152,6 +152,12 @@ class Management(BrandManagement):
     async def ListKeys(self, request: auth_pb2.ListKeysRequest, context: Context) -> auth_pb2.ListKeysResponse:
         return auth_pb2.ListKeysResponse(keys=[key_message(row) for row in await self._store.keys(request.tenant_id)])
 
+    async def GetKey(self, request: auth_pb2.GetKeyRequest, context: Context) -> auth_pb2.GetKeyResponse:
+        row = await self._key_row(request.key_id)
+        if request.tenant_id not in ("", row.tenant_id):
+            raise Refusal(Kind.NOT_FOUND, f"there is no key {request.key_id!r}")
+        return auth_pb2.GetKeyResponse(key=key_message(row))
+
     async def SetKeyEnabled(
         self, request: auth_pb2.SetKeyEnabledRequest, context: Context
     ) -> auth_pb2.SetKeyEnabledResponse:

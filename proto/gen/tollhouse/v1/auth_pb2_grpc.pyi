@@ -53,6 +53,8 @@ class AuthServiceStub:
     """Makes a client key. The secret is in the response; only a brand that reveals keeps a sealed copy of it."""
     ListKeys: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListKeysRequest, _auth_pb2.ListKeysResponse]
     """Lists the keys of one tenant, or all, without their secrets."""
+    GetKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetKeyRequest, _auth_pb2.GetKeyResponse]
+    """One key, without its secret."""
     SetKeyEnabled: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeyEnabledRequest, _auth_pb2.SetKeyEnabledResponse]
     """Enables or disables a key; edges hear of it at once."""
     DeleteKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteKeyRequest, _auth_pb2.DeleteKeyResponse]
@@ -111,6 +113,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Makes a client key. The secret is in the response; only a brand that reveals keeps a sealed copy of it."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListKeysRequest, _auth_pb2.ListKeysResponse]  # type: ignore[assignment]
     """Lists the keys of one tenant, or all, without their secrets."""
+    GetKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetKeyRequest, _auth_pb2.GetKeyResponse]  # type: ignore[assignment]
+    """One key, without its secret."""
     SetKeyEnabled: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeyEnabledRequest, _auth_pb2.SetKeyEnabledResponse]  # type: ignore[assignment]
     """Enables or disables a key; edges hear of it at once."""
     DeleteKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteKeyRequest, _auth_pb2.DeleteKeyResponse]  # type: ignore[assignment]
@@ -214,6 +218,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ListKeysResponse, _abc.Awaitable[_auth_pb2.ListKeysResponse]]:
         """Lists the keys of one tenant, or all, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def GetKey(
+        self,
+        request: _auth_pb2.GetKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.GetKeyResponse, _abc.Awaitable[_auth_pb2.GetKeyResponse]]:
+        """One key, without its secret."""
 
     @_abc_1.abstractmethod
     def SetKeyEnabled(
