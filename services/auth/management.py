@@ -11,7 +11,7 @@ from psycopg.errors import ForeignKeyViolation
 from services.auth import access, policies
 from services.auth.brand_api import BrandManagement, Context, key_message, ms_of
 from services.auth.sealed_keys import sealer_of
-from services.auth.store import NewKey, PlanRow, Store, TenantFilter, TenantRow
+from services.auth.store import KeyForm, NewKey, PlanRow, Store, TenantFilter, TenantRow
 from services.shared import bus, clock, ids, principal
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import auth_pb2
@@ -92,10 +92,9 @@ class Management(BrandManagement):
 
     async def CreateKey(self, request: auth_pb2.CreateKeyRequest, context: Context) -> auth_pb2.CreateKeyResponse:
         await self._tenant_row(request.tenant_id)
-        if not request.name or len(request.name) > _NAME_LENGTH:
-            raise Refusal(Kind.INVALID_REQUEST, f"name is needed, of at most {_NAME_LENGTH} characters")
-        if request.expires_ms and request.expires_ms <= clock.now_ms():
-            raise Refusal(Kind.INVALID_REQUEST, "expires_ms is in the past")
+        _check_key_name(request.name)
+        policies.check_limits(request.limits)
+        _check_expiry(request.expires_ms)
         if request.spend_cap_nano < 0 or len(request.idempotency_key) > _IDEMPOTENCY_KEY_LENGTH:
             raise Refusal(Kind.INVALID_REQUEST, "spend_cap_nano is below 0, or idempotency_key too long")
         group = request.group or policies.DEFAULT_GROUP
@@ -109,7 +108,7 @@ class Management(BrandManagement):
             name=request.name,
             key_hash=principal.key_hash(secret, self._pepper, (brand.key_prefix,)),
             hint=principal.hint(secret, brand.key_prefix, brand.mask),
-            expires_at=datetime.fromtimestamp(request.expires_ms / 1000, UTC) if request.expires_ms else None,
+            expires_at=_expiry(request.expires_ms),
             spend_cap_nano=request.spend_cap_nano if request.HasField("spend_cap_nano") else None,
             idempotency_key=request.idempotency_key or None,
             group_name=group,
@@ -118,6 +117,7 @@ class Management(BrandManagement):
             models=access.listed_models(request.models),
             addresses=access.listed_addresses(request.addresses),
             sealed=self._sealer.seal(secret, key_id) if brand.reveal else None,
+            limits=policies.stored(request.limits),
         )
         made_id = await _with_plan(request.plan, self._store.add_key(key))
         made = key_message(await self._key_row(made_id))
@@ -125,6 +125,35 @@ class Management(BrandManagement):
             return auth_pb2.CreateKeyResponse(key=made, repeated=True)
         await bus.announce(self._nc, bus.KEY_CHANGED, key.key_hash)
         return auth_pb2.CreateKeyResponse(key=made, secret=secret)
+
+    async def UpdateKey(self, request: auth_pb2.UpdateKeyRequest, context: Context) -> auth_pb2.UpdateKeyResponse:
+        key = request.key
+        row = await self._key_row(key.key_id)
+        if key.tenant_id not in ("", row.tenant_id):
+            raise Refusal(Kind.NOT_FOUND, f"there is no key {key.key_id!r}")
+        _check_key_name(key.name)
+        if key.expires_ms != ms_of(row.expires_at):
+            _check_expiry(key.expires_ms)
+        if key.spend_cap_nano < 0:
+            raise Refusal(Kind.INVALID_REQUEST, "spend_cap_nano is below 0", param="spend_cap_nano")
+        group = key.group or policies.DEFAULT_GROUP
+        policies.check_name("group", group)
+        policies.check_limits(key.limits)
+        form = KeyForm(
+            key_id=key.key_id,
+            name=key.name,
+            enabled=key.enabled,
+            expires_at=_expiry(key.expires_ms),
+            spend_cap_nano=key.spend_cap_nano if key.HasField("spend_cap_nano") else None,
+            group_name=group,
+            plan=key.plan or None,
+            limits=policies.stored(key.limits),
+            models=access.listed_models(key.models),
+            addresses=access.listed_addresses(key.addresses),
+        )
+        await _with_plan(key.plan, self._store.update_key(form))
+        await bus.announce(self._nc, bus.KEY_CHANGED, bytes(row.key_hash))
+        return auth_pb2.UpdateKeyResponse(key=key_message(await self._key_row(key.key_id)))
 
     async def SetKeySpendCap(
         self, request: auth_pb2.SetKeySpendCapRequest, context: Context
@@ -194,6 +223,21 @@ class Management(BrandManagement):
                 Kind.INVALID_REQUEST, f"the plan {request.name!r} is in use: give its tenants and keys another first"
             ) from None
         return auth_pb2.DeletePlanResponse()
+
+
+def _check_key_name(name: str) -> None:
+    if not name or len(name) > _NAME_LENGTH or not name.isprintable():
+        said = f"name is needed, of at most {_NAME_LENGTH} printable characters"
+        raise Refusal(Kind.INVALID_REQUEST, said, param="name")
+
+
+def _check_expiry(expires_ms: int) -> None:
+    if expires_ms and not clock.now_ms() < expires_ms <= ids.LAST_MS:
+        raise Refusal(Kind.INVALID_REQUEST, "expires_ms is in the past, or too far away", param="expires_ms")
+
+
+def _expiry(expires_ms: int) -> datetime | None:
+    return datetime.fromtimestamp(expires_ms / clock.MS_PER_S, UTC) if expires_ms else None
 
 
 async def _with_plan(plan: str, change: Awaitable[T]) -> T:

@@ -84,6 +84,23 @@ class NewKey:
     models: list[str] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
     sealed: bytes | None = None
+    limits: Limits = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyForm:
+    """What people may change of a key, all of it."""
+
+    key_id: str
+    name: str
+    enabled: bool
+    expires_at: datetime | None
+    spend_cap_nano: int | None
+    group_name: str
+    plan: str | None
+    limits: Limits
+    models: list[str]
+    addresses: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +153,10 @@ _ADD_KEY: Final = (
     f"INSERT INTO keys ({', '.join(_NEW_KEY)}) VALUES ({', '.join(f'%({name})s' for name in _NEW_KEY)})"
     " ON CONFLICT (tenant_id, idempotency_key) DO NOTHING"
 )
+_UPDATE_KEY: Final = (
+    f"UPDATE keys SET {', '.join(f'{column.name} = %({column.name})s' for column in fields(KeyForm)[1:])}"
+    " WHERE key_id = %(key_id)s"
+)
 
 
 class Store:
@@ -163,7 +184,7 @@ class Store:
         """Adds a key; the tenant must exist. Answers its id, or that of the key that was made under the same
         idempotency key before. Raises ForeignKeyViolation when there is no such plan or brand."""
         async with self._pool.connection() as connection:
-            await connection.execute(_ADD_KEY.encode(), {name: getattr(key, name) for name in _NEW_KEY})
+            await connection.execute(_ADD_KEY.encode(), _parameters(key))
             made = await connection.execute(
                 "SELECT key_id FROM keys WHERE key_id = %s OR (tenant_id = %s AND idempotency_key = %s)",
                 (key.key_id, key.tenant_id, key.idempotency_key),
@@ -181,6 +202,11 @@ class Store:
     async def set_key_access(self, key_id: str, models: list[str], addresses: list[str]) -> None:
         """Sets which models a key may call and from which addresses."""
         await self._run("UPDATE keys SET models = %s, addresses = %s WHERE key_id = %s", (models, addresses, key_id))
+
+    async def update_key(self, form: KeyForm) -> None:
+        """Replaces what may be changed of a key. Raises ForeignKeyViolation when there is no such plan."""
+        async with self._pool.connection() as connection:
+            await connection.execute(_UPDATE_KEY.encode(), _parameters(form))
 
     async def set_key_spend_cap(self, key_id: str, spend_cap_nano: int | None) -> None:
         """Sets or lifts what a key may spend over its life."""
@@ -318,3 +344,8 @@ class Store:
     async def _one(self, kind: type[T], query: str, parameters: tuple[Any, ...]) -> T | None:
         rows = await self._all(kind, query, parameters)
         return rows[0] if rows else None
+
+
+def _parameters(row: NewKey | KeyForm) -> dict[str, Any]:
+    """A row's columns by name."""
+    return {column.name: getattr(row, column.name) for column in fields(row)} | {"limits": Jsonb(row.limits)}

@@ -15,6 +15,12 @@ class Entry:
 
 CUSTOMER: Final = (
     Entry("/dashboard", "Overview", "overview"),
+    Entry("/dashboard/keys", "Keys", "keys"),
+    Entry("/dashboard/usage", "Usage", "usage"),
+    Entry("/dashboard/billing", "Billing", "billing"),
+    Entry("/dashboard/models", "Models", "models"),
+    Entry("/dashboard/quick-start", "Quick start", "guide"),
+    Entry("/dashboard/playground", "Playground", "play"),
     Entry("/settings", "Settings", "settings"),
 )
 OPERATOR: Final = (Entry("/operator", "Overview", "overview"),)

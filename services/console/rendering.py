@@ -43,12 +43,14 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._texts = self._environment.overlay(autoescape=False)
         self._environment.filters.update(
             money=money.rounded_dollars,
             exact_money=money.dollars,
             count=count,
             instant=instant,
             iso=iso,
+            duration=duration,
             browser=browser,
         )
         self._environment.globals.update(asset=assets.url, registration=registration)
@@ -61,6 +63,10 @@ class Renderer:
         if cookie in request.cookies:
             cookies.forget(response, cookie, visit.https)
         return response
+
+    def text(self, template: str, **context: Any) -> str:
+        """A text that is not HTML, such as a snippet of code. Where a page shows it, it is escaped there."""
+        return self._texts.get_template(template).render(context).rstrip("\n")
 
     def api_url(self, request: Request) -> str:
         """The base URL that a client of this brand sets: scheme, host and base path."""
@@ -105,6 +111,16 @@ def redirect(request: Request, path: str, notice: str = "") -> Response:
 def count(number: int) -> str:
     """A number with its thousands apart: 12,345."""
     return f"{number:,}"
+
+
+def duration(ms: int) -> str:
+    """A length of time for people: 850 ms, 2.4 s, 3 min 20 s."""
+    if ms < clock.MS_PER_S:
+        return f"{ms} ms"
+    if ms < 60 * clock.MS_PER_S:
+        return f"{ms / clock.MS_PER_S:.1f} s"
+    minutes, seconds = divmod(ms // clock.MS_PER_S, 60)
+    return f"{minutes} min {seconds} s"
 
 
 def instant(at: datetime | int) -> str:

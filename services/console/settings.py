@@ -32,6 +32,15 @@ class ConsoleSettings:
     )
     database_connections: int = setting("connections to Postgres, at most", default=8, at_least=1, at_most=100)
     registration: bool = setting("whether people may register by themselves", default=True)
+    key_groups: str = setting(
+        "groups, between commas, that customers may give their keys; one that a key has already stays open to it",
+        default="default",
+    )
+    key_plans: str = setting(
+        "plans, between commas, that customers may give their keys: each limits its key further, and changes its price"
+        " where the plan has a multiplier",
+        default="",
+    )
     oidc_issuer: str = setting(
         "issuer of an OpenID Connect provider that people may sign in through; none without", default=""
     )
@@ -55,6 +64,11 @@ class ConsoleSettings:
     )
     registrations_per_address: int = setting(
         "attempts to register from one address, at most, in the window", default=20, at_least=1
+    )
+    api_calls_per_minute: int = setting(
+        "calls of the management API a minute, at most, of one access token or of one person's sessions",
+        default=600,
+        at_least=1,
     )
     drain_s: float = setting("seconds that requests under way get when the console stops", default=10, at_least=0)
 

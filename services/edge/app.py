@@ -22,6 +22,7 @@ from services.edge.dialects import anthropic
 from services.edge.incoming import Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
+from services.edge.origins import Origins
 from services.edge.outbox import Outbox
 from services.edge.picks import Picks
 from services.edge.principals import Principals
@@ -63,7 +64,8 @@ async def serve(settings: EdgeSettings) -> None:
     )
     catalog = Catalog(routes, principals)
     app = Dispatch(relay, _routes(catalog, UsageLookup(clients, principals, settings)))
-    server = web.server(app, drain_s=settings.drain_s)
+    allowed = settings.allowed_origins()
+    server = web.server(Origins(app, allowed) if allowed else app, drain_s=settings.drain_s)
 
     def ready() -> bool:
         listening = server.started and not server.should_exit

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.edge import access
+from services.edge import access, origins
 from services.shared.settings import Secret, SettingsError, setting, variable
 
 
@@ -87,6 +87,11 @@ class EdgeSettings:
     trusted_proxies: str = setting(
         "addresses and CIDR blocks, between commas, whose X-Forwarded-For tells where a client is", default=""
     )
+    cors_origins: str = setting(
+        "origins, between commas, whose pages may call the API from a browser, such as https://console.example for the"
+        " console's playground; * for all",
+        default="",
+    )
     drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)
 
     def __post_init__(self) -> None:
@@ -97,7 +102,15 @@ class EdgeSettings:
             self.trusted_networks()
         except ValueError as error:
             raise SettingsError(f"{variable('edge', 'trusted_proxies')}: {error}") from None
+        try:
+            self.allowed_origins()
+        except ValueError as error:
+            raise SettingsError(f"{variable('edge', 'cors_origins')}: {error}") from None
 
     def trusted_networks(self) -> access.Networks:
         """`trusted_proxies`, parsed."""
         return access.trusted_networks(self.trusted_proxies)
+
+    def allowed_origins(self) -> frozenset[bytes]:
+        """`cors_origins`, parsed."""
+        return origins.parsed(self.cors_origins)

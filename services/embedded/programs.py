@@ -163,7 +163,11 @@ def _console(plan: Plan, environment: Mapping[str, str]) -> Program:
         "ledger_address": plan.address("ledger"),
         "ledger_token": plan.secrets.ledger_token,
     }
-    environment = {variable("console", "api_url"): base_url(plan.host, plan.ports.public), **environment}
+    usual = {
+        variable("console", "api_url"): base_url(plan.host, plan.ports.public),
+        variable("console", "key_plans"): "free,starter,pro",  # which come with the migrations, without a multiplier
+    }
+    environment = {**usual, **environment}
     return Program(
         name="console",
         part="console",
@@ -189,7 +193,8 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "journal_dir": plan.journals / f"edge-{number}",
     }
     drain_name = variable("edge", "drain_s")
-    environment = {drain_name: str(_EDGE_DRAIN_S), **environment}
+    console = f"{base_url(plan.host, plan.ports.console)},http://localhost:{plan.ports.console}"
+    environment = {drain_name: str(_EDGE_DRAIN_S), variable("edge", "cors_origins"): console, **environment}
     try:
         drain_s = float(environment[drain_name])
     except ValueError:

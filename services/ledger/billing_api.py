@@ -31,6 +31,7 @@ _MOST_NANO: Final = 10_000_000 * NANO_PER_DOLLAR
 _MAX_PICO: Final = 10**12  # $1 a token
 _MAX_REQUEST_PICO: Final = 10**15  # $1,000 a request
 _MAX_PPM: Final = 100 * 1_000_000
+_LAST_VERSION: Final = 2**63 - 1  # of a bigint
 _LATEST_MS: Final = 253_402_300_799_999  # the year 9999
 _TENANT: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _TEXT_LENGTH: Final = 200
@@ -141,6 +142,12 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
         return billing_pb2.ListPricesResponse(
             prices=[_price(row) for row in book.prices], multipliers=[_multiplier(row) for row in book.multipliers]
         )
+
+    async def GetPrice(self, request: billing_pb2.GetPriceRequest, context: Context) -> billing_pb2.GetPriceResponse:
+        rows = await self._prices.prices([request.price_version]) if request.price_version <= _LAST_VERSION else []
+        if not rows:
+            raise Refusal(Kind.NOT_FOUND, f"there is no price row {request.price_version}")
+        return billing_pb2.GetPriceResponse(price=_price(rows[0]))
 
     async def ApplyPrices(
         self, request: billing_pb2.ApplyPricesRequest, context: Context

@@ -15,7 +15,7 @@ from services.ledger.settings import LedgerSettings
 from services.ledger.settlement import instant, unix_ms
 from services.ledger.store.balances import BalanceStore
 from services.ledger.store.tokens import ReceiptKeyStore
-from services.ledger.store.usage import Bucket, UsageFilter, UsageStore
+from services.ledger.store.usage import Bucket, RollupFilter, UsageFilter, UsageStore
 from services.ledger.tokens import caller
 from services.ledger.waiters import Waiters
 from services.shared import clock, ids
@@ -122,7 +122,8 @@ class UsageApi(usage_pb2_grpc.UsageServiceServicer):
             begin, end = span(period, from_at, to_at, instant(clock.now_ms()))
         except (ValueError, OverflowError) as error:
             raise Refusal(Kind.INVALID_REQUEST, str(error)) from None
-        rows = await self._usage.buckets(period.name, groups, tenant_id, begin, end, _BUCKETS + 1)
+        only = RollupFilter(begin, end, tenant_id, _text(request.key_id, "key_id"), _text(request.model, "model"))
+        rows = await self._usage.buckets(period.name, groups, only, _BUCKETS + 1)
         if len(rows) > _BUCKETS:
             raise Refusal(Kind.INVALID_REQUEST, f"more than {_BUCKETS} buckets: ask for less time or fewer groups")
         return usage_pb2.SummarizeUsageResponse(buckets=[_bucket(row, who.reads_all) for row in rows])

@@ -9,13 +9,15 @@ from starlette.routing import BaseRoute
 
 from services.console.api import keys, openapi, users
 from services.console.api.admin import OPERATIONS as ADMIN_OPERATIONS
+from services.console.api.key_forms import KeyObject
 from services.console.api.operation import JSON, Operation
+from services.console.api.users import UserObject
 from services.console.guards import public
 
 OPERATIONS: Final[tuple[Operation, ...]] = (*keys.operations, *users.operations, *ADMIN_OPERATIONS)
 """All that can be called."""
 
-_DOCUMENT: Final = msgspec.json.encode(openapi.document(OPERATIONS))
+_DOCUMENT: Final = msgspec.json.encode(openapi.document(OPERATIONS, (KeyObject, UserObject)))
 
 
 async def document(request: Request) -> Response:

@@ -41,9 +41,11 @@ _DESCRIPTION: Final = (
 )
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document. It names no server: it is meant for the host that it was read from."""
+def document(operations: Sequence[Operation], structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
+    """The document; `structs` are those that answers refer to by name. It names no server: it is meant for the host that
+    it was read from."""
     components: dict[str, Schema] = {"Failure": _FAILURE, "Problem": _PROBLEM}
+    components.update(msgspec.json.schema_components(structs, ref_template=_REF)[1])
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         path = _PIECE.sub(r"{\1}", operation.path)

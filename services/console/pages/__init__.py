@@ -4,7 +4,24 @@ from typing import Final
 
 from starlette.routing import BaseRoute
 
-from services.console.pages import codes, files, landing, operator, overview, provider, registration, settings, sign_in
+from services.console.pages import (
+    billing,
+    codes,
+    files,
+    keys,
+    landing,
+    models,
+    operator,
+    overview,
+    playground,
+    provider,
+    quick_starts,
+    registration,
+    settings,
+    sign_in,
+    usage,
+    usage_request,
+)
 
 ROUTES: Final[list[BaseRoute]] = [
     *files.routes,
@@ -14,6 +31,13 @@ ROUTES: Final[list[BaseRoute]] = [
     *codes.routes,
     *provider.routes,
     *overview.routes,
+    *keys.routes,
+    *usage.routes,
+    *usage_request.routes,
+    *billing.routes,
+    *models.routes,
+    *quick_starts.routes,
+    *playground.routes,
     *settings.routes,
     *operator.routes,
 ]

@@ -64,6 +64,15 @@
     else { event.preventDefault(); openDialog(target); }
   });
 
+  // ---- filters that apply as soon as one is chosen; dates wait for both ----
+
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest("form[data-submits]");
+    if (!form || event.target.type === "date") return;
+    if (event.target.name === "range") form.querySelectorAll("input[type=date]").forEach((input) => { input.value = ""; });
+    form.requestSubmit();
+  });
+
   // ---- times in the reader's own zone ----
 
   const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });

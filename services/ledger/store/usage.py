@@ -17,6 +17,7 @@ from services.shared.errors import Kind, Refusal
 
 _COLUMNS: Final = ", ".join(f"r.{field.name}" for field in fields(BookedAttempt))
 _GROUPS: Final = ("tenant_id", "key_id", "model", "upstream_account_id")
+_FILTERS: Final = ("tenant_id", "key_id", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,17 @@ class UsageFilter:
     from_at: datetime | None = None
     to_at: datetime | None = None
     before: tuple[datetime, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollupFilter:
+    """Which hours are summed; "" for no limit. `from_at` is inclusive, `to_at` is not."""
+
+    from_at: datetime
+    to_at: datetime
+    tenant_id: str = ""
+    key_id: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +110,21 @@ class UsageStore:
         async with self._pool.connection() as connection:
             return int((await row(connection, "SELECT coalesce(max(transaction_id), 0) FROM usage_records", ()))[0])
 
-    async def buckets(
-        self, period: str, groups: Sequence[str], tenant_id: str, from_at: datetime, to_at: datetime, limit: int
-    ) -> list[Bucket]:
-        """Sums of the hours from `from_at` until `to_at`, by `period` ("hour" or "day", of UTC) and by the columns
-        `groups`; at most `limit` of them. Of all tenants when `tenant_id` is empty."""
+    async def buckets(self, period: str, groups: Sequence[str], of: RollupFilter, limit: int) -> list[Bucket]:
+        """Sums of hours by `period` ("hour" or "day", of UTC) and by the columns `groups`; at most `limit` of them."""
         told = sql.SQL(", ").join(
             sql.Identifier(name) if name in groups else sql.SQL("'' AS {}").format(sql.Identifier(name))
             for name in _GROUPS
         )
+        only = {sql.Identifier(name): value for name in _FILTERS if (value := getattr(of, name))}
         sums = sql.SQL(", ").join(
             sql.SQL("sum({0})::bigint AS {0}").format(sql.Identifier(field.name)) for field in fields(Bucket)[5:]
         )
         query = sql.SQL(
             "SELECT date_trunc(%s, hour, 'UTC') AS start_at, {told}, {sums} FROM usage_rollups"
-            " WHERE hour >= %s AND hour < %s {tenant} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5 LIMIT %s"
-        ).format(told=told, sums=sums, tenant=sql.SQL("AND tenant_id = %s" if tenant_id else ""))
-        parameters = [period, from_at, to_at, *([tenant_id] if tenant_id else []), limit]
+            " WHERE hour >= %s AND hour < %s {only} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5 LIMIT %s"
+        ).format(told=told, sums=sums, only=sql.SQL(" ").join(sql.SQL("AND {} = %s").format(name) for name in only))
+        parameters = [period, of.from_at, of.to_at, *only.values(), limit]
         async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Bucket)) as cursor:
             with _in_time():
                 await cursor.execute(query, parameters)

@@ -29,14 +29,14 @@ def bucket(day: int, month: int, requests: int, **tokens: int) -> usage_pb2.Usag
 
 def test_the_last_seven_days_are_shown_with_those_without_usage() -> None:
     days = by_day([bucket(27, 2, 3), bucket(1, 3, 5)], ms(NOON))
-    assert [day.start.day for day in days] == [23, 24, 25, 26, 27, 28, 1]
-    assert [day.requests for day in days] == [0, 0, 0, 0, 3, 0, 5]
+    assert [datetime.fromtimestamp(start / 1000, UTC).day for start, _ in days] == [23, 24, 25, 26, 27, 28, 1]
+    assert [day.requests for _, day in days] == [0, 0, 0, 0, 3, 0, 5]
 
 
 def test_the_share_of_the_cache_is_that_of_all_prompt_tokens() -> None:
-    day = by_day([bucket(1, 3, 1, input=20, cache_read=60, cache_write_5m=10, cache_write_1h=10)], ms(NOON))[-1]
+    day = by_day([bucket(1, 3, 1, input=20, cache_read=60, cache_write_5m=10, cache_write_1h=10)], ms(NOON))[-1][1]
     assert day.cached_percent == 60
-    assert by_day([], ms(NOON))[-1].cached_percent == 0
+    assert by_day([], ms(NOON))[-1][1].cached_percent == 0
 
 
 @pytest.mark.parametrize(

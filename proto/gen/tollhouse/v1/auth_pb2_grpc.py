@@ -100,6 +100,11 @@ class AuthServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessResponse.FromString,
                 _registered_method=True)
+        self.UpdateKey = channel.unary_unary(
+                '/tollhouse.v1.AuthService/UpdateKey',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.UpdateKeyRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.UpdateKeyResponse.FromString,
+                _registered_method=True)
         self.RevealKey = channel.unary_unary(
                 '/tollhouse.v1.AuthService/RevealKey',
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.RevealKeyRequest.SerializeToString,
@@ -254,6 +259,13 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateKey(self, request, context):
+        """Replaces all that people may change of a key, at once or not at all; edges hear of it at once. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevealKey(self, request, context):
         """Shows a key's secret again, where its brand reveals keys. Each call is logged.
         """
@@ -399,6 +411,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.SetKeyAccess,
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessResponse.SerializeToString,
+            ),
+            'UpdateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateKey,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.UpdateKeyRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.UpdateKeyResponse.SerializeToString,
             ),
             'RevealKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevealKey,
@@ -808,6 +825,33 @@ class AuthService:
             '/tollhouse.v1.AuthService/SetKeyAccess',
             tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessRequest.SerializeToString,
             tollhouse_dot_v1_dot_auth__pb2.SetKeyAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/UpdateKey',
+            tollhouse_dot_v1_dot_auth__pb2.UpdateKeyRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.UpdateKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

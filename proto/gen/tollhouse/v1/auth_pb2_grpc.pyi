@@ -63,6 +63,8 @@ class AuthServiceStub:
     """Sets or lifts what a key may spend over its life; edges hear of it at once."""
     SetKeyAccess: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeyAccessRequest, _auth_pb2.SetKeyAccessResponse]
     """Sets which models a key may call and from which addresses; edges hear of it at once."""
+    UpdateKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.UpdateKeyRequest, _auth_pb2.UpdateKeyResponse]
+    """Replaces all that people may change of a key, at once or not at all; edges hear of it at once. Idempotent."""
     RevealKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RevealKeyRequest, _auth_pb2.RevealKeyResponse]
     """Shows a key's secret again, where its brand reveals keys. Each call is logged."""
     RecoverEdge: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RecoverEdgeRequest, _auth_pb2.RecoverEdgeResponse]
@@ -123,6 +125,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Sets or lifts what a key may spend over its life; edges hear of it at once."""
     SetKeyAccess: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeyAccessRequest, _auth_pb2.SetKeyAccessResponse]  # type: ignore[assignment]
     """Sets which models a key may call and from which addresses; edges hear of it at once."""
+    UpdateKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.UpdateKeyRequest, _auth_pb2.UpdateKeyResponse]  # type: ignore[assignment]
+    """Replaces all that people may change of a key, at once or not at all; edges hear of it at once. Idempotent."""
     RevealKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevealKeyRequest, _auth_pb2.RevealKeyResponse]  # type: ignore[assignment]
     """Shows a key's secret again, where its brand reveals keys. Each call is logged."""
     RecoverEdge: _aio.UnaryUnaryMultiCallable[_auth_pb2.RecoverEdgeRequest, _auth_pb2.RecoverEdgeResponse]  # type: ignore[assignment]
@@ -258,6 +262,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.SetKeyAccessResponse, _abc.Awaitable[_auth_pb2.SetKeyAccessResponse]]:
         """Sets which models a key may call and from which addresses; edges hear of it at once."""
+
+    @_abc_1.abstractmethod
+    def UpdateKey(
+        self,
+        request: _auth_pb2.UpdateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.UpdateKeyResponse, _abc.Awaitable[_auth_pb2.UpdateKeyResponse]]:
+        """Replaces all that people may change of a key, at once or not at all; edges hear of it at once. Idempotent."""
 
     @_abc_1.abstractmethod
     def RevealKey(

@@ -61,6 +61,11 @@ class BillingServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_billing__pb2.ListPricesRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_billing__pb2.ListPricesResponse.FromString,
                 _registered_method=True)
+        self.GetPrice = channel.unary_unary(
+                '/tollhouse.v1.BillingService/GetPrice',
+                request_serializer=tollhouse_dot_v1_dot_billing__pb2.GetPriceRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_billing__pb2.GetPriceResponse.FromString,
+                _registered_method=True)
         self.ApplyPrices = channel.unary_unary(
                 '/tollhouse.v1.BillingService/ApplyPrices',
                 request_serializer=tollhouse_dot_v1_dot_billing__pb2.ApplyPricesRequest.SerializeToString,
@@ -148,6 +153,13 @@ class BillingServiceServicer:
 
     def ListPrices(self, request, context):
         """Lists the price rows in force and those that will be, and the multipliers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPrice(self, request, context):
+        """One price row by its version, whether or not it is in force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,6 +263,11 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.ListPrices,
                     request_deserializer=tollhouse_dot_v1_dot_billing__pb2.ListPricesRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_billing__pb2.ListPricesResponse.SerializeToString,
+            ),
+            'GetPrice': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrice,
+                    request_deserializer=tollhouse_dot_v1_dot_billing__pb2.GetPriceRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_billing__pb2.GetPriceResponse.SerializeToString,
             ),
             'ApplyPrices': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyPrices,
@@ -440,6 +457,33 @@ class BillingService:
             '/tollhouse.v1.BillingService/ListPrices',
             tollhouse_dot_v1_dot_billing__pb2.ListPricesRequest.SerializeToString,
             tollhouse_dot_v1_dot_billing__pb2.ListPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPrice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.BillingService/GetPrice',
+            tollhouse_dot_v1_dot_billing__pb2.GetPriceRequest.SerializeToString,
+            tollhouse_dot_v1_dot_billing__pb2.GetPriceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class BillingServiceStub:
     """Adds a price row for a model, in force from now on. Earlier rows stay for the requests that were admitted under them."""
     ListPrices: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ListPricesRequest, _billing_pb2.ListPricesResponse]
     """Lists the price rows in force and those that will be, and the multipliers."""
+    GetPrice: _grpc.UnaryUnaryMultiCallable[_billing_pb2.GetPriceRequest, _billing_pb2.GetPriceResponse]
+    """One price row by its version, whether or not it is in force."""
     ApplyPrices: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ApplyPricesRequest, _billing_pb2.ApplyPricesResponse]
     """Brings the price book to what a file says: adds the rows that differ. Idempotent."""
     ExportPrices: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ExportPricesRequest, _billing_pb2.ExportPricesResponse]
@@ -85,6 +87,8 @@ class BillingServiceAsyncStub(BillingServiceStub):
     """Adds a price row for a model, in force from now on. Earlier rows stay for the requests that were admitted under them."""
     ListPrices: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListPricesRequest, _billing_pb2.ListPricesResponse]  # type: ignore[assignment]
     """Lists the price rows in force and those that will be, and the multipliers."""
+    GetPrice: _aio.UnaryUnaryMultiCallable[_billing_pb2.GetPriceRequest, _billing_pb2.GetPriceResponse]  # type: ignore[assignment]
+    """One price row by its version, whether or not it is in force."""
     ApplyPrices: _aio.UnaryUnaryMultiCallable[_billing_pb2.ApplyPricesRequest, _billing_pb2.ApplyPricesResponse]  # type: ignore[assignment]
     """Brings the price book to what a file says: adds the rows that differ. Idempotent."""
     ExportPrices: _aio.UnaryUnaryMultiCallable[_billing_pb2.ExportPricesRequest, _billing_pb2.ExportPricesResponse]  # type: ignore[assignment]
@@ -152,6 +156,14 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_billing_pb2.ListPricesResponse, _abc.Awaitable[_billing_pb2.ListPricesResponse]]:
         """Lists the price rows in force and those that will be, and the multipliers."""
+
+    @_abc_1.abstractmethod
+    def GetPrice(
+        self,
+        request: _billing_pb2.GetPriceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_pb2.GetPriceResponse, _abc.Awaitable[_billing_pb2.GetPriceResponse]]:
+        """One price row by its version, whether or not it is in force."""
 
     @_abc_1.abstractmethod
     def ApplyPrices(

@@ -522,6 +522,8 @@ class SummarizeUsageRequest(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     FROM_MS_FIELD_NUMBER: _builtins.int
     TO_MS_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Whose; of all tenants when empty, for callers who may read all."""
     period: Global___UsagePeriod.ValueType
@@ -532,6 +534,10 @@ class SummarizeUsageRequest(_message.Message):
     """Up to this instant, and to the end of the bucket that it lies in, Unix milliseconds; now when 0. At most 31 days of
     hours or 366 days after the beginning.
     """
+    key_id: _builtins.str
+    """Only what this key used; all when empty."""
+    model: _builtins.str
+    """Only what was used of this public model id; all when empty."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageGroup.ValueType]:
         """What to tell apart; nothing when empty."""
@@ -544,10 +550,12 @@ class SummarizeUsageRequest(_message.Message):
         groups: _abc.Iterable[Global___UsageGroup.ValueType] | None = ...,
         from_ms: _builtins.int = ...,
         to_ms: _builtins.int = ...,
+        key_id: _builtins.str = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms", "groups", b"groups", "period", b"period", "tenant_id", b"tenant_id", "to_ms", b"to_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms", "groups", b"groups", "key_id", b"key_id", "model", b"model", "period", b"period", "tenant_id", b"tenant_id", "to_ms", b"to_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

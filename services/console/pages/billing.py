@@ -1,0 +1,97 @@
+"""What a customer has and how it came to be: balance, ways to top up, and every movement of the balance."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.console.console import console_of
+from services.console.failures import sentence
+from services.console.forms import Form
+from services.console.guards import customer
+from services.console.rendering import redirect
+from services.console.visit import person_of, tenant_of, visit_of
+from services.shared.errors import Kind, Refusal
+from tollhouse.v1 import auth_pb2, billing_pb2, usage_pb2
+
+PATH: Final = "/dashboard/billing"
+_PAGE: Final = 25
+_CODE_MOST: Final = 100
+_TOKEN_MOST: Final = 18
+_VOUCHER_REFUSALS: Final = (Kind.VOUCHER_UNKNOWN, Kind.VOUCHER_SPENT, Kind.INVALID_REQUEST)
+KINDS: Final = {
+    "usage": "Usage",
+    "top_up": "Top-up",
+    "voucher": "Voucher",
+    "promotion": "Promotion",
+    "refund": "Refund",
+    "adjustment": "Adjustment",
+    "correction": "Correction",
+}
+"""What kinds of transactions are called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to top up: the brand's word for it, and the template of its form, which knows `form` and `csrf_token`."""
+
+    top_up: "auth_pb2.TopUp.ValueType"
+    template: str
+
+
+WAYS: Final = (Way(auth_pb2.TOP_UP_VOUCHER, "top_ups/voucher.html"),)
+"""In the order in which the page shows them. A brand that lists its ways has those only."""
+
+
+async def billing(request: Request) -> Response:
+    """Balance, ways to top up, history."""
+    return await _page(request, Form())
+
+
+async def redeem(request: Request) -> Response:
+    """Credits a voucher to the tenant, once."""
+    form = await Form.read(request, "voucher")
+    asked = billing_pb2.RedeemVoucherRequest(
+        tenant_id=tenant_of(request), code=form["voucher"][:_CODE_MOST], actor=person_of(request).email
+    )
+    try:
+        redeemed = await console_of(request).clients.billing.RedeemVoucher(asked)
+    except Refusal as refusal:
+        if refusal.kind not in _VOUCHER_REFUSALS:
+            raise
+        return await _page(request, form.wrong("voucher", sentence(refusal)), 422)
+    return redirect(request, PATH, "voucher_redeemed_before" if redeemed.repeated else "voucher_redeemed")
+
+
+def ways_of(brand: auth_pb2.Brand) -> list[Way]:
+    """How this brand's customers top up."""
+    return [way for way in WAYS if not brand.top_ups or way.top_up in brand.top_ups]
+
+
+async def _page(request: Request, form: Form, status: int = 200) -> Response:
+    console, tenant_id = console_of(request), tenant_of(request)
+    after = request.query_params.get("after", "")
+    after = after if after.isascii() and after.isdecimal() and len(after) <= _TOKEN_MOST else ""
+    balance, history = await asyncio.gather(
+        console.clients.usage.GetBalance(usage_pb2.GetBalanceRequest(tenant_id=tenant_id)),
+        console.clients.billing.ListTransactions(
+            billing_pb2.ListTransactionsRequest(tenant_id=tenant_id, page_size=_PAGE, page_token=after)
+        ),
+    )
+    return console.renderer.page(
+        request,
+        "billing.html",
+        status,
+        form=form,
+        ways=ways_of(visit_of(request).brand),
+        balance=balance,
+        transactions=history.transactions,
+        kinds=KINDS,
+        newest=PATH if after else "",
+        older=f"{PATH}?after={history.next_page_token}" if history.next_page_token else "",
+    )
+
+
+routes = [customer(PATH, billing), customer(f"{PATH}/voucher", redeem, ["POST"])]
