@@ -63,9 +63,7 @@ def application(settings: ConsoleSettings, store: Store, tokens: TokenStore, cli
     provider = Provider(settings) if settings.oidc_issuer else None
     app = Starlette(routes=[*ROUTES, *API_ROUTES], exception_handlers=failures.handlers)
     app.router.redirect_slashes = False
-    app.state.console = Console(
-        settings, store, tokens, clients, people, throttle, codes, provider, assets, renderer
-    )
+    app.state.console = Console(settings, store, tokens, clients, people, throttle, codes, provider, assets, renderer)
     safe = Safety(app, store, Brands(clients), failures.page)
     trusted = [name.strip() for name in settings.trusted_proxies.split(",") if name.strip()]
     return ProxyHeadersMiddleware(safe, trusted_hosts=trusted)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from typing import Final
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
 
-
 _MINUTE_S: Final = 60
 
 

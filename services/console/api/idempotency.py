@@ -68,7 +68,9 @@ def _again(kept: KeptAnswer, fingerprint: bytes, sealer: Sealer, person_id: str)
     if kept.fingerprint != fingerprint:
         raise Problem(422, "This Idempotency-Key was used for another request.", param=HEADER)
     if kept.status is None or kept.sealed is None:
-        raise Problem(409, "The first call under this Idempotency-Key is still under way.", headers={"retry-after": "1"})
+        raise Problem(
+            409, "The first call under this Idempotency-Key is still under way.", headers={"retry-after": "1"}
+        )
     said = msgspec.json.decode(sealer.open(bytes(kept.sealed), person_id), type=_Sealed)
     return Response(said.body, kept.status, said.headers | {REPLAYED: "true"})
 

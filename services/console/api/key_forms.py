@@ -37,7 +37,7 @@ class KeyForm(msgspec.Struct):
     remain_quota: int | UnsetType = UNSET
     model_limits_enabled: bool | UnsetType = UNSET
     model_limits: str | UnsetType = UNSET
-    allow_ips: str | None | UnsetType = UNSET
+    allow_ips: str | UnsetType | None = UNSET
     group: str | UnsetType = UNSET
     plan: str | UnsetType = UNSET
     status: int | UnsetType = UNSET

@@ -6,9 +6,10 @@ objects, bytes are hexadecimal, and an optional field that is not set is null.
 """
 
 from collections.abc import Collection, Iterable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf import message_factory
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 M = TypeVar("M", bound=Message)
@@ -52,7 +53,7 @@ def to_json(message: Message, *, live: bool = True) -> dict[str, Any]:
     """A message as an object with all its fields; without what changes by itself unless `live`."""
     left_out: Collection[str] = () if live else LIVE.get(message.DESCRIPTOR.name, ())
     return {
-        field.name: _value_out(field, message) for field in message.DESCRIPTOR.fields if field.name not in left_out
+        field.name: _value_out(field, message) for field in _fields(message.DESCRIPTOR) if field.name not in left_out
     }
 
 
@@ -62,7 +63,7 @@ def from_json(cls: type[M], said: Any, hidden: Iterable[str] = (), path: str = "
         raise Unreadable(path, "an object is needed")
     message, descriptor = cls(), cls.DESCRIPTOR
     ignored = READ_ONLY.get(descriptor.name, frozenset())
-    known = {field.name: field for field in descriptor.fields if field.name not in set(hidden)}
+    known = {field.name: field for field in _fields(descriptor) if field.name not in set(hidden)}
     for name, value in said.items():
         inside = f"{path}.{name}" if path else str(name)
         if name not in known:
@@ -72,7 +73,7 @@ def from_json(cls: type[M], said: Any, hidden: Iterable[str] = (), path: str = "
     return message
 
 
-def schema(descriptor: Descriptor, components: dict[str, Schema]) -> Schema:
+def schema(descriptor: Any, components: dict[str, Schema]) -> Schema:
     """A reference to a message's schema, which is added to the components with all that it refers to."""
     name = descriptor.name
     if name not in components:
@@ -81,11 +82,11 @@ def schema(descriptor: Descriptor, components: dict[str, Schema]) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def object_schema(descriptor: Descriptor, components: dict[str, Schema], hidden: Iterable[str] = ()) -> Schema:
+def object_schema(descriptor: Any, components: dict[str, Schema], hidden: Iterable[str] = ()) -> Schema:
     """The schema of a message, in place and without what is hidden."""
     left_out, read_only = set(hidden), READ_ONLY.get(descriptor.name, frozenset())
     properties = {}
-    for field in descriptor.fields:
+    for field in _fields(descriptor):
         if field.name not in left_out:
             found = _field_schema(field, components)
             properties[field.name] = found | {"readOnly": True} if field.name in read_only else found
@@ -115,14 +116,21 @@ def _prefix(enum: EnumDescriptor) -> str:
     return "".join(f"_{char}" if char.isupper() else char for char in enum.name).lstrip("_").upper() + "_"
 
 
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
+def _fields(descriptor: Any) -> list[FieldDescriptor]:
+    """In their order. Their types differ between the implementations of protobuf."""
+    return list(descriptor.fields)
+
+
+def _of_map(field: FieldDescriptor) -> FieldDescriptor | None:
+    """What a map's values are; None for what is no map."""
+    entry = field.message_type
+    return entry.fields_by_name["value"] if entry is not None and entry.GetOptions().map_entry else None
 
 
 def _value_out(field: FieldDescriptor, message: Message) -> Any:
     value = getattr(message, field.name)
-    if _is_map(field):
-        of = field.message_type.fields_by_name["value"]
+    of = _of_map(field)
+    if of is not None:
         return {str(key): _scalar_out(of, value[key]) for key in sorted(value)}
     if field.is_repeated:
         return [_scalar_out(field, item) for item in value]
@@ -140,11 +148,10 @@ def _scalar_out(field: FieldDescriptor, value: Any) -> Any:
 
 
 def _set(message: Message, field: FieldDescriptor, value: Any, path: str) -> None:
-    target = getattr(message, field.name)
-    if _is_map(field):
+    target, of = getattr(message, field.name), _of_map(field)
+    if of is not None:
         if not isinstance(value, dict):
             raise Unreadable(path, "an object is needed")
-        of = field.message_type.fields_by_name["value"]
         for key, item in value.items():
             target[key] = _scalar_in(of, item, f"{path}.{key}")
     elif field.is_repeated:
@@ -159,7 +166,7 @@ def _set(message: Message, field: FieldDescriptor, value: Any, path: str) -> Non
 
 def _scalar_in(field: FieldDescriptor, value: Any, path: str) -> Any:
     if field.message_type is not None:
-        return from_json(cast(type[Message], field.message_type._concrete_class), value, path=path)
+        return from_json(message_factory.GetMessageClass(field.message_type), value, path=path)
     if field.enum_type is not None:
         return number_of(field.enum_type, value, path)
     if field.type in _INTEGERS:
@@ -171,15 +178,15 @@ def _scalar_in(field: FieldDescriptor, value: Any, path: str) -> Any:
             raise Unreadable(path, "true or false is needed")
     elif not isinstance(value, str):
         raise Unreadable(path, "a string is needed")
-    elif "\x00" in value or not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+    elif any(char == "\x00" or "\ud800" <= char <= "\udfff" for char in value):
         raise Unreadable(path, "holds a character that no text has")
     return value
 
 
 def _field_schema(field: FieldDescriptor, components: dict[str, Schema]) -> Schema:
-    if _is_map(field):
-        inner = _scalar_schema(field.message_type.fields_by_name["value"], components)
-        return {"type": "object", "additionalProperties": inner}
+    of = _of_map(field)
+    if of is not None:
+        return {"type": "object", "additionalProperties": _scalar_schema(of, components)}
     inner = _scalar_schema(field, components)
     if field.is_repeated:
         return {"type": "array", "items": inner}

@@ -42,8 +42,8 @@ _DESCRIPTION: Final = (
 
 
 def document(operations: Sequence[Operation], structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
-    """The document; `structs` are those that answers refer to by name. It names no server: it is meant for the host that
-    it was read from."""
+    """The document; `structs` are those that answers refer to by name. It names no server: it is meant for the host
+    that it was read from."""
     components: dict[str, Schema] = {"Failure": _FAILURE, "Problem": _PROBLEM}
     components.update(msgspec.json.schema_components(structs, ref_template=_REF)[1])
     paths: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""One operation of the management API: what it is called, who may, what it takes and answers, and how a call of it goes.
+"""One operation of the management API: what it is called, who may, what it takes and answers, and how a call goes.
 
 The table of operations is all that there is: routes, the OpenAPI document and the tests of security are made of it.
 """

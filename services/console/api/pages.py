@@ -53,6 +53,7 @@ def _cursor(position: Position) -> str:
 def _position(cursor: str) -> Position:
     try:
         padded = cursor[:_CURSOR_MOST].encode() + b"=" * (-len(cursor) % 4)
-        return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Position)
+        found: Position = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Position)
+        return found
     except (msgspec.DecodeError, binascii.Error, ValueError):
         raise Problem(400, "cursor: is not one of ours", param="cursor") from None

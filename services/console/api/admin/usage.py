@@ -13,7 +13,7 @@ _PERIODS = usage_pb2.DESCRIPTOR.enum_types_by_name["UsagePeriod"]
 _GROUPS = usage_pb2.DESCRIPTOR.enum_types_by_name["UsageGroup"]
 
 
-def _said(call: Call, name: str, enum: Any, otherwise: str) -> int:
+def _said(call: Call, name: str, enum: Any, otherwise: str) -> Any:
     try:
         return number_of(enum, call.query.get(name, otherwise), name)
     except ValueError as error:
@@ -47,7 +47,7 @@ async def get_usage(call: Call) -> usage_pb2.Usage:
 
 async def summarize(call: Call) -> usage_pb2.SummarizeUsageResponse:
     """Sums of hours or days, of one tenant or of all."""
-    groups = []
+    groups: list[Any] = []
     for word in filter(None, call.query.get("groups", "").split(",")):
         try:
             groups.append(number_of(_GROUPS, word, "groups"))
