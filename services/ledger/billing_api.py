@@ -119,7 +119,9 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
         self, request: billing_pb2.ListTransactionsRequest, context: Context
     ) -> billing_pb2.ListTransactionsResponse:
         size = _page_size(request.page_size)
-        rows = await self._balances.transactions(_tenant(request.tenant_id), size + 1, _before(request.page_token))
+        rows = await self._balances.transactions(
+            _tenant(request.tenant_id), size + 1, _before(request.page_token), without_usage=request.without_usage
+        )
         return billing_pb2.ListTransactionsResponse(
             transactions=[_transaction(row) for row in rows[:size]],
             next_page_token=str(rows[size - 1].transaction_id) if len(rows) > size else "",

@@ -50,7 +50,7 @@ def test_nothing_of_a_token_but_its_hash_is_kept(tollhouse: Deployment) -> None:
     assert not any(secret[4:] in row[0] for row in rows)
 
 
-@pytest.mark.parametrize("header", ["Bearer tha_" + "A" * 43, "Bearer nonsense", "Basic dTpw", "", "Bearer "])
+@pytest.mark.parametrize("header", ["Bearer tha_" + "A" * 43, "Bearer nonsense", "Basic dTpw", ""])
 def test_what_is_no_good_token_is_401_and_says_how_to_come(tollhouse: Deployment, header: str) -> None:
     answer = httpx2.get(
         tollhouse.console_url + SELF, headers={"authorization": header, "x-forwarded-for": f"10.77.0.{len(header)}"}

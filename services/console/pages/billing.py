@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +21,8 @@ PATH: Final = "/dashboard/billing"
 _PAGE: Final = 25
 _CODE_MOST: Final = 100
 _TOKEN_MOST: Final = 18
+_CREDIT: Final = "credit"
+"""Asks for a history of what was paid in, given and corrected, without usage."""
 _VOUCHER_REFUSALS: Final = (Kind.VOUCHER_UNKNOWN, Kind.VOUCHER_SPENT, Kind.INVALID_REQUEST)
 KINDS: Final = {
     "usage": "Usage",
@@ -74,10 +77,13 @@ async def _page(request: Request, form: Form, status: int = 200) -> Response:
     console, tenant_id = console_of(request), tenant_of(request)
     after = request.query_params.get("after", "")
     after = after if after.isascii() and after.isdecimal() and len(after) <= _TOKEN_MOST else ""
+    show = _CREDIT if request.query_params.get("show") == _CREDIT else ""
     balance, history = await asyncio.gather(
         console.clients.usage.GetBalance(usage_pb2.GetBalanceRequest(tenant_id=tenant_id)),
         console.clients.billing.ListTransactions(
-            billing_pb2.ListTransactionsRequest(tenant_id=tenant_id, page_size=_PAGE, page_token=after)
+            billing_pb2.ListTransactionsRequest(
+                tenant_id=tenant_id, page_size=_PAGE, page_token=after, without_usage=bool(show)
+            )
         ),
     )
     return console.renderer.page(
@@ -89,9 +95,16 @@ async def _page(request: Request, form: Form, status: int = 200) -> Response:
         balance=balance,
         transactions=history.transactions,
         kinds=KINDS,
-        newest=PATH if after else "",
-        older=f"{PATH}?after={history.next_page_token}" if history.next_page_token else "",
+        show=show,
+        newest=_address(show) if after else "",
+        older=_address(show, history.next_page_token) if history.next_page_token else "",
     )
+
+
+def _address(show: str, after: str = "") -> str:
+    """A page of the history."""
+    said = urlencode({name: value for name, value in (("show", show), ("after", after)) if value})
+    return f"{PATH}?{said}" if said else PATH
 
 
 routes = [customer(PATH, billing), customer(f"{PATH}/voucher", redeem, ["POST"])]

@@ -42,7 +42,9 @@ _TRANSACTIONS: Final = """
             SELECT e.transaction_id, -e.amount_nano FROM entries e JOIN ledger_accounts a
                 ON a.ledger_account_id = e.debit_account_id WHERE a.kind = 'prepaid' AND a.tenant_id = %(tenant)s
         ) AS sides
-        WHERE %(before)s::bigint IS NULL OR transaction_id < %(before)s
+        WHERE (%(before)s::bigint IS NULL OR transaction_id < %(before)s)
+            AND (NOT %(bare)s OR EXISTS (SELECT FROM transactions u
+                WHERE u.transaction_id = sides.transaction_id AND u.kind <> 'usage'))
         GROUP BY transaction_id ORDER BY transaction_id DESC LIMIT %(limit)s
     ) AS m JOIN transactions t USING (transaction_id) ORDER BY t.transaction_id DESC
 """
@@ -139,13 +141,16 @@ class BalanceStore:
             )
             return {str(key_id): int(spent_nano) for key_id, spent_nano in await found.fetchall()}
 
-    async def transactions(self, tenant_id: str, limit: int, before_id: int | None) -> list[TransactionRow]:
+    async def transactions(
+        self, tenant_id: str, limit: int, before_id: int | None, *, without_usage: bool = False
+    ) -> list[TransactionRow]:
         """What moved a balance, newest first, from behind `before_id`."""
         async with (
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(TransactionRow)) as cursor,
         ):
-            await cursor.execute(_TRANSACTIONS, {"tenant": tenant_id, "before": before_id, "limit": limit})
+            said = {"tenant": tenant_id, "before": before_id, "limit": limit, "bare": without_usage}
+            await cursor.execute(_TRANSACTIONS, said)
             return await cursor.fetchall()
 
 

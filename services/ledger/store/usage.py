@@ -116,14 +116,15 @@ class UsageStore:
             sql.Identifier(name) if name in groups else sql.SQL("'' AS {}").format(sql.Identifier(name))
             for name in _GROUPS
         )
-        only = {sql.Identifier(name): value for name in _FILTERS if (value := getattr(of, name))}
+        only = {name: value for name in _FILTERS if (value := getattr(of, name))}
         sums = sql.SQL(", ").join(
             sql.SQL("sum({0})::bigint AS {0}").format(sql.Identifier(field.name)) for field in fields(Bucket)[5:]
         )
+        wanted = sql.SQL(" ").join(sql.SQL("AND {} = %s").format(sql.Identifier(name)) for name in only)
         query = sql.SQL(
             "SELECT date_trunc(%s, hour, 'UTC') AS start_at, {told}, {sums} FROM usage_rollups"
             " WHERE hour >= %s AND hour < %s {only} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5 LIMIT %s"
-        ).format(told=told, sums=sums, only=sql.SQL(" ").join(sql.SQL("AND {} = %s").format(name) for name in only))
+        ).format(told=told, sums=sums, only=wanted)
         parameters = [period, of.from_at, of.to_at, *only.values(), limit]
         async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Bucket)) as cursor:
             with _in_time():
