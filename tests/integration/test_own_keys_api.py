@@ -19,9 +19,7 @@ QUOTA_NANO = 2_000
 def revealing_brand(tollhouse: Deployment) -> str:
     """The host of a brand that reveals keys."""
     name = f"b{ids.ulid()}"
-    made = auth_pb2.Brand(
-        name=name, hosts=[f"{name}.example"], key_prefix="sk-", mask="{first4}*{last4}", reveal=reveal
-    )
+    made = auth_pb2.Brand(name=name, hosts=[f"{name}.example"], key_prefix="sk-", mask="{first4}*{last4}", reveal=True)
     tollhouse.auth.PutBrand(auth_pb2.PutBrandRequest(brand=made))
     return f"{name}.example"
 
@@ -95,7 +93,7 @@ def test_every_field_of_a_key_can_be_said_and_is_told(caller: ApiCaller) -> None
         "unlimited_quota": False,
         "remain_quota": 500_000,
         "model_limits_enabled": True,
-        "model_limits": "claude-sonnet-4-6,claude-haiku-4-5",
+        "model_limits": "claude-haiku-4-5,claude-sonnet-4-6",
         "allow_ips": "10.0.0.0/8\n2001:db8::1",
         "group": "default",
     }
