@@ -22,6 +22,7 @@ from services.edge.dialects import anthropic
 from services.edge.incoming import Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
+from services.edge.key_usage import KeyUsage
 from services.edge.origins import Origins
 from services.edge.outbox import Outbox
 from services.edge.picks import Picks
@@ -63,7 +64,8 @@ async def serve(settings: EdgeSettings) -> None:
         settings, principals, admission, routes, picks, transports, outbox, renewals, keep_alive, requests, brands
     )
     catalog = Catalog(routes, principals)
-    app = Dispatch(relay, _routes(catalog, UsageLookup(clients, principals, settings)))
+    usage, key_usage = UsageLookup(clients, principals, settings), KeyUsage(clients, principals, settings)
+    app = Dispatch(relay, _routes(catalog, usage, key_usage))
     allowed = settings.allowed_origins()
     server = web.server(Origins(app, allowed) if allowed else app, drain_s=settings.drain_s)
 
@@ -146,7 +148,7 @@ class Dispatch:
             await self._rest(scope, receive, send)  # type: ignore[arg-type]
 
 
-def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
+def _routes(catalog: Catalog, usage: UsageLookup, key_usage: KeyUsage) -> Starlette:
     async def home(request: Request) -> dict[str, Any]:
         return {"name": "tollhouse"}
 
@@ -164,6 +166,10 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
             Route("/v1/usage/{request_id}", _answered(usage.one)),
             Route("/v1/usage/{request_id}/receipt", _answered(usage.receipt)),
             Route("/v1/balance", _answered(usage.balance)),
+            Route("/v1/dashboard/billing/subscription", _answered(key_usage.subscription)),
+            Route("/v1/dashboard/billing/usage", _answered(key_usage.billing_usage)),
+            Route("/api/usage/token", _answered(key_usage.token)),
+            Route("/api/usage/token/", _answered(key_usage.token)),
             Route("/.well-known/tollhouse-receipt-keys.json", _answered(usage.receipt_keys)),
         ],
         exception_handlers={HTTPException: _http_refusal, Exception: _internal},

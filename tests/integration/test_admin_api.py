@@ -1,4 +1,4 @@
-"""The operators' API on the real services: pages, ETags, idempotency keys, problems, and that everything can be done."""
+"""The operators' API on the real services: pages, ETags, idempotency keys, problems, and what can be done."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
