@@ -68,7 +68,7 @@ def test_creating_answers_success_and_does_not_echo_a_key_that_can_be_revealed(r
     assert "*" in key["key"]
     revealed = revealing.post(f"{KEYS}{key['id']}/key").json()["data"]["key"]
     assert revealed.startswith("sk-")
-    assert (revealed.removeprefix("sk-")[:4], revealed[-4:]) == (key["key"][:4], key["key"][-4:])
+    assert (revealed[:4], revealed[-4:]) == (key["key"][:4], key["key"][-4:])
 
 
 def test_a_revealed_key_is_the_one_that_clients_call_with(tollhouse: Deployment, revealing: ApiCaller) -> None:
