@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.deployment import Deployment, Tenant
-from tollhouse.v1 import auth_pb2
+from tollhouse.v1 import auth_pb2, tokens_pb2, usage_pb2
 
 PATHS = ("/v1/dashboard/billing/subscription", "/v1/dashboard/billing/usage", "/api/usage/token/")
 DOLLAR_NANO = 10**9
@@ -74,3 +75,29 @@ def test_an_amount_has_all_its_digits(tollhouse: Deployment) -> None:
     answer = tollhouse.call("GET", PATHS[0], {"authorization": f"Bearer {key}"})
     assert b'"hard_limit_usd":1.234567891' in answer.body
     assert json.loads(answer.body)["soft_limit_usd"] == 1.234567891
+
+
+def test_a_service_token_of_one_tenant_hears_nothing_of_another_ones_keys(tollhouse: Deployment) -> None:
+    mine, other = tollhouse.tenant(), tollhouse.tenant()
+    for tenant in (mine, other):
+        answer = tollhouse.messages(tenant.key)
+        assert tollhouse.usage_of(tenant.key, answer.headers["x-request-id"]).status == 200
+    made = tollhouse.tokens.CreateToken(
+        tokens_pb2.CreateTokenRequest(name="t", scope=tokens_pb2.TOKEN_SCOPE_USAGE, tenant_id=mine.tenant_id)
+    )
+    usage = tollhouse.usage_with(made.secret)
+    said = usage.GetKeySpend(usage_pb2.GetKeySpendRequest(key_ids=[mine.key_id, other.key_id]))
+    assert said.spent_nano.keys() == {mine.key_id}
+    with pytest.raises(grpc.RpcError) as refused:
+        usage.GetKeySpend(usage_pb2.GetKeySpendRequest(tenant_id=other.tenant_id, key_ids=[other.key_id]))
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_key_is_found_by_its_id_for_its_own_tenant_alone(tollhouse: Deployment) -> None:
+    mine, other = tollhouse.tenant(), tollhouse.tenant()
+    for tenant_id in ("", mine.tenant_id):
+        asked = auth_pb2.GetKeyRequest(key_id=mine.key_id, tenant_id=tenant_id)
+        assert tollhouse.auth.GetKey(asked).key.tenant_id == mine.tenant_id
+    with pytest.raises(grpc.RpcError) as refused:
+        tollhouse.auth.GetKey(auth_pb2.GetKeyRequest(key_id=mine.key_id, tenant_id=other.tenant_id))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
