@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import httpx2
 import pytest
 
 from services.console.access_tokens import Scope
@@ -119,6 +120,30 @@ def test_a_change_is_audited_with_who_and_which_token(tollhouse: Deployment, ope
     assert entries[0].actor.startswith(tollhouse.operator[0])
     assert re.search(r" via token_\w+$", entries[0].actor)
     assert '"token_id": "token_' in entries[0].details
+
+
+def test_what_was_made_is_audited_by_its_name(tollhouse: Deployment, operators: dict[Scope, ApiCaller]) -> None:
+    tenant_id, email = f"t-{ids.ulid()}", f"{ids.ulid()}@tests.example"
+    operators[Scope.ADMIN_WRITE].post(f"{PREFIX}/tenants", json={"tenant_id": tenant_id})
+    operators[Scope.ADMIN_PEOPLE].post(f"{PREFIX}/people", json={"email": email})
+    for target, action in ((tenant_id, "createTenant"), (email, "addPerson")):
+        entries = tollhouse.billing.ListAudit(billing_pb2.ListAuditRequest(target=target)).entries
+        assert [entry.action for entry in entries] == [action]
+
+
+def test_what_a_customer_does_is_audited_too(tollhouse: Deployment, all_of_customers: ApiCaller) -> None:
+    tenant_id = all_of_customers.get("/api/user/self").json()["data"]["tenant_id"]
+    made = all_of_customers.post("/api/token/", json={"name": "k"}).json()["data"]["id"]
+    all_of_customers.post("/api/token/batch", json={"ids": [made]})
+    for target, action in ((tenant_id, "createOwnKey"), (made, "deleteOwnKey")):
+        entries = tollhouse.billing.ListAudit(billing_pb2.ListAuditRequest(target=target)).entries
+        assert [entry.action for entry in entries] == [action]
+
+
+def test_the_document_that_caches_may_keep_sets_no_cookie(tollhouse: Deployment) -> None:
+    answer = httpx2.get(f"{tollhouse.console_url}/api/openapi.json")
+    assert "public" in answer.headers["cache-control"]
+    assert "set-cookie" not in answer.headers
 
 
 def test_a_change_that_is_refused_is_audited_as_refused(

@@ -228,6 +228,7 @@ operations = (
         handle=create_key,
         body=KeyForm,
         answer=of_data(_CREATED),
+        target="{own_tenant}",
     ),
     Operation(
         method="PUT",

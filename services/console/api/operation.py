@@ -6,6 +6,7 @@ The table of operations is all that there is: routes, the OpenAPI document and t
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,6 +33,7 @@ from tollhouse.v1 import billing_pb2
 
 JSON: Final = "application/json"
 _READS: Final = ("GET",)
+_PIECE: Final = re.compile(r"{(\w+)}")
 _KEY_MOST: Final = 200
 _TARGET_MOST: Final = 200
 _log = logger("api")
@@ -86,7 +88,8 @@ class Operation:
     current: Handler | None = None
     """What stands now, for ETag, If-Match and If-None-Match; raises Refusal or Problem of 404 where nothing does."""
     target: str = ""
-    """What is changed, for the audit log, with pieces of the path in braces."""
+    """What is changed, for the audit log, with pieces of the path or fields of the body in braces; `{own_tenant}` is the
+    caller's."""
     audited: bool = True
     """Whether the change is noted here; the ledger notes some of its own accord, in their transaction."""
     status: int = 200
@@ -172,7 +175,9 @@ def _reason(body: Any) -> str:
 
 
 def _target(operation: Operation, call: Call) -> str:
-    said = operation.target.format_map(call.request.path_params) or operation.path
+    said_by_body = {name: getattr(call.body, name, "") for name in _PIECE.findall(operation.target)}
+    names = said_by_body | {"own_tenant": call.caller.tenant_id} | call.request.path_params
+    said = operation.target.format_map(names) or operation.path
     return "".join(char if char.isprintable() else "?" for char in said)[:_TARGET_MOST]
 
 

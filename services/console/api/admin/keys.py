@@ -54,7 +54,7 @@ operations = (
         hidden=("idempotency_key",),
         needed=("tenant_id", "name"),
         status=201,
-        target="keys",
+        target="{tenant_id}",
     ),
     reading(_ONE, "getKey", "One key, masked", get_key, auth_pb2.Key),
     changing(

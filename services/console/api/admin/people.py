@@ -108,7 +108,7 @@ operations = (
         body=NewPerson,
         scope=Scope.ADMIN_PEOPLE,
         status=201,
-        target="people",
+        target="{email}",
     ),
     reading("/people/{person_id}", "getPerson", "One person", get_person, PersonObject),
     changing(

@@ -110,7 +110,7 @@ operations = (
         body=auth_pb2.CreateTenantRequest,
         needed=("tenant_id",),
         status=201,
-        target="tenants",
+        target="{tenant_id}",
     ),
     reading(_ONE, "getTenant", "One tenant", get_tenant, auth_pb2.Tenant),
     changing(
