@@ -13,11 +13,6 @@ class Catalogue:
         self._groups = {group.name: tuple(group.pools) for group in routes.groups}
         self._models = {model.model: model for model in routes.models}
 
-    @property
-    def groups(self) -> list[str]:
-        """Every group, by name."""
-        return sorted(self._groups)
-
     def models(self, group: str, listed: Iterable[str] = ()) -> list[router_pb2.Model]:
         """What a key of this group may call, by id: only what its list says, where it has one."""
         pools = self._groups.get(group, ())

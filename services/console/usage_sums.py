@@ -112,9 +112,9 @@ def starts(from_ms: int, to_ms: int, period: str) -> list[int]:
 
 
 def label(start_ms: int, period: str) -> str:
-    """A moment under a chart, in UTC."""
+    """A moment under a chart, in UTC: 21 Nov, 21 Nov 16h."""
     at = datetime.fromtimestamp(start_ms / clock.MS_PER_S, UTC)
-    return at.strftime("%-d %b %H:%M" if period == "hour" else "%-d %b")
+    return at.strftime("%-d %b %Hh" if period == "hour" else "%-d %b")
 
 
 def tokens_a_minute(usages: Sequence[usage_pb2.Usage], whole: bool, now_ms: int, window_ms: int) -> int:

@@ -88,7 +88,7 @@ class Operation:
     current: Handler | None = None
     """What stands now, for ETag, If-Match and If-None-Match; raises Refusal or Problem of 404 where nothing does."""
     target: str = ""
-    """What is changed, for the audit log, with pieces of the path or fields of the body in braces; `{own_tenant}` is the
+    """What is changed, for the audit log: pieces of the path or fields of the body in braces; `{own_tenant}` is the
     caller's."""
     audited: bool = True
     """Whether the change is noted here; the ledger notes some of its own accord, in their transaction."""

@@ -1,6 +1,7 @@
 """A customer's keys: the list, and what makes, changes and deletes them."""
 
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,6 +23,8 @@ from tollhouse.v1 import auth_pb2, router_pb2, usage_pb2
 PATH: Final = "/dashboard/keys"
 _SPENT_MS: Final = 30 * 24 * 3600 * clock.MS_PER_S
 _QUERY_MOST: Final = 100
+_PAGE: Final = 50
+_DIGITS_MOST: Final = 6
 
 
 async def keys(request: Request) -> Response:
@@ -31,8 +34,18 @@ async def keys(request: Request) -> Response:
     every = await keys_of(console, tenant_id)
     spent = await _spent(console, tenant_id)
     found = [key for key in reversed(every) if matches(key, wanted)]
+    number = _page_number(request)
     return console.renderer.page(
-        request, "keys.html", keys=found, any=bool(every), q=wanted, spent=spent, now_ms=clock.now_ms()
+        request,
+        "keys.html",
+        keys=found[number * _PAGE : (number + 1) * _PAGE],
+        found=len(found),
+        any=bool(every),
+        q=wanted,
+        spent=spent,
+        now_ms=clock.now_ms(),
+        newer=_list_address(wanted, number - 1) if number else "",
+        older=_list_address(wanted, number + 1) if len(found) > (number + 1) * _PAGE else "",
     )
 
 
@@ -156,6 +169,17 @@ def matches(key: auth_pb2.Key, wanted: str) -> bool:
     """Whether a search for `wanted` finds a key: by its name, what lists show of it, its id, group or plan."""
     texts = (key.name, key.hint, key.key_id, key.group, key.plan)
     return any(wanted.casefold() in text.casefold() for text in texts)
+
+
+def _page_number(request: Request) -> int:
+    """Which page of the list, from 0."""
+    asked = request.query_params.get("page", "")
+    return int(asked) if asked.isascii() and asked.isdecimal() and len(asked) <= _DIGITS_MOST else 0
+
+
+def _list_address(wanted: str, number: int) -> str:
+    said = urlencode({name: value for name, value in (("q", wanted), ("page", number)) if value})
+    return f"{PATH}?{said}" if said else PATH
 
 
 async def _set_enabled(request: Request, enabled: bool) -> Response:

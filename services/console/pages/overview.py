@@ -61,7 +61,7 @@ async def live(request: Request) -> Response:
     over = not until.isascii() or not until.isdecimal() or clock.now_ms() > int(until[:15])
     figures = await _figures(console, tenant_of(request))
     return console.renderer.page(
-        request, "overview_figures.html", _STOP_ASKING if over else 200, **_said(figures), resting=over
+        request, "overview_figures.html", _STOP_ASKING if over else 200, **_said(figures) | {"resting": over}
     )
 
 

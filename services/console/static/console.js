@@ -73,6 +73,12 @@
     form.requestSubmit();
   });
 
+  // ---- figures that are asked for again and again: one that fails is left out, not complained about each time ----
+
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.xhr.status >= 400 && detail.requestConfig.elt.matches("[data-quiet]")) detail.shouldSwap = false;
+  });
+
   // ---- times in the reader's own zone ----
 
   const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -111,6 +117,7 @@
     const muted = style.getPropertyValue("--muted").trim(), line = style.getPropertyValue("--line").trim();
     const shades = colours(style, names), shown = units[figure.dataset.unit] || units.count;
     const bars = figure.dataset.chart === "bars" ? uPlot.paths.bars({ size: [0.55, 56], radius: 0.12 }) : undefined;
+    const room = Math.max(72, 8 * Math.max(...labels.map((label) => label.length))), every = Math.ceil(labels.length / ((width - 64) / room));
     const font = "12px " + style.getPropertyValue("--sans");
     return {
       width, height: figure.querySelector(".canvas").clientHeight - (names.length > 1 ? 28 : 0),
@@ -119,7 +126,7 @@
       cursor: { y: false, points: { show: !bars } },
       scales: { x: { time: false, range: (_, low, high) => [low - 0.6, high + 0.6] }, y: { range: (_, __, high) => [0, (high || 1) * 1.08] } },
       axes: [
-        { stroke: muted, font, grid: { show: false }, ticks: { show: false }, splits: () => labels.map((_, index) => index), values: (_, at) => at.map((index) => (index % Math.ceil(labels.length / (width / 72)) === 0 ? labels[index] : "")) },
+        { stroke: muted, font, grid: { show: false }, ticks: { show: false }, splits: () => labels.map((_, index) => index), values: (_, at) => at.map((index) => (index % every === 0 ? labels[index] : "")) },
         { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 64, incrs: figure.dataset.unit === "money" ? undefined : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7], values: (_, at) => at.map(shown) },
       ],
       series: [{}, ...names.map((label, index) => ({ label, stroke: shades[index], fill: bars ? shades[index] : undefined, width: bars ? 0 : 2, paths: bars, points: { show: false } }))],
