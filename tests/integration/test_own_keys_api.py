@@ -118,6 +118,20 @@ def test_a_key_can_be_sent_back_as_it_was_read(caller: ApiCaller) -> None:
     assert caller.put(KEYS, json=key).json()["data"] == key
 
 
+def test_a_group_and_a_plan_that_are_not_a_customers_to_choose_are_refused_and_kept_where_given(
+    tollhouse: Deployment, caller: ApiCaller
+) -> None:
+    made, plan = create(caller)["data"], f"p-{ids.ulid()}"
+    tollhouse.auth.PutPlan(auth_pb2.PutPlanRequest(plan=auth_pb2.Plan(name=plan)))
+    for fields in ({"group": "premium"}, {"plan": plan}):
+        assert caller.post(KEYS, json={"name": "k"} | fields).status_code == 400
+        assert caller.put(KEYS + made["id"], json=fields).status_code == 400
+    tollhouse.auth.SetKeyPolicy(auth_pb2.SetKeyPolicyRequest(key_id=made["id"], group="premium", plan=plan))
+    changed = caller.put(KEYS + made["id"], json={"name": "after", "group": "premium", "plan": plan})
+    assert changed.status_code == 200
+    assert (changed.json()["data"]["group"], changed.json()["data"]["plan"]) == ("premium", plan)
+
+
 def test_status_only_changes_nothing_else(caller: ApiCaller) -> None:
     key_id = create(caller, name="stays")["data"]["id"]
     body = {"id": key_id, "status": 2, "name": "ignored"}

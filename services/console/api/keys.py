@@ -82,8 +82,10 @@ async def _spent(call: Call, keys: list[auth_pb2.Key]) -> dict[str, int]:
 
 async def create_key(call: Call) -> Any:
     """Makes a key. It is not echoed where it can be revealed; where it cannot, this is the only time it is shown."""
-    wanted = auth_pb2.Key(group=text(call.body.group), plan=text(call.body.plan))
+    wanted = auth_pb2.Key()
     apply(wanted, call.body, spent_nano=0)
+    wanted.group = wanted.group or _choosable(call.console.settings.key_groups, "default")[0]
+    _check_choice(call, wanted)
     brand = visit_of(call.request).brand
     asked = auth_pb2.CreateKeyRequest(
         tenant_id=call.caller.tenant_id,
@@ -113,9 +115,25 @@ async def update_key(call: Call) -> Any:
     form: KeyForm = call.body
     if "status_only" in call.query:
         form = KeyForm(status=form.status)
+    group, plan = key.group, key.plan
     apply(key, form, spent_nano)
+    _check_choice(call, key, group, plan)
     updated = await call.console.clients.auth.UpdateKey(auth_pb2.UpdateKeyRequest(key=key))
     return success(key_object(updated.key, spent_nano))
+
+
+def _choosable(said: str, otherwise: str) -> list[str]:
+    return [name.strip() for name in said.split(",") if name.strip()] or [otherwise]
+
+
+def _check_choice(call: Call, key: auth_pb2.Key, group: str = "", plan: str = "") -> None:
+    """Lets customers choose the groups and plans that the settings name, and keep those that the key has. Raises
+    Problem."""
+    settings = call.console.settings
+    if key.group not in (*_choosable(settings.key_groups, "default"), group):
+        raise Problem(400, "group: this one is not yours to choose.", param="group")
+    if key.plan not in (*_choosable(settings.key_plans, ""), "", plan):
+        raise Problem(400, "plan: this one is not yours to choose.", param="plan")
 
 
 async def delete_key(call: Call) -> Any:
