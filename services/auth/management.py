@@ -11,7 +11,7 @@ from psycopg.errors import ForeignKeyViolation
 from services.auth import access, policies
 from services.auth.brand_api import BrandManagement, Context, key_message, ms_of
 from services.auth.sealed_keys import sealer_of
-from services.auth.store import KeyForm, NewKey, PlanRow, Store, TenantRow
+from services.auth.store import KeyForm, NewKey, PlanRow, Store, TenantFilter, TenantRow
 from services.shared import bus, clock, ids, principal
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import auth_pb2
@@ -19,6 +19,8 @@ from tollhouse.v1 import auth_pb2
 _TENANT_ID: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NAME_LENGTH: Final = 50
 _IDEMPOTENCY_KEY_LENGTH: Final = 200
+_PAGE_MOST: Final = 500
+_SEARCH_LENGTH: Final = 100
 
 T = TypeVar("T")
 
@@ -48,7 +50,19 @@ class Management(BrandManagement):
         return auth_pb2.GetTenantResponse(tenant=_tenant(await self._tenant_row(request.tenant_id)))
 
     async def ListTenants(self, request: auth_pb2.ListTenantsRequest, context: Context) -> auth_pb2.ListTenantsResponse:
-        return auth_pb2.ListTenantsResponse(tenants=[_tenant(row) for row in await self._store.tenants()])
+        size = request.page_size
+        if size > _PAGE_MOST:
+            raise Refusal(Kind.INVALID_REQUEST, f"page_size may be at most {_PAGE_MOST}")
+        wanted = TenantFilter(
+            request.search[:_SEARCH_LENGTH], request.plan, request.disabled, request.newest_first, request.page_token
+        )
+        rows, total = await self._store.tenants(wanted, size + 1 if size else None)
+        shown = rows[:size] if size else rows
+        return auth_pb2.ListTenantsResponse(
+            tenants=[_tenant(row) for row in shown],
+            next_page_token=shown[-1].tenant_id if len(rows) > len(shown) else "",
+            total=total,
+        )
 
     async def SetTenantEnabled(
         self, request: auth_pb2.SetTenantEnabledRequest, context: Context
@@ -166,6 +180,12 @@ class Management(BrandManagement):
 
     async def ListKeys(self, request: auth_pb2.ListKeysRequest, context: Context) -> auth_pb2.ListKeysResponse:
         return auth_pb2.ListKeysResponse(keys=[key_message(row) for row in await self._store.keys(request.tenant_id)])
+
+    async def GetKey(self, request: auth_pb2.GetKeyRequest, context: Context) -> auth_pb2.GetKeyResponse:
+        row = await self._key_row(request.key_id)
+        if request.tenant_id not in ("", row.tenant_id):
+            raise Refusal(Kind.NOT_FOUND, f"there is no key {request.key_id!r}")
+        return auth_pb2.GetKeyResponse(key=key_message(row))
 
     async def SetKeyEnabled(
         self, request: auth_pb2.SetKeyEnabledRequest, context: Context

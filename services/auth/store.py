@@ -1,7 +1,7 @@
 """auth's SQL: tenants, keys, plans and brands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -34,6 +34,17 @@ class TenantRow:
     created_at: datetime
     plan: str | None
     limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFilter:
+    """Which tenants are listed; what is empty stands for all. `after` is the id of the last one of the page before."""
+
+    search: str = ""
+    plan: str = ""
+    disabled: bool = False
+    newest_first: bool = False
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +227,29 @@ class Store:
         """Deletes a key, if it exists."""
         await self._run("DELETE FROM keys WHERE key_id = %s", (key_id,))
 
-    async def tenants(self) -> list[TenantRow]:
-        """Every tenant, oldest first."""
-        return await self._all(TenantRow, f"SELECT {_TENANT} FROM tenants ORDER BY created_at, tenant_id", ())
+    async def tenants(self, wanted: TenantFilter, limit: int | None) -> tuple[list[TenantRow], int]:
+        """The tenants that fit, at most `limit` of them, and how many fit on all pages."""
+        fits = (
+            "(%(search)s = '' OR strpos(lower(tenant_id || ' ' || name), lower(%(search)s)) > 0)"
+            " AND (%(plan)s = '' OR plan = %(plan)s) AND NOT (%(disabled)s AND enabled)"
+        )
+        compare, order = ("<", "DESC") if wanted.newest_first else (">", "ASC")
+        behind = (
+            f"(%(after)s = '' OR (created_at, tenant_id) {compare}"
+            " (SELECT created_at, tenant_id FROM tenants WHERE tenant_id = %(after)s))"
+        )
+        values = {**asdict(wanted), "limit": limit}
+        query = (
+            f"SELECT {_TENANT} FROM tenants WHERE {fits} AND {behind}"
+            f" ORDER BY created_at {order}, tenant_id {order} LIMIT %(limit)s"
+        )
+        async with self._pool.connection() as connection:
+            async with connection.cursor(row_factory=class_row(TenantRow)) as cursor:
+                await cursor.execute(query.encode(), values)
+                rows = await cursor.fetchall()
+            counted = await connection.execute(f"SELECT count(*) FROM tenants WHERE {fits}".encode(), values)
+            total = await counted.fetchone()
+        return rows, int(total[0]) if total else 0
 
     async def tenant(self, tenant_id: str) -> TenantRow | None:
         """One tenant."""

@@ -7,6 +7,7 @@ from starlette.applications import Starlette
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.console.administration import store_on
+from services.console.api import ROUTES as API_ROUTES
 from services.console.assets import Assets
 from services.console.brands import Brands
 from services.console.clients import Clients
@@ -22,6 +23,7 @@ from services.console.safety import Safety
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
 from services.console.throttle import Throttle
+from services.console.token_store import TokenStore
 from services.shared import database, lifecycle, web
 
 _SWEEP_S: Final = 600
@@ -31,11 +33,11 @@ async def serve(settings: ConsoleSettings) -> None:
     """Runs the console until SIGTERM, then lets requests under way end."""
     pool = await database.connect(settings.database_url, service="console", size=settings.database_connections)
     clients = Clients(settings)
-    store = store_on(pool, settings)
-    server = web.server(application(settings, store, clients), drain_s=settings.drain_s)
+    store, tokens = store_on(pool, settings), TokenStore(pool)
+    server = web.server(application(settings, store, tokens, clients), drain_s=settings.drain_s)
     ops = web.server(web.ops_routes(lambda: server.started and not server.should_exit), drain_s=0)
     lifecycle.settle_memory()
-    async with lifecycle.background(_sweep(store)):
+    async with lifecycle.background(_sweep(store, tokens)):
         serving = asyncio.gather(
             server.serve([web.listen(settings.host, settings.port, shared=False)]),
             ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
@@ -50,7 +52,7 @@ async def serve(settings: ConsoleSettings) -> None:
     await pool.close()
 
 
-def application(settings: ConsoleSettings, store: Store, clients: Clients) -> Any:
+def application(settings: ConsoleSettings, store: Store, tokens: TokenStore, clients: Clients) -> Any:
     """The ASGI application: proxies are believed first, then the safety layer, then the pages."""
     assets = Assets()
     renderer = Renderer(assets, settings.api_url, settings.registration)
@@ -59,15 +61,16 @@ def application(settings: ConsoleSettings, store: Store, clients: Clients) -> An
     people = People(store, clients, Passwords(), throttle)
     codes = Codes(store, throttle, settings.master_key.reveal())
     provider = Provider(settings) if settings.oidc_issuer else None
-    app = Starlette(routes=ROUTES, exception_handlers=failures.handlers)
+    app = Starlette(routes=[*ROUTES, *API_ROUTES], exception_handlers=failures.handlers)
     app.router.redirect_slashes = False
-    app.state.console = Console(settings, store, clients, people, codes, provider, assets, renderer)
+    app.state.console = Console(settings, store, tokens, clients, people, throttle, codes, provider, assets, renderer)
     safe = Safety(app, store, Brands(clients), failures.page)
     trusted = [name.strip() for name in settings.trusted_proxies.split(",") if name.strip()]
     return ProxyHeadersMiddleware(safe, trusted_hosts=trusted)  # type: ignore[arg-type]
 
 
-async def _sweep(store: Store) -> None:
+async def _sweep(store: Store, tokens: TokenStore) -> None:
     while True:
         await asyncio.sleep(_SWEEP_S)
         await store.sweep()
+        await tokens.sweep()

@@ -14,6 +14,8 @@ from services.console.provider import Provider
 from services.console.rendering import Renderer
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
+from services.console.throttle import Throttle
+from services.console.token_store import TokenStore
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,10 @@ class Console:
 
     settings: ConsoleSettings
     store: Store
+    tokens: TokenStore
     clients: Clients
     people: People
+    throttle: Throttle
     codes: Codes
     provider: Provider | None
     """The OpenID Connect provider, if the settings name one."""

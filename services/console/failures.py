@@ -8,6 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.console import problems
+from services.console.problems import Problem
 from services.console.rendering import Renderer
 from services.shared.errors import Blame, Kind, Refusal
 from services.shared.telemetry import logger
@@ -54,7 +56,10 @@ class Failures:
         }
 
     async def page(self, request: Request, status: int, sentence: str) -> Response:
-        """A page that says what is wrong; for htmx a toast, which console.js puts in its place."""
+        """A page that says what is wrong; for htmx a toast, which console.js puts in its place; for callers of the
+        management API an object."""
+        if problems.speaks_json(request.url.path):
+            return problems.answer(request.url.path, Problem(status, sentence))
         heading = _HEADINGS.get(status, "That did not work")
         template = "toast.html" if request.headers.get("hx-request") else "failure.html"
         return self._renderer.page(request, template, status, heading=heading, sentence=sentence, number=status)

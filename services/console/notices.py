@@ -17,6 +17,7 @@ NOTICES: Final = {
     "key_made_before": "This key was made a moment ago already.",
     "voucher_redeemed": "The voucher is redeemed: its credit is yours to use.",
     "voucher_redeemed_before": "You had redeemed this voucher before; nothing has changed.",
+    "token_revoked": "The access token is revoked.",
     "session_ended": "The session has ended.",
     "sessions_ended": "Your other sessions have ended.",
 }

@@ -41,7 +41,7 @@ AWAY: Final = "Who is signed in cannot be looked up just now. Please try again i
 BODY_MOST: Final = 1024 * 1024
 """Bytes of a request's body, at most."""
 
-_FILES: Final = ("/static/", "/brand.css", "/favicon.ico")
+_FILES: Final = ("/static/", "/brand.css", "/favicon.ico", "/api/openapi.json")
 _log = logger("safety")
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _FORM: Final = "application/x-www-form-urlencoded"

@@ -65,6 +65,11 @@ class ConsoleSettings:
     registrations_per_address: int = setting(
         "attempts to register from one address, at most, in the window", default=20, at_least=1
     )
+    api_calls_per_minute: int = setting(
+        "calls of the management API a minute, at most, of one access token or of one person's sessions",
+        default=600,
+        at_least=1,
+    )
     drain_s: float = setting("seconds that requests under way get when the console stops", default=10, at_least=0)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,11 @@
 """How often attempts may be made. Counted in Postgres, so that all replicas count together."""
 
+from typing import Final
+
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
+
+_MINUTE_S: Final = 60
 
 
 class Throttled(Exception):
@@ -13,7 +17,7 @@ class Throttled(Exception):
 
 
 class Throttle:
-    """Attempts to sign in and to register."""
+    """Attempts to sign in and to register, and calls of the management API."""
 
     def __init__(self, store: Store, settings: ConsoleSettings) -> None:
         self._store = store
@@ -40,8 +44,16 @@ class Throttle:
         """A good code clears the count."""
         await self._store.forgive(_code(person_id))
 
-    async def _take(self, bucket: str, most: int) -> None:
-        wait_s = await self._store.take(bucket, most, self._settings.sign_in_window_s)
+    async def call(self, who: str) -> None:
+        """Counts a call of the management API by this token or person. Raises Throttled."""
+        await self._take(f"api {who}", self._settings.api_calls_per_minute, _MINUTE_S)
+
+    async def bad_token(self, address: str) -> None:
+        """Counts a call with an access token that is not good. Raises Throttled."""
+        await self._take(f"token address {address}", self._settings.sign_ins_per_address)
+
+    async def _take(self, bucket: str, most: int, window_s: float = 0) -> None:
+        wait_s = await self._store.take(bucket, most, window_s or self._settings.sign_in_window_s)
         if wait_s:
             raise Throttled(wait_s)
 

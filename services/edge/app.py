@@ -23,6 +23,7 @@ from services.edge.identification import Identification
 from services.edge.incoming import Doors, Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
+from services.edge.key_usage import KeyUsage
 from services.edge.openapi.document import OpenApi
 from services.edge.outbox import Outbox
 from services.edge.picks import Picks
@@ -32,12 +33,12 @@ from services.edge.recovery import recover
 from services.edge.relay import Relay
 from services.edge.renewals import Renewals
 from services.edge.reply import Send
+from services.edge.request_log import RequestLog
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
-from services.shared import bus, clock, ids, lifecycle, web
-from services.shared.telemetry import RecordLog
+from services.shared import bus, clock, discovery, ids, lifecycle, web
 
 _FLUSH_S = 10
 _ROUTES_WITHIN_S = 10
@@ -60,7 +61,7 @@ async def serve(settings: EdgeSettings) -> None:
     await routes.listen(nc)
     await brands.listen(nc)
     await clients.listen(nc)
-    requests, keep_alive = RecordLog("request_ended", service="edge"), KeepAlive(settings.keep_alive_s)
+    requests, keep_alive = RequestLog(), KeepAlive(settings.keep_alive_s)
     admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
     doors = Doors(settings.body_timeout_s)
     relay = Relay(
@@ -78,8 +79,9 @@ async def serve(settings: EdgeSettings) -> None:
         doors,
     )
     identification = Identification(principals, brands, settings)
-    answers = Answers(_routes(Catalog(routes, identification), UsageLookup(clients, identification, settings)), brands)
-    app = Dispatch(relay, answers)
+    usage = UsageLookup(clients, identification, settings)
+    key_usage = KeyUsage(clients, identification, settings)
+    app = Dispatch(relay, Answers(_routes(Catalog(routes, identification), usage, key_usage), brands))
     server = web.server(app, drain_s=settings.drain_s)
 
     def ready() -> bool:
@@ -87,6 +89,17 @@ async def serve(settings: EdgeSettings) -> None:
         return listening and not outbox.full and clients.known and routes.known.is_set() and brands.known.is_set()
 
     ops = web.server(web.ops_routes(ready), drain_s=0)
+    presence = discovery.Presence(
+        nc,
+        "edge",
+        settings.edge_id,
+        f"{settings.host}:{settings.port}",
+        lambda: {
+            **requests.figures(),
+            "in_flight": len(server.server_state.tasks) if server.started else 0,
+            "unsent": outbox.depth,
+        },
+    )
     lifecycle.settle_memory()
     async with lifecycle.background(
         outbox.run(),
@@ -99,6 +112,7 @@ async def serve(settings: EdgeSettings) -> None:
         keep_alive.run(),
         doors.run(),
         pressure.run(),
+        presence.run(),
     ):
 
         async def serve_clients() -> None:
@@ -112,6 +126,7 @@ async def serve(settings: EdgeSettings) -> None:
             ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
         )
         await lifecycle.stopped_or_done(serving)
+        await presence.leave()
         server.should_exit = True
         while server.started and not serving.done() and server.server_state.tasks:
             await asyncio.sleep(0.05)
@@ -152,7 +167,7 @@ class Dispatch:
             await self._rest(scope, receive, send)
 
 
-def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
+def _routes(catalog: Catalog, usage: UsageLookup, key_usage: KeyUsage) -> Starlette:
     async def home(request: Request) -> dict[str, Any]:
         return {"name": "tollhouse"}
 
@@ -169,6 +184,10 @@ def _routes(catalog: Catalog, usage: UsageLookup) -> Starlette:
             Route("/v1/usage/{request_id}", answered(usage.one)),
             Route("/v1/usage/{request_id}/receipt", answered(usage.receipt)),
             Route("/v1/balance", answered(usage.balance)),
+            Route("/v1/dashboard/billing/subscription", answered(key_usage.subscription)),
+            Route("/v1/dashboard/billing/usage", answered(key_usage.billing_usage)),
+            Route("/api/usage/token", answered(key_usage.token)),
+            Route("/api/usage/token/", answered(key_usage.token)),
             Route("/.well-known/tollhouse-receipt-keys.json", answered(usage.receipt_keys)),
             Route("/openapi.json", answered(OpenApi().document)),
         ],

@@ -15,7 +15,9 @@ from services.ledger.consumer import Consumer, ensure_streams, progress
 from services.ledger.dead_letters import DeadLetters
 from services.ledger.expiry import Expiry
 from services.ledger.feed import Feed
+from services.ledger.fleet import Fleet
 from services.ledger.grpc_api import LedgerApi
+from services.ledger.lag import Lag
 from services.ledger.price_rows import PriceRows
 from services.ledger.receipts import Signer
 from services.ledger.settings import LedgerSettings
@@ -24,6 +26,7 @@ from services.ledger.store.balances import BalanceStore
 from services.ledger.store.booking import PREPARE, BookingStore
 from services.ledger.store.grants import GrantStore
 from services.ledger.store.prices import PriceStore
+from services.ledger.store.reconciliation import Reconciliation
 from services.ledger.store.tokens import ReceiptKeyStore, TokenStore
 from services.ledger.store.usage import UsageStore
 from services.ledger.store.verification import Verification
@@ -32,7 +35,7 @@ from services.ledger.token_api import TokenApi, caller_of
 from services.ledger.tokens import Caller, Callers
 from services.ledger.usage_api import UsageApi
 from services.ledger.waiters import Waiters, booked_payload, booked_requests
-from services.shared import bus, clock, database, lifecycle, rpc
+from services.shared import bus, clock, database, discovery, lifecycle, rpc
 from services.shared.telemetry import logger
 from tollhouse.v1 import (
     billing_pb2,
@@ -48,6 +51,7 @@ from tollhouse.v1 import (
 _log = logger("ledger")
 
 _EXPIRE_EVERY_S = 1
+_ANNOUNCED = ("edge", "auth", "router", "ledger")
 _PARTITIONS_EVERY_S = 3600
 
 
@@ -87,6 +91,15 @@ async def serve(settings: LedgerSettings) -> None:
     await asyncio.gather(
         receipt_keys.add(signer.kid, signer.public_key), _listen(nc, callers, feed, waiters, price_rows)
     )
+    lag, fleet = Lag(nc), Fleet()
+    await _hear_of_replicas(nc, fleet)
+    presence = discovery.Presence(
+        nc,
+        "ledger",
+        settings.replica,
+        settings.advertise or f"{settings.host}:{settings.port}",
+        lambda: {"unbooked": lag.behind.messages, "lag_ms": lag.behind.oldest_ms, "dead": lag.behind.dead_letters},
+    )
     server = rpc.Server(f"{settings.host}:{settings.port}", names, callers.guard)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerApi(
@@ -94,6 +107,9 @@ async def serve(settings: LedgerSettings) -> None:
             bookings,
             Verification(pool),
             DeadLetters(nc),
+            Reconciliation(reading),
+            lag,
+            fleet,
             price_rows,
             announce,
             settings,
@@ -113,10 +129,13 @@ async def serve(settings: LedgerSettings) -> None:
         consumer.run(),
         feed.run(),
         price_rows.keep(),
+        lag.run(),
+        presence.run(),
         _expire_grants(grants, nc.jetstream(), settings.grant_ttl_s),
         _keep_partitions(bookings),
     ):
         await lifecycle.stopped()
+        await presence.leave()
         await server.stop(settings.drain_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
@@ -162,6 +181,16 @@ async def _listen(nc: Client, callers: Callers, feed: Feed, waiters: Waiters, pr
     await nc.subscribe(bus.PRICES_CHANGED, cb=prices_changed)
     await nc.subscribe(bus.TOKENS_CHANGED, cb=token_changed)
     await nc.subscribe(bus.USAGE_BOOKED, cb=booked)
+
+
+async def _hear_of_replicas(nc: Client, fleet: Fleet) -> None:
+    """Hears of every process that announces itself from now on."""
+    for service in _ANNOUNCED:
+
+        def heard(announcement: discovery.Announcement, service: str = service) -> None:
+            fleet.heard(service, announcement, clock.monotonic_s())
+
+        await discovery.listen(nc, service, heard)
 
 
 async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float) -> None:

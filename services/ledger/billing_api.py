@@ -20,7 +20,7 @@ from services.ledger.store.balances import (
     TransactionRow,
 )
 from services.ledger.store.prices import Book, MultiplierRow, PriceRow, PriceStore, to_apply
-from services.ledger.store.vouchers import Batch, VoucherRow, VoucherStore
+from services.ledger.store.vouchers import Batch, BatchRow, VoucherRow, VoucherStore
 from services.shared import bus, clock
 from services.shared.errors import Kind, Refusal
 from services.shared.money import NANO_PER_DOLLAR, dollars
@@ -39,6 +39,9 @@ _PAGE: Final = 100
 _PAGE_MOST: Final = 1000
 _VOUCHERS_MOST: Final = 10_000
 _VOUCHERS_LISTED: Final = 1000
+_VOUCHER_STATES: Final = ("open", "redeemed", "void", "expired")
+_DETAILS: Final = 50
+_DETAIL_LENGTH: Final = 2000
 _SCOPES: Final = ("all", "brand", "plan", "group")
 _FUNDINGS: Final = {billing_pb2.VOUCHER_FUNDING_SOLD: "sold", billing_pb2.VOUCHER_FUNDING_GIFT: "gift"}
 _CLEARING: Final = Account("top_up_clearing")
@@ -101,6 +104,16 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
             raise Refusal(Kind.NOT_FOUND, "what it corrects is no transaction of this tenant") from None
         except KeyReused:
             raise Refusal(Kind.INVALID_REQUEST, "idempotency_key was used for something else before") from None
+
+    async def ListBalances(
+        self, request: billing_pb2.ListBalancesRequest, context: Context
+    ) -> billing_pb2.ListBalancesResponse:
+        if len(request.tenant_ids) > _PAGE_MOST:
+            raise Refusal(Kind.INVALID_REQUEST, f"tenant_ids: at most {_PAGE_MOST}")
+        found = await self._balances.balances(list(request.tenant_ids))
+        return billing_pb2.ListBalancesResponse(
+            balances=[billing_pb2.Balance(tenant_id=tenant, balance_nano=nano) for tenant, nano in found.items()]
+        )
 
     async def ListTransactions(
         self, request: billing_pb2.ListTransactionsRequest, context: Context
@@ -198,8 +211,23 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
         self, request: billing_pb2.ListVouchersRequest, context: Context
     ) -> billing_pb2.ListVouchersResponse:
         limit = min(request.limit or _VOUCHERS_LISTED, _VOUCHERS_MOST)
-        rows = await self._vouchers.of_batch(request.batch_id, limit)
-        return billing_pb2.ListVouchersResponse(vouchers=[_voucher(row) for row in rows])
+        if request.state not in ("", *_VOUCHER_STATES):
+            raise Refusal(Kind.INVALID_REQUEST, f"state is one of {', '.join(_VOUCHER_STATES)}")
+        rows = await self._vouchers.of_batch(request.batch_id, limit + 1, _before(request.page_token), request.state)
+        return billing_pb2.ListVouchersResponse(
+            vouchers=[_voucher(row) for row in rows[:limit]],
+            next_page_token=str(rows[limit - 1].voucher_id) if len(rows) > limit else "",
+        )
+
+    async def ListVoucherBatches(
+        self, request: billing_pb2.ListVoucherBatchesRequest, context: Context
+    ) -> billing_pb2.ListVoucherBatchesResponse:
+        size = _page_size(request.page_size)
+        rows = await self._vouchers.batches(size + 1, request.page_token, request.batch_id)
+        return billing_pb2.ListVoucherBatchesResponse(
+            batches=[_batch(row) for row in rows[:size]],
+            next_page_token=rows[size - 1].batch_id if len(rows) > size else "",
+        )
 
     async def VoidVouchers(
         self, request: billing_pb2.VoidVouchersRequest, context: Context
@@ -230,9 +258,23 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
 
     # ---- the audit log ----
 
+    async def RecordDeed(
+        self, request: billing_pb2.RecordDeedRequest, context: Context
+    ) -> billing_pb2.RecordDeedResponse:
+        action, target = _text(request.action, "action"), _text(request.target, "target")
+        deed = _deed(request.actor, action, target, request.reason)
+        if len(request.details) > _DETAILS or any(len(value) > _DETAIL_LENGTH for value in request.details.values()):
+            raise Refusal(
+                Kind.INVALID_REQUEST, f"details: at most {_DETAILS}, of at most {_DETAIL_LENGTH} characters each"
+            )
+        await self._audit.record(_key(request.idempotency_key), deed, request.details)
+        return billing_pb2.RecordDeedResponse()
+
     async def ListAudit(self, request: billing_pb2.ListAuditRequest, context: Context) -> billing_pb2.ListAuditResponse:
         size = _page_size(request.page_size)
-        rows = await self._audit.page(size + 1, _before(request.page_token), request.target)
+        rows = await self._audit.page(
+            size + 1, _before(request.page_token), request.target, request.actor, request.action
+        )
         return billing_pb2.ListAuditResponse(
             entries=[_audit(row) for row in rows[:size]],
             next_page_token=str(rows[size - 1].audit_id) if len(rows) > size else "",
@@ -341,6 +383,19 @@ def _transaction(row: TransactionRow) -> billing_pb2.Transaction:
         actor=row.actor,
         created_ms=unix_ms(row.created_at),
         corrects_transaction_id=row.corrects_transaction_id,
+    )
+
+
+def _batch(row: BatchRow) -> billing_pb2.VoucherBatch:
+    return billing_pb2.VoucherBatch(
+        batch_id=row.batch_id,
+        amount_nano=row.amount_nano,
+        funding=next(number for number, name in _FUNDINGS.items() if name == row.funding),
+        vouchers=row.vouchers,
+        redeemed=row.redeemed,
+        voided=row.voided,
+        expires_ms=_ms(row.expires_at),
+        created_ms=_ms(row.created_at),
     )
 
 

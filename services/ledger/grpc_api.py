@@ -5,11 +5,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from services.ledger.dead_letters import DeadLetters
+from services.ledger.fleet import Fleet
+from services.ledger.lag import Lag
 from services.ledger.price_rows import PriceRows
 from services.ledger.settings import LedgerSettings
-from services.ledger.settlement import Poison, settle
+from services.ledger.settlement import Poison, instant, settle
 from services.ledger.store.booking import BookingStore
 from services.ledger.store.grants import GrantStore
+from services.ledger.store.reconciliation import Reconciliation
 from services.ledger.store.verification import Verification
 from services.shared import clock
 from services.shared.errors import Kind, Refusal
@@ -22,6 +25,7 @@ _log = logger("grpc_api")
 _ABANDONED_S: Final = 5.0
 """What edges need, and more, to tell a holder's new life which requests are under way."""
 _DEAD_LISTED: Final = 1000
+_RECONCILED_MS: Final = 30 * 24 * 3600 * clock.MS_PER_S
 _MAX_TOP_UP_NANO: Final = 10_000_000 * NANO_PER_DOLLAR
 _MAX_PICO: Final = 10**12  # $1 a token
 _TENANT: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -38,6 +42,9 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
         bookings: BookingStore,
         verification: Verification,
         dead_letters: DeadLetters,
+        reconciliation: Reconciliation,
+        lag: Lag,
+        fleet: Fleet,
         price_rows: PriceRows,
         announce: Callable[[int, list[str]], Awaitable[None]],
         settings: LedgerSettings,
@@ -46,6 +53,9 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
         self._bookings = bookings
         self._verification = verification
         self._dead_letters = dead_letters
+        self._reconciliation = reconciliation
+        self._lag = lag
+        self._fleet = fleet
         self._price_rows = price_rows
         self._announce = announce
         self._ttl_s = settings.grant_ttl_s
@@ -122,6 +132,50 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
         checks = await self._verification.run()
         return ledger_pb2.VerifyBooksResponse(
             checks=[ledger_pb2.BooksCheck(name=check.name, differences=check.differences) for check in checks]
+        )
+
+    async def GetReconciliation(
+        self, request: ledger_pb2.GetReconciliationRequest, context: Context
+    ) -> ledger_pb2.GetReconciliationResponse:
+        from_ms = request.from_ms or clock.now_ms() - _RECONCILED_MS
+        if not 0 <= from_ms <= clock.now_ms():
+            raise Refusal(Kind.INVALID_REQUEST, "from_ms is in the future")
+        sums, behind = await self._reconciliation.since(instant(from_ms)), self._lag.behind
+        return ledger_pb2.GetReconciliationResponse(
+            shortfall_nano=sums.shortfall_nano,
+            attempts=sums.attempts,
+            estimated=sums.estimated,
+            orphaned=sums.orphaned,
+            unbooked_messages=behind.messages,
+            lag_ms=behind.oldest_ms,
+            dead_letters=behind.dead_letters,
+            tenants=[
+                ledger_pb2.TenantReconciliation(
+                    tenant_id=tenant.tenant_id,
+                    shortfall_nano=tenant.shortfall_nano,
+                    estimated=tenant.estimated,
+                    attempts=tenant.attempts,
+                )
+                for tenant in sums.tenants
+            ],
+        )
+
+    async def ListReplicas(
+        self, request: ledger_pb2.ListReplicasRequest, context: Context
+    ) -> ledger_pb2.ListReplicasResponse:
+        now_s = clock.monotonic_s()
+        return ledger_pb2.ListReplicasResponse(
+            replicas=[
+                ledger_pb2.Replica(
+                    service=heard.service,
+                    name=heard.announcement.replica,
+                    address=heard.announcement.address,
+                    leaving=heard.announcement.leaving,
+                    silent_ms=int((now_s - heard.at_s) * clock.MS_PER_S),
+                    figures=heard.announcement.figures,
+                )
+                for heard in self._fleet.members(now_s)
+            ]
         )
 
     async def ListDeadLetters(

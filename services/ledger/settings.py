@@ -20,6 +20,8 @@ class LedgerSettings:
     )
     receipt_key: Secret = setting("the Ed25519 key that signs receipts: PEM (PKCS 8), or base64 of its 32 bytes")
     receipt_issuer: str = setting("who issues receipts, their claim `iss`", default="tollhouse")
+    replica: str = setting("this replica's name, unique among them: operators see it by it", default="ledger-0")
+    advertise: str = setting("host:port that it announces; without, its host and port", default="")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7003, at_least=1, at_most=65535)
     read_connections: int = setting(

@@ -162,6 +162,14 @@ class UsageApi(usage_pb2_grpc.UsageServiceServicer):
             balance_nano=balance, granted_nano=granted, held_nano=held, available_nano=max(0, balance - held)
         )
 
+    async def GetKeySpend(
+        self, request: usage_pb2.GetKeySpendRequest, context: Context
+    ) -> usage_pb2.GetKeySpendResponse:
+        if len(request.key_ids) > _PAGE:
+            raise Refusal(Kind.INVALID_REQUEST, f"key_ids: at most {_PAGE}")
+        tenant_id = caller.get().tenant(request.tenant_id)
+        return usage_pb2.GetKeySpendResponse(spent_nano=await self._balances.key_spend(tenant_id, request.key_ids))
+
     async def GetReceipt(self, request: usage_pb2.GetReceiptRequest, context: Context) -> usage_pb2.GetReceiptResponse:
         attempts = await self._settled(request.request_id, request.tenant_id, request.wait_ms, context)
         if not attempts[-1].final:

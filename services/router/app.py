@@ -53,7 +53,11 @@ async def serve(settings: RouterSettings) -> None:
     )
     router_pb2_grpc.add_RouterServiceServicer_to_server(api, server.grpc)
     presence = discovery.Presence(
-        nc, "router", settings.replica, settings.advertise or f"{settings.host}:{settings.port}"
+        nc,
+        "router",
+        settings.replica,
+        settings.advertise or f"{settings.host}:{settings.port}",
+        lambda: {"leases": len(leases), "upstream_accounts": len(catalog.accounts), "cooling": cooldowns.count},
     )
     async with lifecycle.background(cooldowns.run(), catalog.keep(), decider.run()):
         await server.start()

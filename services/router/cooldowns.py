@@ -122,6 +122,19 @@ class Cooldowns:
         families = self._accounts.get(account_id, {})
         return [_shown(family, health, now_ms) for family, health in sorted(families.items())]
 
+    def cooling(self) -> list[str]:
+        """The ids of the accounts that cool, or wait for a probe, for some family."""
+        return [
+            account_id
+            for account_id, families in self._accounts.items()
+            if any(health.cooldown is not None for health in families.values())
+        ]
+
+    @property
+    def count(self) -> int:
+        """How many accounts `cooling` names."""
+        return len(self.cooling())
+
     async def run(self) -> None:
         """Shares cooldowns until cancelled. While NATS is away everything goes on from memory, and is written after."""
         await self._bucket.run()

@@ -1,11 +1,11 @@
 """router's gRPC service: decisions for edges; management of upstream accounts, pools, groups and models."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from nats.aio.client import Client
 
-from services.router import forms
+from services.router import forms, trial
 from services.router.accounts import Account
 from services.router.catalog import Catalog, Model, PoolSummary
 from services.router.cooldowns import Cooldowns
@@ -14,7 +14,7 @@ from services.router.decide import Decider
 from services.router.explanations import Explanations
 from services.router.kinds import KINDS
 from services.router.leases import Leases
-from services.router.rows import AccountRow, GroupRow
+from services.router.rows import AccountFilter, AccountRow, GroupRow
 from services.router.store import Overtaken, PoolInUse, Store, UnknownPool
 from services.shared import bus, clock, ids
 from services.shared.batching import answer_stream
@@ -22,6 +22,10 @@ from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import router_pb2, router_pb2_grpc
 
 Context = Any
+
+_PAGE_MOST: Final = 500
+_SEARCH_LENGTH: Final = 100
+_ALL: Final = 1_000_000
 
 
 class RouterApi(router_pb2_grpc.RouterServiceServicer):
@@ -175,8 +179,46 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
     async def ListUpstreamAccounts(
         self, request: router_pb2.ListUpstreamAccountsRequest, context: Context
     ) -> router_pb2.ListUpstreamAccountsResponse:
-        names = sorted(account.name for account in self._catalog.accounts)
-        return router_pb2.ListUpstreamAccountsResponse(accounts=map(self._shown, names))
+        size = request.page_size
+        if size > _PAGE_MOST:
+            raise Refusal(Kind.INVALID_REQUEST, f"page_size may be at most {_PAGE_MOST}")
+        wanted = AccountFilter(
+            request.name,
+            request.search[:_SEARCH_LENGTH],
+            request.pool,
+            request.disabled,
+            self._cooldowns.cooling() if request.cooling else None,
+            request.page_token,
+        )
+        names, total = await self._store.names(wanted, size + 1 if size else _ALL)
+        shown = names[:size] if size else names
+        return router_pb2.ListUpstreamAccountsResponse(
+            # One that was added this moment by another replica is not in the catalogue yet.
+            accounts=[self._shown(name) for name in shown if self._catalog.named(name) is not None],
+            next_page_token=shown[-1] if len(names) > len(shown) else "",
+            total=total,
+        )
+
+    async def TestUpstreamAccount(
+        self, request: router_pb2.TestUpstreamAccountRequest, context: Context
+    ) -> router_pb2.TestUpstreamAccountResponse:
+        account = self._catalog.named(request.name)
+        if account is None:
+            raise _unknown(request.name)
+        model = request.model or min(account.models)
+        if model not in account.models:
+            raise Refusal(Kind.INVALID_REQUEST, f"model {model!r}: {request.name!r} does not serve it")
+        if not account.credential:
+            raise Refusal(Kind.INVALID_REQUEST, f"credential: that of {request.name!r} cannot be opened; replace it")
+        found = await trial.run(account, model)
+        return router_pb2.TestUpstreamAccountResponse(
+            ok=found.ok,
+            http_status=found.http_status,
+            duration_ms=found.duration_ms,
+            model=model,
+            message=found.message,
+            upstream_request_id=found.upstream_request_id,
+        )
 
     async def ClearUpstreamAccount(
         self, request: router_pb2.ClearUpstreamAccountRequest, context: Context

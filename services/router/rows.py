@@ -8,6 +8,19 @@ from services.router.accounts import Limits
 
 
 @dataclass(frozen=True, slots=True)
+class AccountFilter:
+    """Which upstream accounts are listed; what is empty stands for all. `after` is the name that a page begins behind,
+    `ids` are the only ones that fit, unless it is None."""
+
+    name: str = ""
+    search: str = ""
+    pool: str = ""
+    disabled: bool = False
+    ids: list[str] | None = None
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AccountRow:
     """An upstream account with its models; the credential is sealed, limits of 0 are none."""
 

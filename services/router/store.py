@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from psycopg.errors import ForeignKeyViolation, NotNullViolation, UniqueViolation
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from services.router.rows import AccountChange, AccountRow, GroupRow, ModelRow, Stored
+from services.router.rows import AccountChange, AccountFilter, AccountRow, GroupRow, ModelRow, Stored
 from services.shared.database import Pool
 
 
@@ -36,6 +37,16 @@ _ACCOUNT_COLUMNS: Final = """
     ), '{}') AS models
 """
 _ACCOUNTS: Final = f"SELECT {_ACCOUNT_COLUMNS} FROM upstream_accounts a ORDER BY a.priority, a.name"
+_FITS: Final = """
+    (%(name)s = '' OR name = %(name)s) AND (%(pool)s = '' OR pool = %(pool)s) AND NOT (%(disabled)s AND enabled)
+    AND (%(search)s = '' OR strpos(lower(name || ' ' || base_url || ' ' || note), lower(%(search)s)) > 0)
+    AND (%(ids)s::text[] IS NULL OR upstream_account_id = ANY(%(ids)s))
+"""
+_NAMES: Final = f"""
+    SELECT name FROM upstream_accounts WHERE {_FITS} AND name COLLATE "C" > %(after)s
+    ORDER BY name COLLATE "C" LIMIT %(limit)s
+"""
+_FITTING: Final = f"SELECT count(*) FROM upstream_accounts WHERE {_FITS}"
 _ACCOUNT: Final = f"SELECT {_ACCOUNT_COLUMNS} FROM upstream_accounts a WHERE a.name = %s"
 _GROUPS: Final = """
     SELECT g."group", coalesce(array_agg(p.pool ORDER BY p.position) FILTER (WHERE p.pool IS NOT NULL), '{}') AS pools
@@ -95,6 +106,15 @@ class Store:
                 models = await (await cursor_of_models.execute(_MODELS)).fetchall()
             pools = await (await connection.execute("SELECT pool FROM pools ORDER BY pool")).fetchall()
             return Stored(accounts, [pool for (pool,) in pools], groups, models)
+
+    async def names(self, wanted: AccountFilter, limit: int) -> tuple[list[str], int]:
+        """The names of the upstream accounts that fit, at most `limit` of them, and how many fit on all pages."""
+        values = {**asdict(wanted), "limit": limit}
+        async with self._pool.connection() as connection:
+            page = await connection.execute(_NAMES, values)
+            names = [str(name) for (name,) in await page.fetchall()]
+            counted = await (await connection.execute(_FITTING, values)).fetchone()
+        return names, int(counted[0]) if counted else 0
 
     async def account(self, name: str) -> AccountRow | None:
         """The upstream account of this name."""

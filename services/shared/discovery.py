@@ -5,7 +5,7 @@ anywhere: who listens for `EVERY_S` knows everybody, and NATS being away takes n
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -28,6 +28,9 @@ class Announcement(msgspec.Struct, frozen=True):
     address: str
     """host:port of its gRPC, as its callers reach it."""
     leaving: bool = False
+    figures: dict[str, float] = {}
+    """What it says of its work, by name: counts, and milliseconds where the name ends in `_ms`. For people to look at;
+    nothing is decided by it."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -35,12 +38,24 @@ _decode: Final = msgspec.json.Decoder(Announcement).decode
 
 
 class Presence:
-    """Says that this replica is there."""
+    """Says that this replica is there.
 
-    def __init__(self, nc: Client, service: str, replica: str, address: str) -> None:
+    Args:
+        figures: asked each time for what to say of the work; must not wait.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        service: str,
+        replica: str,
+        address: str,
+        figures: Callable[[], Mapping[str, float]] | None = None,
+    ) -> None:
         self._nc = nc
         self._service = service
         self._here = Announcement(replica, address)
+        self._figures = figures
 
     async def run(self) -> None:
         """Says so until cancelled."""
@@ -65,6 +80,8 @@ class Presence:
         await self._say(self._here)
 
     async def _say(self, announcement: Announcement) -> None:
+        if self._figures is not None:
+            announcement = msgspec.structs.replace(announcement, figures=dict(self._figures()))
         await bus.announce(self._nc, f"{bus.PRESENCE}.{self._service}", _encode(announcement))
 
 

@@ -28,9 +28,10 @@ def endpoints(starlette: Starlette) -> set[str]:
 
 
 def test_the_page_names_exactly_the_endpoints_that_there_are() -> None:
-    names = ("every", "one", "delete", "summary", "balance", "receipt", "receipt_keys")
+    of_usage = ("every", "one", "delete", "summary", "balance", "receipt", "receipt_keys")
+    names = (*of_usage, "subscription", "billing_usage", "token")
     nothing = cast(Any, SimpleNamespace(**dict.fromkeys(names)))
-    served = endpoints(app._routes(nothing, nothing)) | endpoints(web.ops_routes(lambda: True))
+    served = endpoints(app._routes(nothing, nothing, nothing)) | endpoints(web.ops_routes(lambda: True))
     said = {heading for heading in headings(API) if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", heading)}
     assert said == served
 

@@ -10,14 +10,14 @@ from openapi_spec_validator import validate
 from services.edge import app
 from services.edge.apis import Api
 from services.edge.brand import BUILT_IN, Brand
-from services.edge.dialects import anthropic, gemini, openai, tollhouse
+from services.edge.dialects import anthropic, gemini, new_api, openai, tollhouse
 from services.edge.openapi import failures
 from services.edge.openapi.document import document, servers
 from services.edge.openapi.operations import SECURITY, failures_of_all
 from services.edge.shapes import honours_google_keys
 from services.shared.errors import Kind
 from tests.docs.test_api import endpoints
-from tollhouse.v1 import router_pb2, usage_pb2
+from tollhouse.v1 import auth_pb2, router_pb2, usage_pb2
 
 BUZZ = Brand(name="buzz", base_paths=("/v1", "/v1beta"), bare_errors=True, unknown_model_status=503)
 CHEAP = Brand(name="cheap", base_paths=("/api/proxy/v1", "/v1"), default_max_tokens=4096)
@@ -67,7 +67,7 @@ def test_it_has_exactly_the_routes_and_methods_that_there_are() -> None:
             return None
 
     nothing = cast(Any, Anything())
-    assert OPERATIONS.keys() == endpoints(app._routes(nothing, nothing))
+    assert OPERATIONS.keys() == endpoints(app._routes(nothing, nothing, nothing))
 
 
 def test_no_component_is_without_use() -> None:
@@ -119,6 +119,18 @@ def test_usage_has_the_fields_that_are_answered() -> None:
     assert schema("Balance")["properties"].keys() == tollhouse.balance_object(0, 0).keys()
     keys = tollhouse.receipt_keys([usage_pb2.ReceiptKey(kid="k", public_key=b"k")])
     assert schema("ReceiptKeys")["properties"]["keys"]["items"]["properties"].keys() == keys["keys"][0].keys()
+
+
+def test_what_a_key_asks_about_itself_has_the_fields_that_are_answered() -> None:
+    key, funds = auth_pb2.Key(), new_api.Funds(spent_nano=0, left_nano=0)
+    for name, answered in (
+        ("BillingSubscription", new_api.subscription(key, funds)),
+        ("BillingUsage", new_api.billing_usage(funds)),
+        ("TokenUsage", new_api.token_usage(key, funds)),
+    ):
+        assert schema(name)["properties"].keys() == answered.keys()
+    data = new_api.token_usage(key, funds)["data"]
+    assert schema("TokenUsage")["properties"]["data"]["properties"].keys() == data.keys()
 
 
 def test_sums_have_the_fields_that_are_answered() -> None:

@@ -5,6 +5,7 @@ from typing import Final
 from starlette.routing import BaseRoute
 
 from services.console.pages import (
+    access_tokens,
     billing,
     codes,
     files,
@@ -39,5 +40,6 @@ ROUTES: Final[list[BaseRoute]] = [
     *quick_starts.routes,
     *playground.routes,
     *settings.routes,
+    *access_tokens.routes,
     *operator.routes,
 ]

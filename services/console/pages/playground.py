@@ -1,7 +1,7 @@
 """The playground: a person tries a model in the browser, with a key of their own.
 
 The key stays in the page: the browser sends it to the API and nowhere else, the console never sees it. So the page may
-connect to the API's origin, which no other page may"""
+connect to the API's origin, which no other page may."""
 
 from typing import Final
 from urllib.parse import urlsplit

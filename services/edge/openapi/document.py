@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from services.edge.answers import context_of
 from services.edge.brand import Brand
-from services.edge.openapi import anthropic, failures, models, openai, tollhouse
+from services.edge.openapi import anthropic, failures, models, new_api, openai, tollhouse
 from services.edge.openapi.operations import SECURITY, failures_of_all, paths
 
 _HEADERS: Final = {"cache-control": "public, max-age=300"}
@@ -61,6 +61,7 @@ def document(brand: Brand) -> dict[str, Any]:
                 **openai.SCHEMAS,
                 **models.schemas(brand),
                 **tollhouse.SCHEMAS,
+                **new_api.SCHEMAS,
                 **failures.schemas(brand),
             },
         },

@@ -213,6 +213,17 @@ def _own(brand: Brand) -> dict[str, dict[str, Operation]]:
             media="application/jwt",
         ),
         "/v1/balance": reading("getBalance", "What the key's tenant has left", "Balance", failures.READING),
+        "/v1/dashboard/billing/subscription": reading(
+            "getBillingSubscription",
+            "What the key may spend, as New-API has it",
+            "BillingSubscription",
+            failures.READING,
+        ),
+        "/v1/dashboard/billing/usage": reading(
+            "getBillingUsage", "What the key has spent, as New-API has it", "BillingUsage", failures.READING
+        ),
+        "/api/usage/token/": reading("getTokenUsage", "Both in New-API's quota", "TokenUsage", failures.READING),
+        "/api/usage/token": reading("getTokenUsagePlain", "The same", "TokenUsage", failures.READING),
         "/.well-known/tollhouse-receipt-keys.json": reading(
             "getReceiptKeys",
             "The public keys of receipts",

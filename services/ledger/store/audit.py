@@ -49,13 +49,23 @@ class AuditStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def page(self, limit: int, before_id: int | None, target: str) -> list[AuditRow]:
-        """The latest rows first, from behind `before_id`; of one target, of all when it is empty."""
+    async def record(self, idempotency_key: str, deed: Deed, details: Mapping[str, str]) -> None:
+        """Writes a deed that happens elsewhere, once under its key."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "INSERT INTO audit (actor, action, target, reason, details, idempotency_key)"
+                " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (idempotency_key) DO NOTHING",
+                (deed.actor, deed.action, deed.target, deed.reason, Jsonb(dict(details)), idempotency_key),
+            )
+
+    async def page(self, limit: int, before_id: int | None, target: str, actor: str, action: str) -> list[AuditRow]:
+        """The latest rows first, from behind `before_id`; of one target, actor and action, of all where it is empty."""
         async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(AuditRow)) as cursor:
             await cursor.execute(
                 "SELECT audit_id, at, actor, action, target, reason, details::text AS details FROM audit"
                 " WHERE (%(before)s::bigint IS NULL OR audit_id < %(before)s)"
-                " AND (%(target)s = '' OR target = %(target)s) ORDER BY audit_id DESC LIMIT %(limit)s",
-                {"before": before_id, "target": target, "limit": limit},
+                " AND (%(target)s = '' OR target = %(target)s) AND (%(actor)s = '' OR actor = %(actor)s)"
+                " AND (%(action)s = '' OR action = %(action)s) ORDER BY audit_id DESC LIMIT %(limit)s",
+                {"before": before_id, "target": target, "actor": actor, "action": action, "limit": limit},
             )
             return await cursor.fetchall()

@@ -1,5 +1,6 @@
 """Balances, and what changes them beside usage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -114,12 +115,31 @@ class BalanceStore:
         async with self._pool.connection() as connection, connection.transaction():
             return await move(connection, tenant_id, movement, deed)
 
+    async def balances(self, tenant_ids: list[str]) -> dict[str, int]:
+        """What tenants have, in nano-dollars; those that never had anything are left out."""
+        async with self._pool.connection() as connection:
+            found = await connection.execute(
+                "SELECT tenant_id, balance_nano FROM ledger_accounts WHERE kind = 'prepaid' AND tenant_id = ANY(%s)",
+                (tenant_ids,),
+            )
+            return {str(tenant_id): int(balance_nano) for tenant_id, balance_nano in await found.fetchall()}
+
     async def balance(self, tenant_id: str) -> tuple[int, int]:
         """A tenant's balance and the part of it that is out in grants, unspent."""
         async with self._pool.connection() as connection:
             found = await row_or_none(connection, BALANCE, (tenant_id,))
             outstanding = await row(connection, OUTSTANDING, (tenant_id,))
             return (int(found[0]) if found else 0), int(outstanding[0])
+
+    async def key_spend(self, tenant_id: str, key_ids: Sequence[str]) -> dict[str, int]:
+        """What keys of a tenant, of any when it is empty, have spent over their lives, in nano-dollars; those that
+        spent nothing are left out."""
+        async with self._pool.connection() as connection:
+            found = await connection.execute(
+                "SELECT key_id, spent_nano FROM key_spend WHERE key_id = ANY(%s) AND (%s = '' OR tenant_id = %s)",
+                (list(key_ids), tenant_id, tenant_id),
+            )
+            return {str(key_id): int(spent_nano) for key_id, spent_nano in await found.fetchall()}
 
     async def transactions(
         self, tenant_id: str, limit: int, before_id: int | None, *, without_usage: bool = False

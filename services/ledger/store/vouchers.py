@@ -23,6 +23,19 @@ _REDEEM: Final = """
         AND (b.expires_at IS NULL OR b.expires_at > now())
     RETURNING v.voucher_id, b.amount_nano, b.funding
 """
+_BATCHES: Final = """
+    WITH page AS (
+        SELECT batch_id, funding, amount_nano, vouchers, expires_at, created_at FROM voucher_batches
+        WHERE (%(batch)s = '' OR batch_id = %(batch)s) AND (%(after)s = '' OR (created_at, batch_id) <
+            (SELECT created_at, batch_id FROM voucher_batches WHERE batch_id = %(after)s))
+        ORDER BY created_at DESC, batch_id DESC LIMIT %(limit)s
+    )
+    SELECT p.batch_id, p.funding, p.amount_nano, p.vouchers, became.redeemed, became.voided, p.expires_at, p.created_at
+    FROM page p CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE v.redeemed_by IS NOT NULL) AS redeemed, count(*) FILTER (WHERE v.void) AS voided
+        FROM vouchers v WHERE v.batch_id = p.batch_id
+    ) AS became ORDER BY p.created_at DESC, p.batch_id DESC
+"""
 _STATE: Final = """
     CASE WHEN v.redeemed_by IS NOT NULL THEN 'redeemed' WHEN v.void THEN 'void'
         WHEN b.expires_at <= now() THEN 'expired' ELSE 'open' END
@@ -51,6 +64,20 @@ class Batch:
     funding: str
     amount_nano: int
     expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """A batch, and what became of its vouchers."""
+
+    batch_id: str
+    funding: str
+    amount_nano: int
+    vouchers: int
+    redeemed: int
+    voided: int
+    expires_at: datetime | None
+    created_at: datetime
 
 
 class VoucherStore:
@@ -89,9 +116,20 @@ class VoucherStore:
         rows = await self._rows("v.code_hash = %s", (code_hash,), 1)
         return rows[0] if rows else None
 
-    async def of_batch(self, batch_id: str, limit: int) -> list[VoucherRow]:
-        """The vouchers of a batch, of all when it is empty; newest first."""
-        return await self._rows("%s = '' OR v.batch_id = %s", (batch_id, batch_id), limit)
+    async def of_batch(
+        self, batch_id: str, limit: int, before_id: int | None = None, state: str = ""
+    ) -> list[VoucherRow]:
+        """The vouchers of a batch in a state, of all where that is empty; newest first, from behind `before_id`."""
+        where = (
+            f"(%s = '' OR v.batch_id = %s) AND (%s::bigint IS NULL OR v.voucher_id < %s) AND (%s = '' OR {_STATE} = %s)"
+        )
+        return await self._rows(where, (batch_id, batch_id, before_id, before_id, state, state), limit)
+
+    async def batches(self, limit: int, after: str, batch_id: str) -> list[BatchRow]:
+        """Batches, newest first, from behind the one of the id `after`; only one where `batch_id` names it."""
+        async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(BatchRow)) as cursor:
+            await cursor.execute(_BATCHES, {"limit": limit, "after": after, "batch": batch_id})
+            return await cursor.fetchall()
 
     async def _rows(self, where: str, parameters: tuple[object, ...], limit: int) -> list[VoucherRow]:
         query = (

@@ -13,6 +13,7 @@ from services.console.assets import Assets
 from services.console.clients import Clients
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
+from services.console.token_store import TokenStore
 from services.shared.settings import Secret
 
 NOWHERE = "127.0.0.1:1"
@@ -32,7 +33,7 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
     """A browser of a console whose database and services are all away."""
     clients = Clients(SETTINGS)
     pool = AsyncConnectionPool(SETTINGS.database_url.reveal(), open=False)
-    app = application(SETTINGS, Store(pool, timedelta(hours=1), timedelta(days=1)), clients)
+    app = application(SETTINGS, Store(pool, timedelta(hours=1), timedelta(days=1)), TokenStore(pool), clients)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://console.test") as made:
         yield made
     await clients.close()

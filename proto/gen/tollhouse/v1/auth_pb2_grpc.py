@@ -75,6 +75,11 @@ class AuthServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.ListKeysRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_auth__pb2.ListKeysResponse.FromString,
                 _registered_method=True)
+        self.GetKey = channel.unary_unary(
+                '/tollhouse.v1.AuthService/GetKey',
+                request_serializer=tollhouse_dot_v1_dot_auth__pb2.GetKeyRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_auth__pb2.GetKeyResponse.FromString,
+                _registered_method=True)
         self.SetKeyEnabled = channel.unary_unary(
                 '/tollhouse.v1.AuthService/SetKeyEnabled',
                 request_serializer=tollhouse_dot_v1_dot_auth__pb2.SetKeyEnabledRequest.SerializeToString,
@@ -192,7 +197,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTenants(self, request, context):
-        """Lists every tenant, oldest first.
+        """Lists tenants: all of them, oldest first, or a page of those that fit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,6 +219,13 @@ class AuthServiceServicer:
 
     def ListKeys(self, request, context):
         """Lists the keys of one tenant, or all, without their secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKey(self, request, context):
+        """One key, without its secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -374,6 +386,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.ListKeys,
                     request_deserializer=tollhouse_dot_v1_dot_auth__pb2.ListKeysRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_auth__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'GetKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKey,
+                    request_deserializer=tollhouse_dot_v1_dot_auth__pb2.GetKeyRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_auth__pb2.GetKeyResponse.SerializeToString,
             ),
             'SetKeyEnabled': grpc.unary_unary_rpc_method_handler(
                     servicer.SetKeyEnabled,
@@ -673,6 +690,33 @@ class AuthService:
             '/tollhouse.v1.AuthService/ListKeys',
             tollhouse_dot_v1_dot_auth__pb2.ListKeysRequest.SerializeToString,
             tollhouse_dot_v1_dot_auth__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.AuthService/GetKey',
+            tollhouse_dot_v1_dot_auth__pb2.GetKeyRequest.SerializeToString,
+            tollhouse_dot_v1_dot_auth__pb2.GetKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,13 +46,15 @@ class AuthServiceStub:
     GetTenant: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetTenantRequest, _auth_pb2.GetTenantResponse]
     """One tenant."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListTenantsRequest, _auth_pb2.ListTenantsResponse]
-    """Lists every tenant, oldest first."""
+    """Lists tenants: all of them, oldest first, or a page of those that fit."""
     SetTenantEnabled: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetTenantEnabledRequest, _auth_pb2.SetTenantEnabledResponse]
     """Enables or disables a tenant; edges hear of it at once."""
     CreateKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CreateKeyRequest, _auth_pb2.CreateKeyResponse]
     """Makes a client key. The secret is in the response; only a brand that reveals keeps a sealed copy of it."""
     ListKeys: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListKeysRequest, _auth_pb2.ListKeysResponse]
     """Lists the keys of one tenant, or all, without their secrets."""
+    GetKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetKeyRequest, _auth_pb2.GetKeyResponse]
+    """One key, without its secret."""
     SetKeyEnabled: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SetKeyEnabledRequest, _auth_pb2.SetKeyEnabledResponse]
     """Enables or disables a key; edges hear of it at once."""
     DeleteKey: _grpc.UnaryUnaryMultiCallable[_auth_pb2.DeleteKeyRequest, _auth_pb2.DeleteKeyResponse]
@@ -106,13 +108,15 @@ class AuthServiceAsyncStub(AuthServiceStub):
     GetTenant: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetTenantRequest, _auth_pb2.GetTenantResponse]  # type: ignore[assignment]
     """One tenant."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListTenantsRequest, _auth_pb2.ListTenantsResponse]  # type: ignore[assignment]
-    """Lists every tenant, oldest first."""
+    """Lists tenants: all of them, oldest first, or a page of those that fit."""
     SetTenantEnabled: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetTenantEnabledRequest, _auth_pb2.SetTenantEnabledResponse]  # type: ignore[assignment]
     """Enables or disables a tenant; edges hear of it at once."""
     CreateKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateKeyRequest, _auth_pb2.CreateKeyResponse]  # type: ignore[assignment]
     """Makes a client key. The secret is in the response; only a brand that reveals keeps a sealed copy of it."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListKeysRequest, _auth_pb2.ListKeysResponse]  # type: ignore[assignment]
     """Lists the keys of one tenant, or all, without their secrets."""
+    GetKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetKeyRequest, _auth_pb2.GetKeyResponse]  # type: ignore[assignment]
+    """One key, without its secret."""
     SetKeyEnabled: _aio.UnaryUnaryMultiCallable[_auth_pb2.SetKeyEnabledRequest, _auth_pb2.SetKeyEnabledResponse]  # type: ignore[assignment]
     """Enables or disables a key; edges hear of it at once."""
     DeleteKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.DeleteKeyRequest, _auth_pb2.DeleteKeyResponse]  # type: ignore[assignment]
@@ -193,7 +197,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.ListTenantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ListTenantsResponse, _abc.Awaitable[_auth_pb2.ListTenantsResponse]]:
-        """Lists every tenant, oldest first."""
+        """Lists tenants: all of them, oldest first, or a page of those that fit."""
 
     @_abc_1.abstractmethod
     def SetTenantEnabled(
@@ -218,6 +222,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ListKeysResponse, _abc.Awaitable[_auth_pb2.ListKeysResponse]]:
         """Lists the keys of one tenant, or all, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def GetKey(
+        self,
+        request: _auth_pb2.GetKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.GetKeyResponse, _abc.Awaitable[_auth_pb2.GetKeyResponse]]:
+        """One key, without its secret."""
 
     @_abc_1.abstractmethod
     def SetKeyEnabled(

@@ -81,6 +81,16 @@ class BillingServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_billing__pb2.CreateVouchersRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_billing__pb2.CreateVouchersResponse.FromString,
                 _registered_method=True)
+        self.ListBalances = channel.unary_unary(
+                '/tollhouse.v1.BillingService/ListBalances',
+                request_serializer=tollhouse_dot_v1_dot_billing__pb2.ListBalancesRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_billing__pb2.ListBalancesResponse.FromString,
+                _registered_method=True)
+        self.ListVoucherBatches = channel.unary_unary(
+                '/tollhouse.v1.BillingService/ListVoucherBatches',
+                request_serializer=tollhouse_dot_v1_dot_billing__pb2.ListVoucherBatchesRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_billing__pb2.ListVoucherBatchesResponse.FromString,
+                _registered_method=True)
         self.ListVouchers = channel.unary_unary(
                 '/tollhouse.v1.BillingService/ListVouchers',
                 request_serializer=tollhouse_dot_v1_dot_billing__pb2.ListVouchersRequest.SerializeToString,
@@ -95,6 +105,11 @@ class BillingServiceStub:
                 '/tollhouse.v1.BillingService/RedeemVoucher',
                 request_serializer=tollhouse_dot_v1_dot_billing__pb2.RedeemVoucherRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_billing__pb2.RedeemVoucherResponse.FromString,
+                _registered_method=True)
+        self.RecordDeed = channel.unary_unary(
+                '/tollhouse.v1.BillingService/RecordDeed',
+                request_serializer=tollhouse_dot_v1_dot_billing__pb2.RecordDeedRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_billing__pb2.RecordDeedResponse.FromString,
                 _registered_method=True)
         self.ListAudit = channel.unary_unary(
                 '/tollhouse.v1.BillingService/ListAudit',
@@ -171,6 +186,20 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBalances(self, request, context):
+        """What several tenants have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVoucherBatches(self, request, context):
+        """Lists batches of vouchers with what became of them, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListVouchers(self, request, context):
         """Lists vouchers without their codes, newest first.
         """
@@ -187,6 +216,14 @@ class BillingServiceServicer:
 
     def RedeemVoucher(self, request, context):
         """Credits a voucher to a tenant, once; a repeat by the same tenant answers the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordDeed(self, request, context):
+        """Notes what somebody does that no other call of this service notes: with upstream accounts, tenants, plans, people.
+        Once for each id that the caller makes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,6 +284,16 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     request_deserializer=tollhouse_dot_v1_dot_billing__pb2.CreateVouchersRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_billing__pb2.CreateVouchersResponse.SerializeToString,
             ),
+            'ListBalances': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBalances,
+                    request_deserializer=tollhouse_dot_v1_dot_billing__pb2.ListBalancesRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_billing__pb2.ListBalancesResponse.SerializeToString,
+            ),
+            'ListVoucherBatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVoucherBatches,
+                    request_deserializer=tollhouse_dot_v1_dot_billing__pb2.ListVoucherBatchesRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_billing__pb2.ListVoucherBatchesResponse.SerializeToString,
+            ),
             'ListVouchers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListVouchers,
                     request_deserializer=tollhouse_dot_v1_dot_billing__pb2.ListVouchersRequest.FromString,
@@ -261,6 +308,11 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.RedeemVoucher,
                     request_deserializer=tollhouse_dot_v1_dot_billing__pb2.RedeemVoucherRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_billing__pb2.RedeemVoucherResponse.SerializeToString,
+            ),
+            'RecordDeed': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordDeed,
+                    request_deserializer=tollhouse_dot_v1_dot_billing__pb2.RecordDeedRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_billing__pb2.RecordDeedResponse.SerializeToString,
             ),
             'ListAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAudit,
@@ -524,6 +576,60 @@ class BillingService:
             _registered_method=True)
 
     @staticmethod
+    def ListBalances(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.BillingService/ListBalances',
+            tollhouse_dot_v1_dot_billing__pb2.ListBalancesRequest.SerializeToString,
+            tollhouse_dot_v1_dot_billing__pb2.ListBalancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVoucherBatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.BillingService/ListVoucherBatches',
+            tollhouse_dot_v1_dot_billing__pb2.ListVoucherBatchesRequest.SerializeToString,
+            tollhouse_dot_v1_dot_billing__pb2.ListVoucherBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListVouchers(request,
             target,
             options=(),
@@ -594,6 +700,33 @@ class BillingService:
             '/tollhouse.v1.BillingService/RedeemVoucher',
             tollhouse_dot_v1_dot_billing__pb2.RedeemVoucherRequest.SerializeToString,
             tollhouse_dot_v1_dot_billing__pb2.RedeemVoucherResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordDeed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.BillingService/RecordDeed',
+            tollhouse_dot_v1_dot_billing__pb2.RecordDeedRequest.SerializeToString,
+            tollhouse_dot_v1_dot_billing__pb2.RecordDeedResponse.FromString,
             options,
             channel_credentials,
             insecure,

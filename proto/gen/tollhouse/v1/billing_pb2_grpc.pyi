@@ -53,12 +53,20 @@ class BillingServiceStub:
     """Everything that is in force or will be, in the form that ApplyPrices takes."""
     CreateVouchers: _grpc.UnaryUnaryMultiCallable[_billing_pb2.CreateVouchersRequest, _billing_pb2.CreateVouchersResponse]
     """Makes vouchers. Their codes are in the response and nowhere else, ever."""
+    ListBalances: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ListBalancesRequest, _billing_pb2.ListBalancesResponse]
+    """What several tenants have."""
+    ListVoucherBatches: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ListVoucherBatchesRequest, _billing_pb2.ListVoucherBatchesResponse]
+    """Lists batches of vouchers with what became of them, newest first."""
     ListVouchers: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ListVouchersRequest, _billing_pb2.ListVouchersResponse]
     """Lists vouchers without their codes, newest first."""
     VoidVouchers: _grpc.UnaryUnaryMultiCallable[_billing_pb2.VoidVouchersRequest, _billing_pb2.VoidVouchersResponse]
     """Voids the vouchers of a batch that were not redeemed."""
     RedeemVoucher: _grpc.UnaryUnaryMultiCallable[_billing_pb2.RedeemVoucherRequest, _billing_pb2.RedeemVoucherResponse]
     """Credits a voucher to a tenant, once; a repeat by the same tenant answers the same."""
+    RecordDeed: _grpc.UnaryUnaryMultiCallable[_billing_pb2.RecordDeedRequest, _billing_pb2.RecordDeedResponse]
+    """Notes what somebody does that no other call of this service notes: with upstream accounts, tenants, plans, people.
+    Once for each id that the caller makes.
+    """
     ListAudit: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ListAuditRequest, _billing_pb2.ListAuditResponse]
     """What people did, newest first."""
 
@@ -87,12 +95,20 @@ class BillingServiceAsyncStub(BillingServiceStub):
     """Everything that is in force or will be, in the form that ApplyPrices takes."""
     CreateVouchers: _aio.UnaryUnaryMultiCallable[_billing_pb2.CreateVouchersRequest, _billing_pb2.CreateVouchersResponse]  # type: ignore[assignment]
     """Makes vouchers. Their codes are in the response and nowhere else, ever."""
+    ListBalances: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListBalancesRequest, _billing_pb2.ListBalancesResponse]  # type: ignore[assignment]
+    """What several tenants have."""
+    ListVoucherBatches: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListVoucherBatchesRequest, _billing_pb2.ListVoucherBatchesResponse]  # type: ignore[assignment]
+    """Lists batches of vouchers with what became of them, newest first."""
     ListVouchers: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListVouchersRequest, _billing_pb2.ListVouchersResponse]  # type: ignore[assignment]
     """Lists vouchers without their codes, newest first."""
     VoidVouchers: _aio.UnaryUnaryMultiCallable[_billing_pb2.VoidVouchersRequest, _billing_pb2.VoidVouchersResponse]  # type: ignore[assignment]
     """Voids the vouchers of a batch that were not redeemed."""
     RedeemVoucher: _aio.UnaryUnaryMultiCallable[_billing_pb2.RedeemVoucherRequest, _billing_pb2.RedeemVoucherResponse]  # type: ignore[assignment]
     """Credits a voucher to a tenant, once; a repeat by the same tenant answers the same."""
+    RecordDeed: _aio.UnaryUnaryMultiCallable[_billing_pb2.RecordDeedRequest, _billing_pb2.RecordDeedResponse]  # type: ignore[assignment]
+    """Notes what somebody does that no other call of this service notes: with upstream accounts, tenants, plans, people.
+    Once for each id that the caller makes.
+    """
     ListAudit: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListAuditRequest, _billing_pb2.ListAuditResponse]  # type: ignore[assignment]
     """What people did, newest first."""
 
@@ -174,6 +190,22 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes vouchers. Their codes are in the response and nowhere else, ever."""
 
     @_abc_1.abstractmethod
+    def ListBalances(
+        self,
+        request: _billing_pb2.ListBalancesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_pb2.ListBalancesResponse, _abc.Awaitable[_billing_pb2.ListBalancesResponse]]:
+        """What several tenants have."""
+
+    @_abc_1.abstractmethod
+    def ListVoucherBatches(
+        self,
+        request: _billing_pb2.ListVoucherBatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_pb2.ListVoucherBatchesResponse, _abc.Awaitable[_billing_pb2.ListVoucherBatchesResponse]]:
+        """Lists batches of vouchers with what became of them, newest first."""
+
+    @_abc_1.abstractmethod
     def ListVouchers(
         self,
         request: _billing_pb2.ListVouchersRequest,
@@ -196,6 +228,16 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_billing_pb2.RedeemVoucherResponse, _abc.Awaitable[_billing_pb2.RedeemVoucherResponse]]:
         """Credits a voucher to a tenant, once; a repeat by the same tenant answers the same."""
+
+    @_abc_1.abstractmethod
+    def RecordDeed(
+        self,
+        request: _billing_pb2.RecordDeedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_pb2.RecordDeedResponse, _abc.Awaitable[_billing_pb2.RecordDeedResponse]]:
+        """Notes what somebody does that no other call of this service notes: with upstream accounts, tenants, plans, people.
+        Once for each id that the caller makes.
+        """
 
     @_abc_1.abstractmethod
     def ListAudit(

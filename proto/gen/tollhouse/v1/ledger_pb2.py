@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from tollhouse.v1 import events_pb2 as tollhouse_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/ledger.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\"\x97\x01\n\x11RaiseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\twant_nano\x18\x04 \x01(\x03\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0ckey_cap_nano\x18\x06 \x01(\x03\x12\x14\n\x0cgranted_nano\x18\x07 \x01(\x03\"\x94\x01\n\x12RaiseGrantResponse\x12\x14\n\x0cgranted_nano\x18\x01 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x02 \x01(\x03\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x65lsewhere_nano\x18\x04 \x01(\x03\x12\x16\n\x0e\x61\x62\x61ndoned_nano\x18\x05 \x01(\x03\x12\x0c\n\x04lost\x18\x06 \x01(\x08\"J\n\x12RenewGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x11\n\tgrant_ids\x18\x02 \x03(\t\x12\x11\n\theld_nano\x18\x03 \x03(\x03\"<\n\x13RenewGrantsResponse\x12\x11\n\tgrant_ids\x18\x01 \x03(\t\x12\x12\n\nexpires_ms\x18\x02 \x01(\x03\"S\n\x11LowerGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_nano\x18\x02 \x01(\x03\x12\x14\n\x0csettled_nano\x18\x03 \x01(\x03\"\x14\n\x12LowerGrantResponse\"&\n\x14\x41\x62\x61ndonGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x17\n\x15\x41\x62\x61ndonGrantsResponse\">\n\x12\x42ookOrphansRequest\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"%\n\x13\x42ookOrphansResponse\x12\x0e\n\x06\x62ooked\x18\x01 \x01(\r\"\x14\n\x12VerifyBooksRequest\"/\n\nBooksCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t\"?\n\x13VerifyBooksResponse\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.BooksCheck\"\'\n\x16ListDeadLettersRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"k\n\nDeadLetter\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tparked_ms\x18\x03 \x01(\x03\x12(\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"D\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.DeadLetter\"-\n\x18ReplayDeadLettersRequest\x12\x11\n\tsequences\x18\x01 \x03(\x04\"-\n\x19ReplayDeadLettersResponse\x12\x10\n\x08replayed\x18\x01 \x01(\r2\xcd\x05\n\rLedgerService\x12O\n\nRaiseGrant\x12\x1f.tollhouse.v1.RaiseGrantRequest\x1a .tollhouse.v1.RaiseGrantResponse\x12R\n\x0bRenewGrants\x12 .tollhouse.v1.RenewGrantsRequest\x1a!.tollhouse.v1.RenewGrantsResponse\x12O\n\nLowerGrant\x12\x1f.tollhouse.v1.LowerGrantRequest\x1a .tollhouse.v1.LowerGrantResponse\x12X\n\rAbandonGrants\x12\".tollhouse.v1.AbandonGrantsRequest\x1a#.tollhouse.v1.AbandonGrantsResponse\x12R\n\x0b\x42ookOrphans\x12 .tollhouse.v1.BookOrphansRequest\x1a!.tollhouse.v1.BookOrphansResponse\x12R\n\x0bVerifyBooks\x12 .tollhouse.v1.VerifyBooksRequest\x1a!.tollhouse.v1.VerifyBooksResponse\x12^\n\x0fListDeadLetters\x12$.tollhouse.v1.ListDeadLettersRequest\x1a%.tollhouse.v1.ListDeadLettersResponse\x12\x64\n\x11ReplayDeadLetters\x12&.tollhouse.v1.ReplayDeadLettersRequest\x1a\'.tollhouse.v1.ReplayDeadLettersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tollhouse/v1/ledger.proto\x12\x0ctollhouse.v1\x1a\x19tollhouse/v1/events.proto\"\x97\x01\n\x11RaiseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x11\n\twant_nano\x18\x04 \x01(\x03\x12\x0e\n\x06key_id\x18\x05 \x01(\t\x12\x14\n\x0ckey_cap_nano\x18\x06 \x01(\x03\x12\x14\n\x0cgranted_nano\x18\x07 \x01(\x03\"\x94\x01\n\x12RaiseGrantResponse\x12\x14\n\x0cgranted_nano\x18\x01 \x01(\x03\x12\x16\n\x0e\x61vailable_nano\x18\x02 \x01(\x03\x12\x12\n\nexpires_ms\x18\x03 \x01(\x03\x12\x16\n\x0e\x65lsewhere_nano\x18\x04 \x01(\x03\x12\x16\n\x0e\x61\x62\x61ndoned_nano\x18\x05 \x01(\x03\x12\x0c\n\x04lost\x18\x06 \x01(\x08\"J\n\x12RenewGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x11\n\tgrant_ids\x18\x02 \x03(\t\x12\x11\n\theld_nano\x18\x03 \x03(\x03\"<\n\x13RenewGrantsResponse\x12\x11\n\tgrant_ids\x18\x01 \x03(\t\x12\x12\n\nexpires_ms\x18\x02 \x01(\x03\"S\n\x11LowerGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_nano\x18\x02 \x01(\x03\x12\x14\n\x0csettled_nano\x18\x03 \x01(\x03\"\x14\n\x12LowerGrantResponse\"&\n\x14\x41\x62\x61ndonGrantsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\"\x17\n\x15\x41\x62\x61ndonGrantsResponse\">\n\x12\x42ookOrphansRequest\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"%\n\x13\x42ookOrphansResponse\x12\x0e\n\x06\x62ooked\x18\x01 \x01(\r\"\x14\n\x12VerifyBooksRequest\"/\n\nBooksCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64ifferences\x18\x02 \x03(\t\"?\n\x13VerifyBooksResponse\x12(\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.BooksCheck\"+\n\x18GetReconciliationRequest\x12\x0f\n\x07\x66rom_ms\x18\x01 \x01(\x03\"f\n\x14TenantReconciliation\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x16\n\x0eshortfall_nano\x18\x02 \x01(\x03\x12\x11\n\testimated\x18\x03 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x03\"\xe0\x01\n\x19GetReconciliationResponse\x12\x16\n\x0eshortfall_nano\x18\x01 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x02 \x01(\x03\x12\x11\n\testimated\x18\x03 \x01(\x03\x12\x10\n\x08orphaned\x18\x04 \x01(\x03\x12\x19\n\x11unbooked_messages\x18\x05 \x01(\x04\x12\x0e\n\x06lag_ms\x18\x06 \x01(\x04\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x07 \x01(\x04\x12\x33\n\x07tenants\x18\x08 \x03(\x0b\x32\".tollhouse.v1.TenantReconciliation\"\x15\n\x13ListReplicasRequest\"\xc2\x01\n\x07Replica\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07leaving\x18\x04 \x01(\x08\x12\x11\n\tsilent_ms\x18\x05 \x01(\x04\x12\x33\n\x07\x66igures\x18\x06 \x03(\x0b\x32\".tollhouse.v1.Replica.FiguresEntry\x1a.\n\x0c\x46iguresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"?\n\x14ListReplicasResponse\x12\'\n\x08replicas\x18\x01 \x03(\x0b\x32\x15.tollhouse.v1.Replica\"\'\n\x16ListDeadLettersRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"k\n\nDeadLetter\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x11\n\tparked_ms\x18\x03 \x01(\x03\x12(\n\x06\x65vents\x18\x04 \x03(\x0b\x32\x18.tollhouse.v1.UsageEvent\"D\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.tollhouse.v1.DeadLetter\"-\n\x18ReplayDeadLettersRequest\x12\x11\n\tsequences\x18\x01 \x03(\x04\"-\n\x19ReplayDeadLettersResponse\x12\x10\n\x08replayed\x18\x01 \x01(\r2\x8a\x07\n\rLedgerService\x12O\n\nRaiseGrant\x12\x1f.tollhouse.v1.RaiseGrantRequest\x1a .tollhouse.v1.RaiseGrantResponse\x12R\n\x0bRenewGrants\x12 .tollhouse.v1.RenewGrantsRequest\x1a!.tollhouse.v1.RenewGrantsResponse\x12O\n\nLowerGrant\x12\x1f.tollhouse.v1.LowerGrantRequest\x1a .tollhouse.v1.LowerGrantResponse\x12X\n\rAbandonGrants\x12\".tollhouse.v1.AbandonGrantsRequest\x1a#.tollhouse.v1.AbandonGrantsResponse\x12R\n\x0b\x42ookOrphans\x12 .tollhouse.v1.BookOrphansRequest\x1a!.tollhouse.v1.BookOrphansResponse\x12R\n\x0bVerifyBooks\x12 .tollhouse.v1.VerifyBooksRequest\x1a!.tollhouse.v1.VerifyBooksResponse\x12\x64\n\x11GetReconciliation\x12&.tollhouse.v1.GetReconciliationRequest\x1a\'.tollhouse.v1.GetReconciliationResponse\x12U\n\x0cListReplicas\x12!.tollhouse.v1.ListReplicasRequest\x1a\".tollhouse.v1.ListReplicasResponse\x12^\n\x0fListDeadLetters\x12$.tollhouse.v1.ListDeadLettersRequest\x1a%.tollhouse.v1.ListDeadLettersResponse\x12\x64\n\x11ReplayDeadLetters\x12&.tollhouse.v1.ReplayDeadLettersRequest\x1a\'.tollhouse.v1.ReplayDeadLettersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tollhouse.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_REPLICA_FIGURESENTRY']._loaded_options = None
+  _globals['_REPLICA_FIGURESENTRY']._serialized_options = b'8\001'
   _globals['_RAISEGRANTREQUEST']._serialized_start=71
   _globals['_RAISEGRANTREQUEST']._serialized_end=222
   _globals['_RAISEGRANTRESPONSE']._serialized_start=225
@@ -58,16 +60,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKSCHECK']._serialized_end=857
   _globals['_VERIFYBOOKSRESPONSE']._serialized_start=859
   _globals['_VERIFYBOOKSRESPONSE']._serialized_end=922
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=924
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=963
-  _globals['_DEADLETTER']._serialized_start=965
-  _globals['_DEADLETTER']._serialized_end=1072
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1074
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1142
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1144
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1189
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1191
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1236
-  _globals['_LEDGERSERVICE']._serialized_start=1239
-  _globals['_LEDGERSERVICE']._serialized_end=1956
+  _globals['_GETRECONCILIATIONREQUEST']._serialized_start=924
+  _globals['_GETRECONCILIATIONREQUEST']._serialized_end=967
+  _globals['_TENANTRECONCILIATION']._serialized_start=969
+  _globals['_TENANTRECONCILIATION']._serialized_end=1071
+  _globals['_GETRECONCILIATIONRESPONSE']._serialized_start=1074
+  _globals['_GETRECONCILIATIONRESPONSE']._serialized_end=1298
+  _globals['_LISTREPLICASREQUEST']._serialized_start=1300
+  _globals['_LISTREPLICASREQUEST']._serialized_end=1321
+  _globals['_REPLICA']._serialized_start=1324
+  _globals['_REPLICA']._serialized_end=1518
+  _globals['_REPLICA_FIGURESENTRY']._serialized_start=1472
+  _globals['_REPLICA_FIGURESENTRY']._serialized_end=1518
+  _globals['_LISTREPLICASRESPONSE']._serialized_start=1520
+  _globals['_LISTREPLICASRESPONSE']._serialized_end=1583
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1585
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1624
+  _globals['_DEADLETTER']._serialized_start=1626
+  _globals['_DEADLETTER']._serialized_end=1733
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1735
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1803
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=1805
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=1850
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1852
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1897
+  _globals['_LEDGERSERVICE']._serialized_start=1900
+  _globals['_LEDGERSERVICE']._serialized_end=2806
 # @@protoc_insertion_point(module_scope)

@@ -375,6 +375,219 @@ class VerifyBooksResponse(_message.Message):
 Global___VerifyBooksResponse: _TypeAlias = VerifyBooksResponse  # noqa: Y015
 
 @_typing.final
+class GetReconciliationRequest(_message.Message):
+    """Asks what needs an eye."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_MS_FIELD_NUMBER: _builtins.int
+    from_ms: _builtins.int
+    """From this hour on, Unix milliseconds; the last thirty days when 0."""
+    def __init__(
+        self,
+        *,
+        from_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReconciliationRequest: _TypeAlias = GetReconciliationRequest  # noqa: Y015
+
+@_typing.final
+class TenantReconciliation(_message.Message):
+    """One tenant's usage that nobody paid for, or that is not exact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SHORTFALL_NANO_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose."""
+    shortfall_nano: _builtins.int
+    """What its balance could not cover, in nano-dollars."""
+    estimated: _builtins.int
+    """Attempts some count of which was estimated."""
+    attempts: _builtins.int
+    """Attempts in all."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        shortfall_nano: _builtins.int = ...,
+        estimated: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "estimated", b"estimated", "shortfall_nano", b"shortfall_nano", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantReconciliation: _TypeAlias = TenantReconciliation  # noqa: Y015
+
+@_typing.final
+class GetReconciliationResponse(_message.Message):
+    """What needs an eye."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHORTFALL_NANO_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    ORPHANED_FIELD_NUMBER: _builtins.int
+    UNBOOKED_MESSAGES_FIELD_NUMBER: _builtins.int
+    LAG_MS_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    TENANTS_FIELD_NUMBER: _builtins.int
+    shortfall_nano: _builtins.int
+    """What balances could not cover since the beginning, in nano-dollars."""
+    attempts: _builtins.int
+    """Attempts since `from_ms`."""
+    estimated: _builtins.int
+    """Of those, attempts some count of which was estimated."""
+    orphaned: _builtins.int
+    """Of those, attempts whose edge was lost, and for which nothing but its last word was booked."""
+    unbooked_messages: _builtins.int
+    """Usage messages in JetStream that are not booked yet."""
+    lag_ms: _builtins.int
+    """How long the oldest of them has waited, in milliseconds."""
+    dead_letters: _builtins.int
+    """Usage messages that could not be booked."""
+    @_builtins.property
+    def tenants(self) -> _containers.RepeatedCompositeFieldContainer[Global___TenantReconciliation]:
+        """The tenants with the largest shortfall, then with the most estimated attempts, since `from_ms`; at most 50."""
+
+    def __init__(
+        self,
+        *,
+        shortfall_nano: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+        estimated: _builtins.int = ...,
+        orphaned: _builtins.int = ...,
+        unbooked_messages: _builtins.int = ...,
+        lag_ms: _builtins.int = ...,
+        dead_letters: _builtins.int = ...,
+        tenants: _abc.Iterable[Global___TenantReconciliation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_letters", b"dead_letters", "estimated", b"estimated", "lag_ms", b"lag_ms", "orphaned", b"orphaned", "shortfall_nano", b"shortfall_nano", "tenants", b"tenants", "unbooked_messages", b"unbooked_messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReconciliationResponse: _TypeAlias = GetReconciliationResponse  # noqa: Y015
+
+@_typing.final
+class ListReplicasRequest(_message.Message):
+    """Asks who is there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReplicasRequest: _TypeAlias = ListReplicasRequest  # noqa: Y015
+
+@_typing.final
+class Replica(_message.Message):
+    """A process that announces itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FiguresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
+    SILENT_MS_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """edge, auth, router or ledger."""
+    name: _builtins.str
+    """Its name, unique among the replicas of its service."""
+    address: _builtins.str
+    """host:port that it is reached at."""
+    leaving: _builtins.bool
+    """Whether it said that it takes no more work."""
+    silent_ms: _builtins.int
+    """How long ago it was last heard of, in milliseconds. It speaks every second; after a minute it is forgotten."""
+    @_builtins.property
+    def figures(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What it says of its work by name: counts, and milliseconds where the name ends in _ms."""
+
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+        leaving: _builtins.bool = ...,
+        silent_ms: _builtins.int = ...,
+        figures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "figures", b"figures", "leaving", b"leaving", "name", b"name", "service", b"service", "silent_ms", b"silent_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replica: _TypeAlias = Replica  # noqa: Y015
+
+@_typing.final
+class ListReplicasResponse(_message.Message):
+    """Who is there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]:
+        """By service and name."""
+
+    def __init__(
+        self,
+        *,
+        replicas: _abc.Iterable[Global___Replica] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReplicasResponse: _TypeAlias = ListReplicasResponse  # noqa: Y015
+
+@_typing.final
 class ListDeadLettersRequest(_message.Message):
     """Asks for dead letters."""
 

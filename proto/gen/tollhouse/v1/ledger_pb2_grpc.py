@@ -65,6 +65,16 @@ class LedgerServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksResponse.FromString,
                 _registered_method=True)
+        self.GetReconciliation = channel.unary_unary(
+                '/tollhouse.v1.LedgerService/GetReconciliation',
+                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.GetReconciliationRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.GetReconciliationResponse.FromString,
+                _registered_method=True)
+        self.ListReplicas = channel.unary_unary(
+                '/tollhouse.v1.LedgerService/ListReplicas',
+                request_serializer=tollhouse_dot_v1_dot_ledger__pb2.ListReplicasRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ListReplicasResponse.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/tollhouse.v1.LedgerService/ListDeadLetters',
                 request_serializer=tollhouse_dot_v1_dot_ledger__pb2.ListDeadLettersRequest.SerializeToString,
@@ -125,6 +135,20 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReconciliation(self, request, context):
+        """What needs an operator's eye: usage that nobody pays for, that was estimated, or that is not booked yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReplicas(self, request, context):
+        """Every process that announces itself, with what it says of its work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadLetters(self, request, context):
         """Lists usage messages that could not be booked, oldest first.
         """
@@ -171,6 +195,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.VerifyBooks,
                     request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksResponse.SerializeToString,
+            ),
+            'GetReconciliation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReconciliation,
+                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.GetReconciliationRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.GetReconciliationResponse.SerializeToString,
+            ),
+            'ListReplicas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReplicas,
+                    request_deserializer=tollhouse_dot_v1_dot_ledger__pb2.ListReplicasRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_ledger__pb2.ListReplicasResponse.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -346,6 +380,60 @@ class LedgerService:
             '/tollhouse.v1.LedgerService/VerifyBooks',
             tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksRequest.SerializeToString,
             tollhouse_dot_v1_dot_ledger__pb2.VerifyBooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReconciliation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.LedgerService/GetReconciliation',
+            tollhouse_dot_v1_dot_ledger__pb2.GetReconciliationRequest.SerializeToString,
+            tollhouse_dot_v1_dot_ledger__pb2.GetReconciliationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.LedgerService/ListReplicas',
+            tollhouse_dot_v1_dot_ledger__pb2.ListReplicasRequest.SerializeToString,
+            tollhouse_dot_v1_dot_ledger__pb2.ListReplicasResponse.FromString,
             options,
             channel_credentials,
             insecure,

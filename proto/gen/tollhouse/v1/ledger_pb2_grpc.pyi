@@ -49,6 +49,10 @@ class LedgerServiceStub:
     """
     VerifyBooks: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.VerifyBooksRequest, _ledger_pb2.VerifyBooksResponse]
     """Compares balances, entries, usage records and their sums with each other, in one snapshot."""
+    GetReconciliation: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetReconciliationRequest, _ledger_pb2.GetReconciliationResponse]
+    """What needs an operator's eye: usage that nobody pays for, that was estimated, or that is not booked yet."""
+    ListReplicas: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListReplicasRequest, _ledger_pb2.ListReplicasResponse]
+    """Every process that announces itself, with what it says of its work."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListDeadLettersRequest, _ledger_pb2.ListDeadLettersResponse]
     """Lists usage messages that could not be booked, oldest first."""
     ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ReplayDeadLettersRequest, _ledger_pb2.ReplayDeadLettersResponse]
@@ -75,6 +79,10 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """
     VerifyBooks: _aio.UnaryUnaryMultiCallable[_ledger_pb2.VerifyBooksRequest, _ledger_pb2.VerifyBooksResponse]  # type: ignore[assignment]
     """Compares balances, entries, usage records and their sums with each other, in one snapshot."""
+    GetReconciliation: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetReconciliationRequest, _ledger_pb2.GetReconciliationResponse]  # type: ignore[assignment]
+    """What needs an operator's eye: usage that nobody pays for, that was estimated, or that is not booked yet."""
+    ListReplicas: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListReplicasRequest, _ledger_pb2.ListReplicasResponse]  # type: ignore[assignment]
+    """Every process that announces itself, with what it says of its work."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListDeadLettersRequest, _ledger_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Lists usage messages that could not be booked, oldest first."""
     ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ReplayDeadLettersRequest, _ledger_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
@@ -134,6 +142,22 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.VerifyBooksResponse, _abc.Awaitable[_ledger_pb2.VerifyBooksResponse]]:
         """Compares balances, entries, usage records and their sums with each other, in one snapshot."""
+
+    @_abc_1.abstractmethod
+    def GetReconciliation(
+        self,
+        request: _ledger_pb2.GetReconciliationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.GetReconciliationResponse, _abc.Awaitable[_ledger_pb2.GetReconciliationResponse]]:
+        """What needs an operator's eye: usage that nobody pays for, that was estimated, or that is not booked yet."""
+
+    @_abc_1.abstractmethod
+    def ListReplicas(
+        self,
+        request: _ledger_pb2.ListReplicasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListReplicasResponse, _abc.Awaitable[_ledger_pb2.ListReplicasResponse]]:
+        """Every process that announces itself, with what it says of its work."""
 
     @_abc_1.abstractmethod
     def ListDeadLetters(

@@ -927,16 +927,45 @@ Global___PutUpstreamAccountResponse: _TypeAlias = PutUpstreamAccountResponse  # 
 
 @_typing.final
 class ListUpstreamAccountsRequest(_message.Message):
-    """Asks for all upstream accounts."""
+    """Asks for upstream accounts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    COOLING_FIELD_NUMBER: _builtins.int
+    DISABLED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 1 to 500, all when 0."""
+    page_token: _builtins.str
+    """Where the page before ended; empty for the first."""
+    name: _builtins.str
+    """Only the one of this name; any when empty."""
+    search: _builtins.str
+    """Only those in whose name, base URL or note this stands, whatever its case; all when empty."""
+    pool: _builtins.str
+    """Only those in this pool; in any when empty."""
+    cooling: _builtins.bool
+    """Only those that cool, or wait for a probe, for some family."""
+    disabled: _builtins.bool
+    """Only those that are disabled."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        name: _builtins.str = ...,
+        search: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        cooling: _builtins.bool = ...,
+        disabled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cooling", b"cooling", "disabled", b"disabled", "name", b"name", "page_size", b"page_size", "page_token", b"page_token", "pool", b"pool", "search", b"search"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -944,11 +973,17 @@ Global___ListUpstreamAccountsRequest: _TypeAlias = ListUpstreamAccountsRequest  
 
 @_typing.final
 class ListUpstreamAccountsResponse(_message.Message):
-    """All upstream accounts."""
+    """The upstream accounts that fit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty at the end."""
+    total: _builtins.int
+    """How many fit, on all pages."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpstreamAccount]:
         """By name."""
@@ -957,14 +992,84 @@ class ListUpstreamAccountsResponse(_message.Message):
         self,
         *,
         accounts: _abc.Iterable[Global___UpstreamAccount] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "next_page_token", b"next_page_token", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListUpstreamAccountsResponse: _TypeAlias = ListUpstreamAccountsResponse  # noqa: Y015
+
+@_typing.final
+class TestUpstreamAccountRequest(_message.Message):
+    """Asks to try an upstream account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    model: _builtins.str
+    """One of the public models that it serves; the first by name when empty."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestUpstreamAccountRequest: _TypeAlias = TestUpstreamAccountRequest  # noqa: Y015
+
+@_typing.final
+class TestUpstreamAccountResponse(_message.Message):
+    """How the try went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OK_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    UPSTREAM_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ok: _builtins.bool
+    """Whether it answered with an answer."""
+    http_status: _builtins.int
+    """The upstream's HTTP status; 0 when none came."""
+    duration_ms: _builtins.int
+    """From the request to the end of the answer, in milliseconds."""
+    model: _builtins.str
+    """The public model that was asked for."""
+    message: _builtins.str
+    """What went wrong, in the upstream's own words where it said some; at most 500 characters, without the credential."""
+    upstream_request_id: _builtins.str
+    """The upstream's own id of the request, for its support; empty when it said none."""
+    def __init__(
+        self,
+        *,
+        ok: _builtins.bool = ...,
+        http_status: _builtins.int = ...,
+        duration_ms: _builtins.int = ...,
+        model: _builtins.str = ...,
+        message: _builtins.str = ...,
+        upstream_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ms", b"duration_ms", "http_status", b"http_status", "message", b"message", "model", b"model", "ok", b"ok", "upstream_request_id", b"upstream_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestUpstreamAccountResponse: _TypeAlias = TestUpstreamAccountResponse  # noqa: Y015
 
 @_typing.final
 class SetUpstreamAccountEnabledRequest(_message.Message):

@@ -120,6 +120,11 @@ class RouterServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamAccountEnabledRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamAccountEnabledResponse.FromString,
                 _registered_method=True)
+        self.TestUpstreamAccount = channel.unary_unary(
+                '/tollhouse.v1.RouterService/TestUpstreamAccount',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.TestUpstreamAccountRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.TestUpstreamAccountResponse.FromString,
+                _registered_method=True)
         self.DeleteUpstreamAccount = channel.unary_unary(
                 '/tollhouse.v1.RouterService/DeleteUpstreamAccount',
                 request_serializer=tollhouse_dot_v1_dot_router__pb2.DeleteUpstreamAccountRequest.SerializeToString,
@@ -225,7 +230,7 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUpstreamAccounts(self, request, context):
-        """Lists upstream accounts without their credentials.
+        """Lists upstream accounts without their credentials: all of them, or a page of those that fit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,6 +252,14 @@ class RouterServiceServicer:
 
     def SetUpstreamAccountEnabled(self, request, context):
         """Enables or disables an upstream account. Takes effect with the next pick.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestUpstreamAccount(self, request, context):
+        """Sends one small request to an upstream account, past pools, limits and cooldowns, and tells what it answered. It is
+        real: the provider counts it, and may charge for it. Nothing of it is booked, and no cooldown begins or ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -346,6 +359,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.SetUpstreamAccountEnabled,
                     request_deserializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamAccountEnabledRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamAccountEnabledResponse.SerializeToString,
+            ),
+            'TestUpstreamAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestUpstreamAccount,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.TestUpstreamAccountRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.TestUpstreamAccountResponse.SerializeToString,
             ),
             'DeleteUpstreamAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteUpstreamAccount,
@@ -813,6 +831,33 @@ class RouterService:
             '/tollhouse.v1.RouterService/SetUpstreamAccountEnabled',
             tollhouse_dot_v1_dot_router__pb2.SetUpstreamAccountEnabledRequest.SerializeToString,
             tollhouse_dot_v1_dot_router__pb2.SetUpstreamAccountEnabledResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestUpstreamAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/TestUpstreamAccount',
+            tollhouse_dot_v1_dot_router__pb2.TestUpstreamAccountRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.TestUpstreamAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

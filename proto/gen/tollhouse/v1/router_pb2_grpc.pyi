@@ -64,13 +64,17 @@ class RouterServiceStub:
     one the credential of the account that exists stays.
     """
     ListUpstreamAccounts: _grpc.UnaryUnaryMultiCallable[_router_pb2.ListUpstreamAccountsRequest, _router_pb2.ListUpstreamAccountsResponse]
-    """Lists upstream accounts without their credentials."""
+    """Lists upstream accounts without their credentials: all of them, or a page of those that fit."""
     SetUpstreamCredential: _grpc.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamCredentialRequest, _router_pb2.SetUpstreamCredentialResponse]
     """Replaces the credential of an upstream account; what was refused is tried again with the new one."""
     ClearUpstreamAccount: _grpc.UnaryUnaryMultiCallable[_router_pb2.ClearUpstreamAccountRequest, _router_pb2.ClearUpstreamAccountResponse]
     """Ends the cooldowns of an upstream account. Idempotent."""
     SetUpstreamAccountEnabled: _grpc.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamAccountEnabledRequest, _router_pb2.SetUpstreamAccountEnabledResponse]
     """Enables or disables an upstream account. Takes effect with the next pick."""
+    TestUpstreamAccount: _grpc.UnaryUnaryMultiCallable[_router_pb2.TestUpstreamAccountRequest, _router_pb2.TestUpstreamAccountResponse]
+    """Sends one small request to an upstream account, past pools, limits and cooldowns, and tells what it answered. It is
+    real: the provider counts it, and may charge for it. Nothing of it is booked, and no cooldown begins or ends.
+    """
     DeleteUpstreamAccount: _grpc.UnaryUnaryMultiCallable[_router_pb2.DeleteUpstreamAccountRequest, _router_pb2.DeleteUpstreamAccountResponse]
     """Deletes an upstream account and its credential. Idempotent."""
 
@@ -110,13 +114,17 @@ class RouterServiceAsyncStub(RouterServiceStub):
     one the credential of the account that exists stays.
     """
     ListUpstreamAccounts: _aio.UnaryUnaryMultiCallable[_router_pb2.ListUpstreamAccountsRequest, _router_pb2.ListUpstreamAccountsResponse]  # type: ignore[assignment]
-    """Lists upstream accounts without their credentials."""
+    """Lists upstream accounts without their credentials: all of them, or a page of those that fit."""
     SetUpstreamCredential: _aio.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamCredentialRequest, _router_pb2.SetUpstreamCredentialResponse]  # type: ignore[assignment]
     """Replaces the credential of an upstream account; what was refused is tried again with the new one."""
     ClearUpstreamAccount: _aio.UnaryUnaryMultiCallable[_router_pb2.ClearUpstreamAccountRequest, _router_pb2.ClearUpstreamAccountResponse]  # type: ignore[assignment]
     """Ends the cooldowns of an upstream account. Idempotent."""
     SetUpstreamAccountEnabled: _aio.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamAccountEnabledRequest, _router_pb2.SetUpstreamAccountEnabledResponse]  # type: ignore[assignment]
     """Enables or disables an upstream account. Takes effect with the next pick."""
+    TestUpstreamAccount: _aio.UnaryUnaryMultiCallable[_router_pb2.TestUpstreamAccountRequest, _router_pb2.TestUpstreamAccountResponse]  # type: ignore[assignment]
+    """Sends one small request to an upstream account, past pools, limits and cooldowns, and tells what it answered. It is
+    real: the provider counts it, and may charge for it. Nothing of it is booked, and no cooldown begins or ends.
+    """
     DeleteUpstreamAccount: _aio.UnaryUnaryMultiCallable[_router_pb2.DeleteUpstreamAccountRequest, _router_pb2.DeleteUpstreamAccountResponse]  # type: ignore[assignment]
     """Deletes an upstream account and its credential. Idempotent."""
 
@@ -237,7 +245,7 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.ListUpstreamAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.ListUpstreamAccountsResponse, _abc.Awaitable[_router_pb2.ListUpstreamAccountsResponse]]:
-        """Lists upstream accounts without their credentials."""
+        """Lists upstream accounts without their credentials: all of them, or a page of those that fit."""
 
     @_abc_1.abstractmethod
     def SetUpstreamCredential(
@@ -262,6 +270,16 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.SetUpstreamAccountEnabledResponse, _abc.Awaitable[_router_pb2.SetUpstreamAccountEnabledResponse]]:
         """Enables or disables an upstream account. Takes effect with the next pick."""
+
+    @_abc_1.abstractmethod
+    def TestUpstreamAccount(
+        self,
+        request: _router_pb2.TestUpstreamAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.TestUpstreamAccountResponse, _abc.Awaitable[_router_pb2.TestUpstreamAccountResponse]]:
+        """Sends one small request to an upstream account, past pools, limits and cooldowns, and tells what it answered. It is
+        real: the provider counts it, and may charge for it. Nothing of it is booked, and no cooldown begins or ends.
+        """
 
     @_abc_1.abstractmethod
     def DeleteUpstreamAccount(

@@ -68,6 +68,11 @@ class UsageServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_usage__pb2.GetBalanceRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetBalanceResponse.FromString,
                 _registered_method=True)
+        self.GetKeySpend = channel.unary_unary(
+                '/tollhouse.v1.UsageService/GetKeySpend',
+                request_serializer=tollhouse_dot_v1_dot_usage__pb2.GetKeySpendRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetKeySpendResponse.FromString,
+                _registered_method=True)
         self.GetReceipt = channel.unary_unary(
                 '/tollhouse.v1.UsageService/GetReceipt',
                 request_serializer=tollhouse_dot_v1_dot_usage__pb2.GetReceiptRequest.SerializeToString,
@@ -130,6 +135,13 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetKeySpend(self, request, context):
+        """What keys have spent over their lives, which is what counts against their spend caps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetReceipt(self, request, context):
         """One settled request as a signed receipt. Waits as GetUsage does.
         """
@@ -176,6 +188,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.GetBalance,
                     request_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetBalanceRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_usage__pb2.GetBalanceResponse.SerializeToString,
+            ),
+            'GetKeySpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeySpend,
+                    request_deserializer=tollhouse_dot_v1_dot_usage__pb2.GetKeySpendRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_usage__pb2.GetKeySpendResponse.SerializeToString,
             ),
             'GetReceipt': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReceipt,
@@ -354,6 +371,33 @@ class UsageService:
             '/tollhouse.v1.UsageService/GetBalance',
             tollhouse_dot_v1_dot_usage__pb2.GetBalanceRequest.SerializeToString,
             tollhouse_dot_v1_dot_usage__pb2.GetBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeySpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.UsageService/GetKeySpend',
+            tollhouse_dot_v1_dot_usage__pb2.GetKeySpendRequest.SerializeToString,
+            tollhouse_dot_v1_dot_usage__pb2.GetKeySpendResponse.FromString,
             options,
             channel_credentials,
             insecure,

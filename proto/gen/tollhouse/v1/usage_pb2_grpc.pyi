@@ -51,6 +51,8 @@ class UsageServiceStub:
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetBalanceRequest, _usage_pb2.GetBalanceResponse]
     """What a tenant has."""
+    GetKeySpend: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetKeySpendRequest, _usage_pb2.GetKeySpendResponse]
+    """What keys have spent over their lives, which is what counts against their spend caps."""
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetReceiptRequest, _usage_pb2.GetReceiptResponse]
     """One settled request as a signed receipt. Waits as GetUsage does."""
     GetReceiptKeys: _grpc.UnaryUnaryMultiCallable[_usage_pb2.GetReceiptKeysRequest, _usage_pb2.GetReceiptKeysResponse]
@@ -79,6 +81,8 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetBalanceRequest, _usage_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """What a tenant has."""
+    GetKeySpend: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetKeySpendRequest, _usage_pb2.GetKeySpendResponse]  # type: ignore[assignment]
+    """What keys have spent over their lives, which is what counts against their spend caps."""
     GetReceipt: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetReceiptRequest, _usage_pb2.GetReceiptResponse]  # type: ignore[assignment]
     """One settled request as a signed receipt. Waits as GetUsage does."""
     GetReceiptKeys: _aio.UnaryUnaryMultiCallable[_usage_pb2.GetReceiptKeysRequest, _usage_pb2.GetReceiptKeysResponse]  # type: ignore[assignment]
@@ -140,6 +144,14 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.GetBalanceResponse, _abc.Awaitable[_usage_pb2.GetBalanceResponse]]:
         """What a tenant has."""
+
+    @_abc_1.abstractmethod
+    def GetKeySpend(
+        self,
+        request: _usage_pb2.GetKeySpendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.GetKeySpendResponse, _abc.Awaitable[_usage_pb2.GetKeySpendResponse]]:
+        """What keys have spent over their lives, which is what counts against their spend caps."""
 
     @_abc_1.abstractmethod
     def GetReceipt(
