@@ -62,6 +62,10 @@ class Renderer:
             cookies.forget(response, cookie, visit.https)
         return response
 
+    def piece(self, request: Request, template: str, **context: Any) -> str:
+        """The text of a piece of a page, for what is sent while the page stands."""
+        return self._text(request, template, context)
+
     def api_url(self, request: Request) -> str:
         """The base URL that a client of this brand sets: scheme, host and base path."""
         brand = visit_of(request).brand

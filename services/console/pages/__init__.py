@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.routing import BaseRoute
 
-from services.console.pages import codes, files, landing, operator, overview, provider, registration, settings, sign_in
+from services.console.pages import codes, files, landing, operators, overview, provider, registration, settings, sign_in
 
 ROUTES: Final[list[BaseRoute]] = [
     *files.routes,
@@ -15,5 +15,5 @@ ROUTES: Final[list[BaseRoute]] = [
     *provider.routes,
     *overview.routes,
     *settings.routes,
-    *operator.routes,
+    *operators.ROUTES,
 ]
