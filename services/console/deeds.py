@@ -71,11 +71,12 @@ def printable(text: str) -> str:
 def beside(form: Form, refusal: Refusal, **fields: str) -> Form:
     """Puts what a service refused beside the field that its message begins with or names; `fields` are the service's
     words by the form's names. What is our own fault, or names no field, is of the whole form."""
-    said = refusal.message.strip()
-    sentence = said[:1].upper() + said[1:] + ("" if said.endswith((".", "!", "?")) else ".")
     if refusal.kind.blame is Blame.OURS:
         raise refusal
+    said = refusal.message.strip()
     first = said.split(" ", 1)[0].strip(":,'\"")
+    spoken = said.replace("_", " ", 1) if "_" in first else said
+    sentence = spoken[:1].upper() + spoken[1:] + ("" if spoken.endswith((".", "!", "?")) else ".")
     for name, word in fields.items():
         if first == word:
             return form.wrong(name, sentence)

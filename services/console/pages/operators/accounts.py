@@ -173,9 +173,7 @@ async def _account(request: Request) -> router_pb2.UpstreamAccount:
 
 
 async def _found(request: Request, name: str = "", upstream_account_id: str = "") -> router_pb2.UpstreamAccount | None:
-    asked = router_pb2.ListUpstreamAccountsRequest(
-        page_size=1, name=name, upstream_account_id=upstream_account_id
-    )
+    asked = router_pb2.ListUpstreamAccountsRequest(page_size=1, name=name, upstream_account_id=upstream_account_id)
     listed = await console_of(request).clients.router.ListUpstreamAccounts(asked)
     return listed.accounts[0] if listed.accounts else None
 

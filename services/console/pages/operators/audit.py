@@ -28,7 +28,7 @@ async def show(request: Request) -> Response:
         request,
         "operators/audit.html",
         asked=asked,
-        entries=[(entry, details_of(entry)) for entry in listed.entries],
+        deeds=[(entry, details_of(entry)) for entry in listed.entries],
         older=asked.onward(listed.next_page_token),
     )
 

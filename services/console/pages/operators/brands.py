@@ -120,7 +120,7 @@ async def _put(request: Request, form: Form, before: auth_pb2.Brand | None) -> R
         called = console_of(request).clients.auth.PutBrand(auth_pb2.PutBrandRequest(brand=brand))
         await deeds.done(request, "put_brand", brand.name, called, **details)
     except Refusal as refusal:
-        words = {name: name for name in _FIELDS} | {"hosts": "host", "name": "brand"}
+        words = {name: name for name in _FIELDS} | {"hosts": "host"}
         return _page(request, deeds.beside(form, refusal, **words), before)
     return redirect(request, _PATH, "saved")
 
