@@ -19,7 +19,7 @@ CUSTOMER: Final = (
 )
 OPERATOR: Final = (
     Entry("/operator", "Fleet", "fleet"),
-    Entry("/operator/accounts", "Upstream accounts", "accounts"),
+    Entry("/operator/accounts", "Upstreams", "accounts"),
     Entry("/operator/tenants", "Tenants", "tenants"),
     Entry("/operator/reconciliation", "Reconciliation", "reconciliation"),
     Entry("/operator/pools", "Pools and groups", "usage"),
