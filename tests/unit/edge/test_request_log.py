@@ -4,7 +4,6 @@ import pytest
 
 from services.edge import request_log
 from services.edge.request_log import RequestLog
-from services.shared import clock
 
 
 class Clock:
@@ -16,15 +15,9 @@ class Clock:
         return self.now_s
 
 
-@pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    stopped = Clock()
-    monkeypatch.setattr(clock, "monotonic_s", stopped)
-    return stopped
-
-
-async def test_requests_of_the_last_minute_count(at: Clock, capfd: pytest.CaptureFixture[str]) -> None:
-    requests = RequestLog()
+async def test_requests_of_the_last_minute_count(capfd: pytest.CaptureFixture[str]) -> None:
+    at = Clock()
+    requests = RequestLog(at)
     for status, duration_ms in ((200, 10), (503, 30), (None, 20)):
         requests.add(status=status, duration_ms=duration_ms)
     assert requests.figures() == {"requests": 3, "failed": 1, "p50_ms": 20, "p95_ms": 30}
