@@ -1,7 +1,7 @@
 """What operators change: noted in the audit log with who did it, before it is done.
 
 The ledger's own calls write their row in the transaction of the change. For all others the row is written first:
-without it nothing is changed, and a change that was refused afterwards is noted as that (docs/adr/0024).
+without it nothing is changed, and a change that was refused afterwards is noted as that (docs/adr/0027).
 """
 
 from collections.abc import Awaitable

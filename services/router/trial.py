@@ -1,7 +1,7 @@
 """Trying one upstream account: a real request, as small as its API takes, past pools, limits and cooldowns.
 
 Edges alone face upstreams with what clients ask; this is what an operator asks, a few times a day, and the credential
-stays where it is opened (docs/adr/0024).
+stays where it is opened (docs/adr/0027).
 """
 
 import time
