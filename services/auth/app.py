@@ -49,7 +49,7 @@ async def serve(settings: AuthSettings) -> None:
     await server.start()
     lifecycle.settle_memory()
     presence = discovery.Presence(
-        nc, "auth", settings.replica, settings.advertise or f"{settings.host}:{settings.port}"
+        nc, "auth", settings.replica, settings.advertise or f"{settings.host}:{settings.port}", grants.figures
     )
     async with lifecycle.background(prices.keep(), grants.keep(), presence.run()):
         await lifecycle.stopped()

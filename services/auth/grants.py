@@ -176,6 +176,13 @@ class Grants:
         tenant = self._tenants.get(tenant_id)
         return (tenant.balance.credit.held_nano, len(tenant.holds.standing)) if tenant else (0, 0)
 
+    def figures(self) -> dict[str, float]:
+        """For announcements: tenants whose credit is known here, and the requests that are held for."""
+        return {
+            "tenants": len(self._tenants),
+            "holds": sum(len(tenant.holds.standing) for tenant in self._tenants.values()),
+        }
+
     def _rates(self, model: str, terms: Terms) -> Rates | None:
         return self._prices.in_force(model, terms.brand, terms.plan, terms.group)
 

@@ -11,7 +11,14 @@ from services.console.settings import ConsoleSettings
 from services.shared import rpc
 from services.shared.errors import Kind
 from services.shared.settings import Secret
-from tollhouse.v1 import auth_pb2_grpc, billing_pb2_grpc, router_pb2_grpc, tokens_pb2_grpc, usage_pb2_grpc
+from tollhouse.v1 import (
+    auth_pb2_grpc,
+    billing_pb2_grpc,
+    ledger_pb2_grpc,
+    router_pb2_grpc,
+    tokens_pb2_grpc,
+    usage_pb2_grpc,
+)
 
 
 class Clients:
@@ -29,6 +36,7 @@ class Clients:
         self.router: router_pb2_grpc.RouterServiceAsyncStub = router_pb2_grpc.RouterServiceStub(router)
         self.billing: billing_pb2_grpc.BillingServiceAsyncStub = billing_pb2_grpc.BillingServiceStub(ledger)
         self.usage: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(ledger)
+        self.ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(ledger)
         self.tokens: tokens_pb2_grpc.TokenServiceAsyncStub = tokens_pb2_grpc.TokenServiceStub(ledger)
 
     async def close(self) -> None:

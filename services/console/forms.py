@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-_SECRET = ("password", "old_password", "new_password", "code")
+_SECRET = ("credential", "password", "old_password", "new_password", "code")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,20 @@ CUSTOMER: Final = (
     Entry("/dashboard/playground", "Playground", "play"),
     Entry("/settings", "Settings", "settings"),
 )
-OPERATOR: Final = (Entry("/operator", "Overview", "overview"),)
+OPERATOR: Final = (
+    Entry("/operator", "Fleet", "fleet"),
+    Entry("/operator/accounts", "Upstreams", "accounts"),
+    Entry("/operator/tenants", "Tenants", "tenants"),
+    Entry("/operator/reconciliation", "Reconciliation", "reconciliation"),
+    Entry("/operator/pools", "Pools and groups", "usage"),
+    Entry("/operator/models", "Models", "models"),
+    Entry("/operator/prices", "Prices", "prices"),
+    Entry("/operator/plans", "Plans", "settings"),
+    Entry("/operator/vouchers", "Vouchers", "vouchers"),
+    Entry("/operator/brands", "Brands", "brands"),
+    Entry("/operator/people", "People", "keys"),
+    Entry("/operator/audit", "Audit log", "audit"),
+)
 
 
 def current(path: str, entries: tuple[Entry, ...]) -> Entry | None:

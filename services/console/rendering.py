@@ -68,6 +68,10 @@ class Renderer:
         """A text that is not HTML, such as a snippet of code. Where a page shows it, it is escaped there."""
         return self._texts.get_template(template).render(context).rstrip("\n")
 
+    def piece(self, request: Request, template: str, **context: Any) -> str:
+        """The text of a piece of a page, for what is sent while the page stands."""
+        return self._text(request, template, context)
+
     def api_url(self, request: Request) -> str:
         """The base URL that a client of this brand sets: scheme, host and base path."""
         brand = visit_of(request).brand

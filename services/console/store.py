@@ -135,6 +135,23 @@ class Store:
         """Everybody, oldest first."""
         return await self._all(Person, f"SELECT {_PERSON} FROM people p ORDER BY created_at, person_id")
 
+    async def people_page(self, search: str, after: str, limit: int) -> list[Person]:
+        """People in whose address this stands, newest first, from behind the one of the id `after`."""
+        query = (
+            f"SELECT {_PERSON} FROM people p WHERE (%s = '' OR strpos(p.email, lower(%s)) > 0) AND (%s = ''"
+            " OR (p.created_at, p.person_id) < (SELECT created_at, person_id FROM people WHERE person_id = %s))"
+            " ORDER BY p.created_at DESC, p.person_id DESC LIMIT %s"
+        )
+        return await self._all(Person, query, search, search, after, after, limit)
+
+    async def person(self, person_id: str) -> Person | None:
+        """The person of an id."""
+        return await self._one(Person, f"SELECT {_PERSON} FROM people p WHERE p.person_id = %s", person_id)
+
+    async def set_role(self, person_id: str, role: str) -> None:
+        """Makes a person an operator or a customer; their sessions know it with their next request."""
+        await self._run("UPDATE people SET role = %s WHERE person_id = %s", role, person_id)
+
     async def tenant_is_made(self, person_id: str) -> None:
         """Notes that auth has the person's tenant."""
         await self._run("UPDATE people SET tenant_made = true WHERE person_id = %s", person_id)

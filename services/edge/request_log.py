@@ -1,6 +1,7 @@
 """The log of ended requests, and what the last of them say of this edge."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from services.shared import clock
@@ -12,17 +13,18 @@ _FAILED: Final = 500
 
 
 class RequestLog(RecordLog):
-    """Logs each request, and counts those of the last minute by the second."""
+    """Logs each request, and counts those of the last minute by the second of `now_s`, a monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = clock.monotonic_s) -> None:
         super().__init__("request_ended", service="edge")
+        self._now_s = now_s
         self._seconds: deque[list[int]] = deque(maxlen=_WINDOW_S)  # [second, requests, failed]
         self._durations_ms: deque[int] = deque(maxlen=_DURATIONS)
 
     def add(self, **fields: Any) -> None:
         """Logs one request. Its `status` and `duration_ms` count; no status means that its client left first."""
         super().add(**fields)
-        second = int(clock.monotonic_s())
+        second = int(self._now_s())
         if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append([second, 0, 0])
         self._seconds[-1][1] += 1
@@ -32,7 +34,7 @@ class RequestLog(RecordLog):
     def figures(self) -> dict[str, float]:
         """Requests of the last minute, those that failed (a status of 500 and above), and how long the last ones took,
         at most 512 of them: half of them at most `p50_ms`, 95 of a hundred at most `p95_ms`."""
-        since = int(clock.monotonic_s()) - _WINDOW_S
+        since = int(self._now_s()) - _WINDOW_S
         recent = [counts for counts in self._seconds if counts[0] > since]
         taken = sorted(self._durations_ms) if recent else []
         return {

@@ -182,12 +182,15 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         size = request.page_size
         if size > _PAGE_MOST:
             raise Refusal(Kind.INVALID_REQUEST, f"page_size may be at most {_PAGE_MOST}")
+        ids_ = self._cooldowns.cooling() if request.cooling else None
+        if request.upstream_account_id:
+            ids_ = [request.upstream_account_id]
         wanted = AccountFilter(
             request.name,
             request.search[:_SEARCH_LENGTH],
             request.pool,
             request.disabled,
-            self._cooldowns.cooling() if request.cooling else None,
+            ids_,
             request.page_token,
         )
         names, total = await self._store.names(wanted, size + 1 if size else _ALL)

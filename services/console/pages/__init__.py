@@ -12,7 +12,7 @@ from services.console.pages import (
     keys,
     landing,
     models,
-    operator,
+    operators,
     overview,
     playground,
     provider,
@@ -41,5 +41,5 @@ ROUTES: Final[list[BaseRoute]] = [
     *playground.routes,
     *settings.routes,
     *access_tokens.routes,
-    *operator.routes,
+    *operators.ROUTES,
 ]

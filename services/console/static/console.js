@@ -89,6 +89,42 @@
     }
   }
 
+  // ---- what is sent while the page stands, and countdowns ----
+
+  const away = (element, sentence) => {
+    element.querySelector(":scope > .live-away")?.remove();
+    if (!sentence) return;
+    const banner = document.createElement("p");
+    banner.className = "banner warn live-away";
+    banner.setAttribute("role", "status");
+    banner.textContent = sentence;
+    element.prepend(banner);
+  };
+
+  function watchLive(element) {
+    if (element.dataset.watched) return;
+    element.dataset.watched = "yes";
+    const source = new EventSource(element.dataset.live);
+    source.addEventListener("piece", (event) => {
+      // Somebody who has opened a dialog or typed in the piece keeps it as it is.
+      if (element.querySelector("dialog[open]") || element.contains(document.activeElement)) return;
+      element.innerHTML = event.data;
+      localTimes(element);
+      countDown();
+    });
+    source.addEventListener("away", (event) => away(element, event.data));
+    addEventListener("pagehide", () => source.close());
+  }
+
+  function countDown() {
+    for (const element of document.querySelectorAll("[data-until]")) {
+      const left = Math.max(0, Math.ceil((Number(element.dataset.until) - Date.now()) / 1000));
+      const minutes = Math.floor(left / 60), hours = Math.floor(minutes / 60);
+      element.textContent = hours ? `${hours} h ${minutes % 60} min` : minutes ? `${minutes} min ${left % 60} s` : `${left} s`;
+    }
+  }
+  setInterval(countDown, 1000);
+
   // ---- charts: drawn from the table that stands beside them ----
 
   const drawn = new Map();
@@ -153,6 +189,8 @@
   function enhance(part) {
     part.querySelectorAll("[data-theme-switch]").forEach((button) => { button.hidden = false; });
     localTimes(part);
+    part.querySelectorAll("[data-live]").forEach(watchLive);
+    countDown();
     drawCharts();
   }
 

@@ -938,6 +938,7 @@ class ListUpstreamAccountsRequest(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     COOLING_FIELD_NUMBER: _builtins.int
     DISABLED_FIELD_NUMBER: _builtins.int
+    UPSTREAM_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 1 to 500, all when 0."""
     page_token: _builtins.str
@@ -952,6 +953,8 @@ class ListUpstreamAccountsRequest(_message.Message):
     """Only those that cool, or wait for a probe, for some family."""
     disabled: _builtins.bool
     """Only those that are disabled."""
+    upstream_account_id: _builtins.str
+    """Only the one of this id; any when empty."""
     def __init__(
         self,
         *,
@@ -962,10 +965,11 @@ class ListUpstreamAccountsRequest(_message.Message):
         pool: _builtins.str = ...,
         cooling: _builtins.bool = ...,
         disabled: _builtins.bool = ...,
+        upstream_account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cooling", b"cooling", "disabled", b"disabled", "name", b"name", "page_size", b"page_size", "page_token", b"page_token", "pool", b"pool", "search", b"search"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cooling", b"cooling", "disabled", b"disabled", "name", b"name", "page_size", b"page_size", "page_token", b"page_token", "pool", b"pool", "search", b"search", "upstream_account_id", b"upstream_account_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
