@@ -15,9 +15,13 @@ class Entry:
 
 CUSTOMER: Final = (
     Entry("/dashboard", "Overview", "overview"),
+    Entry("/dashboard/billing/pay", "Add credit", "billing"),
     Entry("/settings", "Settings", "settings"),
 )
-OPERATOR: Final = (Entry("/operator", "Overview", "overview"),)
+OPERATOR: Final = (
+    Entry("/operator", "Overview", "overview"),
+    Entry("/operator/payments", "Payments", "billing"),
+)
 
 
 def current(path: str, entries: tuple[Entry, ...]) -> Entry | None:

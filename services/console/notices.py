@@ -8,6 +8,9 @@ NOTICES: Final = {
     "password_changed": "Your password is changed, and your other sessions have ended.",
     "connected": "You can sign in through the provider from now on.",
     "codes_off": "You sign in with your password alone again.",
+    "payment_decided": "The payment is decided.",
+    "payment_meanwhile": "The payment changed meanwhile; please look at it again.",
+    "payment_checked": "The provider was asked how the payment stands.",
     "session_ended": "The session has ended.",
     "sessions_ended": "Your other sessions have ended.",
 }

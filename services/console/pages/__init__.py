@@ -4,7 +4,20 @@ from typing import Final
 
 from starlette.routing import BaseRoute
 
-from services.console.pages import codes, files, landing, operator, overview, provider, registration, settings, sign_in
+from services.console.pages import (
+    codes,
+    files,
+    landing,
+    operator,
+    overview,
+    payment_list,
+    payments,
+    provider,
+    registration,
+    settings,
+    sign_in,
+    webhooks,
+)
 
 ROUTES: Final[list[BaseRoute]] = [
     *files.routes,
@@ -14,6 +27,9 @@ ROUTES: Final[list[BaseRoute]] = [
     *codes.routes,
     *provider.routes,
     *overview.routes,
+    *payments.routes,
     *settings.routes,
     *operator.routes,
+    *payment_list.routes,
+    *webhooks.routes,
 ]
