@@ -94,7 +94,8 @@ async def consoles(tollhouse: Deployment) -> AsyncIterator[Consoles]:
             clients = Clients(settings)
             stack.push_async_callback(clients.close)
             made.append(Cashier(kind(pool), clients, [bank], check_s=0.05))
-        yield Consoles(*made, bank, tollhouse.tenant(0).tenant_id)
+        one, two, dying = made
+        yield Consoles(one, two, dying, bank, tollhouse.tenant(0).tenant_id)
 
 
 async def test_two_consoles_that_hear_of_a_payment_at_once_credit_it_once(
