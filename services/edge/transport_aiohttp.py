@@ -1,6 +1,7 @@
 """The reference transport: what `transport` is compared with, and what an operator may fall back to."""
 
 import asyncio
+import socket
 import ssl
 from typing import Final
 
@@ -9,19 +10,37 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from services.edge.upstream import Answer, Failure, Headers, Patience, UpstreamFailed
+from services.shared.addresses import is_public
 
 _URLS_MAX: Final = 10_000
+
+
+def _public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket for an address of the open internet. Raises OSError for another one."""
+    family, kind, protocol, _, place = address
+    if not is_public(str(place[0])):
+        raise OSError("an address that is not of the open internet")
+    return socket.socket(family, kind, protocol)
 
 
 class AiohttpTransport:
     """aiohttp behind the port."""
 
     def __init__(
-        self, connect_timeout_s: float, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
+        self,
+        connect_timeout_s: float,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        private: bool = False,
     ) -> None:
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=ssl_context or ssl.create_default_context()),
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                ttl_dns_cache=60,
+                ssl=ssl_context or ssl.create_default_context(),
+                socket_factory=None if private else _public_socket,
+            ),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect_timeout_s, sock_read=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,

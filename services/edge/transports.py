@@ -14,8 +14,9 @@ class Transports:
 
     def __init__(self, settings: EdgeSettings) -> None:
         self._connect_timeout_s = settings.connect_timeout_s
+        self._private = settings.private_upstreams
         pooled = settings.transport == "pooled"
-        self._direct = PooledTransport(settings.connect_timeout_s) if pooled else self._aiohttp(None)
+        self._direct = self._pooled() if pooled else self._aiohttp(None)
         self._proxied: dict[str, Transport] = {}
 
     def to(self, proxy: str) -> Transport:
@@ -34,7 +35,10 @@ class Transports:
         for transport in (self._direct, *self._proxied.values()):
             await transport.close()
 
+    def _pooled(self) -> Transport:
+        return PooledTransport(self._connect_timeout_s, private=self._private)
+
     def _aiohttp(self, proxy: str | None) -> Transport:
         from services.edge.transport_aiohttp import AiohttpTransport  # not loaded where it is not used
 
-        return AiohttpTransport(self._connect_timeout_s, proxy=proxy)
+        return AiohttpTransport(self._connect_timeout_s, proxy=proxy, private=self._private)

@@ -14,6 +14,7 @@ from services.router.decide import Decider
 from services.router.explanations import Explanations
 from services.router.kinds import KINDS
 from services.router.leases import Leases
+from services.router.reach import Reach
 from services.router.rows import AccountRow, GroupRow
 from services.router.store import Overtaken, PoolInUse, Store, UnknownPool
 from services.shared import bus, clock, ids
@@ -37,6 +38,7 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         explanations: Explanations,
         sealer: Sealer,
         nc: Client,
+        reach: Reach,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -46,6 +48,7 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         self._explanations = explanations
         self._sealer = sealer
         self._nc = nc
+        self._reach = reach
 
     # ---- decisions ----
 
@@ -146,6 +149,7 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         self, request: router_pb2.PutUpstreamAccountRequest, context: Context
     ) -> router_pb2.PutUpstreamAccountResponse:
         change = forms.account(request.account)
+        await self._reach.check(change)
         row = await self._store.account(change.name)
         account_id = row.upstream_account_id if row else f"acc_{ids.ulid()}"
         sealed = self._sealed(row, account_id, request.credential)

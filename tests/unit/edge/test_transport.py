@@ -169,13 +169,17 @@ async def make(kind: str) -> AsyncIterator[Make]:
     made: list[Client] = []
 
     def make(
-        connect_s: float = 2, silence_s: float = 2, idle_s: float = 30, context: ssl.SSLContext | None = None
+        connect_s: float = 2,
+        silence_s: float = 2,
+        idle_s: float = 30,
+        context: ssl.SSLContext | None = None,
+        private: bool = True,
     ) -> Client:
         transport: Transport
         if kind == "aiohttp":
-            transport = AiohttpTransport(connect_s, ssl_context=context)
+            transport = AiohttpTransport(connect_s, ssl_context=context, private=private)
         else:
-            transport = PooledTransport(connect_s, silence_s / 10, idle_s, ssl_context=context)
+            transport = PooledTransport(connect_s, silence_s / 10, idle_s, ssl_context=context, private=private)
         made.append(Client(transport, Patience(silence_s, silence_s)))
         return made[-1]
 
