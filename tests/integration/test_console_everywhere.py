@@ -10,7 +10,7 @@ from services.console.pages import ROUTES
 from services.shared import ids
 from tests.deployment import Deployment
 from tests.places import PUBLIC, pattern, places
-from tests.visitors import Visitor, customer, operator
+from tests.visitors import Visitor, customer
 from tollhouse.v1 import auth_pb2, billing_pb2, router_pb2
 
 BAD = "<img src=x onerror=alert(1)>\"'`{{7*7}}"
@@ -39,8 +39,9 @@ def boss(tollhouse: Deployment) -> Visitor:
     tenant = "demo"
     tollhouse.auth.CreateKey(auth_pb2.CreateKeyRequest(tenant_id=tenant, name=BAD[:50]))
     tollhouse.auth.CreateTenant(auth_pb2.CreateTenantRequest(tenant_id=f"t-{ids.ulid()}", name=BAD))
-    credit = {"tenant_id": tenant, "amount_nano": 1, "idempotency_key": ids.ulid(), "reason": BAD, "actor": BAD}
-    tollhouse.billing.TopUp(billing_pb2.TopUpRequest(**credit))
+    tollhouse.billing.TopUp(
+        billing_pb2.TopUpRequest(tenant_id=tenant, amount_nano=1, idempotency_key=ids.ulid(), reason=BAD, actor=BAD)
+    )
     tollhouse.billing.CreateVouchers(
         billing_pb2.CreateVouchersRequest(
             count=1,
@@ -64,7 +65,9 @@ def boss(tollhouse: Deployment) -> Visitor:
         router_pb2.PutModelRequest(model=router_pb2.Model(model="a-model", family="a-model", display_name=BAD))
     )
     assert tollhouse.messages(tollhouse.key).status == 200
-    return operator(tollhouse)
+    visitor = Visitor.of(tollhouse, **{"user-agent": BAD})
+    assert visitor.sign_in(*tollhouse.operator).status_code == 303
+    return visitor
 
 
 def everywhere(boss: Visitor) -> list[str]:
