@@ -3,10 +3,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test fuzz chaos check bench bench-check proto docs lock clean
+.PHONY: help install up test test-browser fuzz chaos check bench bench-check proto docs lock clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(INSTALLED)  ## Install Tollhouse and its tools into .venv
 
@@ -26,6 +26,10 @@ fuzz: $(INSTALLED)  ## Send thousands of odd requests to every endpoint, other o
 
 chaos: $(INSTALLED)  ## Kill and stop every process under load, then audit the books (about four minutes)
 	$(BIN)/pytest tests/chaos
+
+test-browser: $(INSTALLED)  ## Drive the console with the system's Chromium; pictures in tests/browser/screenshots
+	@sh scripts/browser.sh
+	$(BIN)/pytest tests/browser
 
 check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and docs tests
 	$(BIN)/ruff format --check .

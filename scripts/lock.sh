@@ -1,6 +1,6 @@
 #!/bin/sh
-# Resolves the lock files anew: what runs, what develops, the older generation of the client SDK for tests, and the Node
-# SDKs for tests.
+# Resolves the lock files anew: what runs, what develops, the older generation of the client SDK for tests, the browser
+# tests, and the Node SDKs for tests.
 set -eu
 cd "$(dirname "$0")/.."
 tools="$(mktemp -d)"
@@ -13,4 +13,5 @@ compile() {
 compile pyproject.toml -o requirements.lock
 compile pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 compile --group sdk1 -o requirements-sdk1.lock
+compile --group browser -o requirements-browser.lock
 PATH="$PWD/.venv/bin:$PATH" npm install --prefix tests/node --package-lock-only

@@ -10,6 +10,7 @@ from services.migrate import migrate
 from services.shared import ids
 from tests.books import Books, books_in, database_named, superuser_url
 from tests.deployment import Deployment, deployed
+from tests.shop import Shop, opened
 
 # How long an example takes says nothing on a machine that others use too.
 hypothesis.settings.register_profile(
@@ -29,6 +30,12 @@ def tollhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     }
     with deployed(state_dir, **{f"TOLLHOUSE_EDGE_{name}": value for name, value in impatient.items()}) as deployment:
         yield deployment
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with opened(tmp_path_factory.mktemp("shop") / "state") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

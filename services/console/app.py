@@ -16,6 +16,9 @@ from services.console.console import Console
 from services.console.failures import Failures
 from services.console.pages import ROUTES
 from services.console.passwords import Passwords
+from services.console.payments.cashier import Cashier
+from services.console.payments.providers import providers
+from services.console.payments.store import PaymentStore
 from services.console.people import People
 from services.console.provider import Provider
 from services.console.rendering import Renderer
@@ -34,10 +37,11 @@ async def serve(settings: ConsoleSettings) -> None:
     pool = await database.connect(settings.database_url, service="console", size=settings.database_connections)
     clients = Clients(settings)
     store, tokens = store_on(pool, settings), TokenStore(pool)
-    server = web.server(application(settings, store, tokens, clients), drain_s=settings.drain_s)
+    cashier = Cashier(PaymentStore(pool), clients, providers(settings), settings.payments_check_s)
+    server = web.server(application(settings, store, tokens, clients, cashier), drain_s=settings.drain_s)
     ops = web.server(web.ops_routes(lambda: server.started and not server.should_exit), drain_s=0)
     lifecycle.settle_memory()
-    async with lifecycle.background(_sweep(store, tokens)):
+    async with lifecycle.background(_sweep(store, tokens), cashier.reconcile()):
         serving = asyncio.gather(
             server.serve([web.listen(settings.host, settings.port, shared=False)]),
             ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
@@ -48,11 +52,12 @@ async def serve(settings: ConsoleSettings) -> None:
             await asyncio.sleep(0.05)
         ops.should_exit = True
         await serving
+    await cashier.close()
     await clients.close()
     await pool.close()
 
 
-def application(settings: ConsoleSettings, store: Store, tokens: TokenStore, clients: Clients) -> Any:
+def application(settings: ConsoleSettings, store: Store, tokens: TokenStore, clients: Clients, cashier: Cashier) -> Any:
     """The ASGI application: proxies are believed first, then the safety layer, then the pages."""
     assets = Assets()
     renderer = Renderer(assets, settings.api_url, settings.registration)
@@ -63,7 +68,9 @@ def application(settings: ConsoleSettings, store: Store, tokens: TokenStore, cli
     provider = Provider(settings) if settings.oidc_issuer else None
     app = Starlette(routes=[*ROUTES, *API_ROUTES], exception_handlers=failures.handlers)
     app.router.redirect_slashes = False
-    app.state.console = Console(settings, store, tokens, clients, people, throttle, codes, provider, assets, renderer)
+    app.state.console = Console(
+        settings, store, tokens, clients, people, throttle, codes, provider, cashier, assets, renderer
+    )
     safe = Safety(app, store, Brands(clients), failures.page)
     trusted = [name.strip() for name in settings.trusted_proxies.split(",") if name.strip()]
     return ProxyHeadersMiddleware(safe, trusted_hosts=trusted)  # type: ignore[arg-type]

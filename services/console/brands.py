@@ -12,9 +12,13 @@ from services.shared.telemetry import logger
 from tollhouse.v1 import auth_pb2
 
 BUILT_IN: Final = auth_pb2.Brand(
-    name="tollhouse", title="Tollhouse", base_paths=["/v1"], key_prefix=principal.KEY_PREFIX
+    name="tollhouse",
+    title="Tollhouse",
+    base_paths=["/v1"],
+    key_prefix=principal.KEY_PREFIX,
+    top_ups=[auth_pb2.TOP_UP_VOUCHER, auth_pb2.TOP_UP_CARD, auth_pb2.TOP_UP_CRYPTO],
 )
-"""What pages speak for where no brand is stored."""
+"""What pages speak for where no brand is stored; it takes every payment that the settings have a provider for."""
 
 _FRESH_S: Final = 5.0
 _log = logger("brands")

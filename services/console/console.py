@@ -9,6 +9,7 @@ from starlette.requests import Request
 from services.console.assets import Assets
 from services.console.clients import Clients
 from services.console.codes import Codes
+from services.console.payments.cashier import Cashier
 from services.console.people import People
 from services.console.provider import Provider
 from services.console.rendering import Renderer
@@ -31,6 +32,8 @@ class Console:
     codes: Codes
     provider: Provider | None
     """The OpenID Connect provider, if the settings name one."""
+    cashier: Cashier
+    """Payments."""
     assets: Assets
     renderer: Renderer
 

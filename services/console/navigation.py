@@ -25,6 +25,7 @@ CUSTOMER: Final = (
 )
 OPERATOR: Final = (
     Entry("/operator", "Fleet", "fleet"),
+    Entry("/operator/payments", "Payments", "billing"),
     Entry("/operator/accounts", "Upstreams", "accounts"),
     Entry("/operator/tenants", "Tenants", "tenants"),
     Entry("/operator/reconciliation", "Reconciliation", "reconciliation"),

@@ -15,6 +15,8 @@ _BLACK: Final = (0, 0, 0)
 _LIGHT_PAGE: Final = (246, 247, 246)
 _DARK_PAGE: Final = (27, 32, 31)  # the lightest surface that text stands on where pages are dark
 _STEPS: Final = 50
+_TINT: Final = 0.09
+"""How much of the accent is mixed into the page behind what is chosen, where the accent is its text."""
 
 Rgb = tuple[int, int, int]
 
@@ -59,15 +61,22 @@ def contrast(one: Rgb, other: Rgb) -> float:
 
 
 def _towards(colour: Rgb, end: Rgb, page: Rgb) -> Rgb:
-    """The first shade on the way to black or white, the hue kept, that can be read as text on a page."""
+    """The first shade on the way to black or white, the hue kept, that can be read as text on a page, tinted or not."""
     hue, light, saturation = colorsys.rgb_to_hls(*(part / 255 for part in colour))
     last = 1.0 if end == _WHITE else 0.0
     for step in range(_STEPS + 1):
         lightness = light + (last - light) * step / _STEPS
         red, green, blue = (round(part * 255) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
-        if contrast((red, green, blue), page) >= READABLE:
-            return red, green, blue
+        shade = red, green, blue
+        if min(contrast(shade, page), contrast(shade, _tinted(page, shade))) >= READABLE:
+            return shade
     return end
+
+
+def _tinted(page: Rgb, shade: Rgb) -> Rgb:
+    """A page behind what is chosen: `--soft` of console.css."""
+    red, green, blue = (round(under + (over - under) * _TINT) for under, over in zip(page, shade, strict=True))
+    return red, green, blue
 
 
 def _text_on(colour: Rgb) -> str:

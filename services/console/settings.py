@@ -1,9 +1,18 @@
 """Settings of the console."""
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from services.shared.settings import Secret, SettingsError, setting, variable
+
+_TOGETHER: Final = (
+    ("oidc_issuer", "oidc_client_id"),
+    ("stripe_key", "stripe_webhook_secret"),
+    ("nowpayments_key", "nowpayments_ipn_secret"),
+    ("nowpayments_email", "nowpayments_password"),
+    ("btcpay_url", "btcpay_store", "btcpay_key", "btcpay_webhook_secret"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,43 @@ class ConsoleSettings:
         default=600,
         at_least=1,
     )
+    stripe_key: Secret | None = setting("Stripe's secret API key; cards are not taken without", default=None)
+    stripe_webhook_secret: Secret | None = setting("what Stripe signs its webhooks with", default=None)
+    stripe_url: str = setting("where Stripe's API is", default="https://api.stripe.com")
+    nowpayments_key: Secret | None = setting("NOWPayments' API key; it is not used without", default=None)
+    nowpayments_ipn_secret: Secret | None = setting("what NOWPayments signs its webhooks with", default=None)
+    nowpayments_url: str = setting("where NOWPayments' API is", default="https://api.nowpayments.io")
+    nowpayments_email: str = setting(
+        "address of the account at NOWPayments, to find payments whose webhooks were lost; they stay lost without",
+        default="",
+    )
+    nowpayments_password: Secret | None = setting("password of the account at NOWPayments", default=None)
+    btcpay_url: str = setting("where a BTCPay Server is; it is not used without", default="")
+    btcpay_store: str = setting("id of the store on the BTCPay Server", default="")
+    btcpay_key: Secret | None = setting("API key of the store, which may view and create invoices", default=None)
+    btcpay_webhook_secret: Secret | None = setting("what the BTCPay Server signs its webhooks with", default=None)
+    crypto_coins: str = setting("the coins that pages say are taken", default="USDT, BTC, ETH")
+    public_url: str = setting(
+        "scheme and host under which payment providers reach the console; without, webhooks come where the provider's"
+        " own settings say",
+        default="",
+    )
+    payment_least: int = setting("dollars of one payment, at least", default=5, at_least=1)
+    payment_most: int = setting("dollars of one payment, at most", default=1000, at_least=1, at_most=100_000)
+    payments_check_s: float = setting(
+        "seconds between two looks for payments whose provider is to be asked how they stand", default=10, at_least=0.1
+    )
     drain_s: float = setting("seconds that requests under way get when the console stops", default=10, at_least=0)
 
     def __post_init__(self) -> None:
-        if bool(self.oidc_issuer) != bool(self.oidc_client_id):
-            names = variable("console", "oidc_issuer"), variable("console", "oidc_client_id")
-            raise SettingsError(f"{names[0]} and {names[1]} are set together or not at all")
-        issuer = urlsplit(self.oidc_issuer)
-        if self.oidc_issuer and issuer.scheme != "https" and issuer.hostname not in ("127.0.0.1", "::1", "localhost"):
-            raise SettingsError(f"{variable('console', 'oidc_issuer')}: must be https")
+        for group in _TOGETHER:
+            if len({bool(getattr(self, name)) for name in group}) > 1:
+                names = [variable("console", name) for name in group]
+                raise SettingsError(f"{' and '.join(names)} are set together or not at all")
+        if self.payment_least > self.payment_most:
+            raise SettingsError(f"{variable('console', 'payment_least')} is above the most")
+        for name in ("oidc_issuer", "stripe_url", "nowpayments_url", "btcpay_url"):
+            said = getattr(self, name)
+            parts = urlsplit(said)
+            if said and parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+                raise SettingsError(f"{variable('console', name)}: must be https")

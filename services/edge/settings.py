@@ -61,6 +61,9 @@ class EdgeSettings:
     pick_wait_s: float = setting(
         "seconds to wait for an upstream account that is free again soon, when none is now", default=2, at_least=0
     )
+    private_upstreams: bool = setting(
+        "whether upstream accounts and their proxies may be on this machine or in a private network", default=False
+    )
     transport: str = setting("what speaks to upstreams: `pooled`, or `aiohttp`, the reference", default="pooled")
     attempts: int = setting(
         "upstream accounts tried for one request before its first byte, at most", default=3, at_least=1, at_most=10

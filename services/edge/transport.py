@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from services.edge.upstream import Answer, Failure, Headers, Patience, UpstreamFailed
+from services.shared.addresses import is_public
 
 _HEAD_MAX_BYTES: Final = 64 * 1024
 _UNREAD_MAX_BYTES: Final = 64 * 1024
@@ -38,6 +39,8 @@ class PooledTransport:
         sweep_s: how often waits are looked at; none ends later than this after its time.
         idle_s: how long a connection is kept without work.
         rest_s: how long at most a stream that was just read is left unread, so that what comes meanwhile comes at once.
+        private: whether upstreams may be on this machine or in a private network; what a name leads to is looked at
+            once it is connected to, so that no answer of DNS in between can change it.
     """
 
     def __init__(
@@ -46,7 +49,9 @@ class PooledTransport:
         sweep_s: float = 1.0,
         idle_s: float = 30,
         ssl_context: ssl.SSLContext | None = None,
+        *,
         rest_s: Callable[[], float] = lambda: 0.0,
+        private: bool = False,
     ) -> None:
         self.rest_s = rest_s
         self._resting: list[_Connection] = []
@@ -55,6 +60,7 @@ class PooledTransport:
         self.connections: set[_Connection] = set()
         self.closed = False
         self._connect_timeout_s = connect_timeout_s
+        self._private = private
         self._ssl_context = ssl_context or ssl.create_default_context()
         self.targets: dict[str, _Target] = {}
         self.origins: dict[tuple[bool, str, int], _Origin] = {}
@@ -118,9 +124,11 @@ class PooledTransport:
         connection = _Connection(self, origin)
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                await self.loop.create_connection(
+                transport, _ = await self.loop.create_connection(
                     lambda: connection, origin.host, origin.port, ssl=self._ssl_context if origin.tls else None
                 )
+            if not self._private and not is_public(transport.get_extra_info("peername")[0]):
+                raise ConnectionAbortedError
             if self.closed:
                 raise ConnectionAbortedError
         except (OSError, UnicodeError):  # of which TimeoutError and what TLS and DNS raise are

@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from services.edge.upstream import Answer, Failure, Headers, Patience, UpstreamFailed
+from services.shared.sockets import public_socket
 
 _URLS_MAX: Final = 10_000
 
@@ -18,11 +19,20 @@ class AiohttpTransport:
     """aiohttp behind the port."""
 
     def __init__(
-        self, connect_timeout_s: float, ssl_context: ssl.SSLContext | None = None, proxy: str | None = None
+        self,
+        connect_timeout_s: float,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        private: bool = False,
     ) -> None:
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=ssl_context or ssl.create_default_context()),
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                ttl_dns_cache=60,
+                ssl=ssl_context or ssl.create_default_context(),
+                socket_factory=None if private else public_socket,
+            ),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect_timeout_s, sock_read=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,

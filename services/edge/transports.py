@@ -14,9 +14,13 @@ class Transports:
     """Made where an event loop runs; those for proxies when they are first needed."""
 
     def __init__(self, settings: EdgeSettings, pressure: Pressure) -> None:
-        self._connect_timeout_s = timeout_s = settings.connect_timeout_s
-        pooled = settings.transport == "pooled"
-        self._direct = PooledTransport(timeout_s, rest_s=pressure.rest_s) if pooled else self._aiohttp(None)
+        self._connect_timeout_s = settings.connect_timeout_s
+        self._private = settings.private_upstreams
+        self._direct: Transport = (
+            PooledTransport(settings.connect_timeout_s, rest_s=pressure.rest_s, private=settings.private_upstreams)
+            if settings.transport == "pooled"
+            else self._aiohttp(None)
+        )
         self._proxied: dict[str, Transport] = {}
 
     def to(self, proxy: str) -> Transport:
@@ -38,4 +42,4 @@ class Transports:
     def _aiohttp(self, proxy: str | None) -> Transport:
         from services.edge.transport_aiohttp import AiohttpTransport  # not loaded where it is not used
 
-        return AiohttpTransport(self._connect_timeout_s, proxy=proxy)
+        return AiohttpTransport(self._connect_timeout_s, proxy=proxy, private=self._private)

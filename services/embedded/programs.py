@@ -16,6 +16,8 @@ from services.shared.settings import PREFIX, variable
 _EDGE_DRAIN_S: Final = 30.0
 _EDGE_FLUSH_S: Final = 16.0
 """After its drain an edge publishes what usage is left; ending it before that would lose records (invariant I1)."""
+_PRIVATE_UPSTREAMS: Final = {part: {variable(part, "private_upstreams"): "true"} for part in ("edge", "router")}
+"""The simulator is on this machine. Whoever sets these otherwise is obeyed."""
 _CONSOLE_STOP_S: Final = 20.0
 _LOOPBACK: Final = "127.0.0.1"
 _ROOT: Final = str(Path(services.__file__).resolve().parent.parent)
@@ -128,6 +130,8 @@ def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str], name
         settings |= {"internal_token": plan.secrets.ledger_token, "receipt_key": plan.receipt_key}
     if service == "router":
         settings |= {"master_key": plan.master_key, "replica": name}
+    if service == "router":
+        environment = _PRIVATE_UPSTREAMS["router"] | dict(environment)
     return Program(
         name=name,
         part=service,
@@ -193,7 +197,7 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "journal_dir": plan.journals / f"edge-{number}",
     }
     drain_name = variable("edge", "drain_s")
-    environment = {drain_name: str(_EDGE_DRAIN_S), **environment}
+    environment = _PRIVATE_UPSTREAMS["edge"] | {drain_name: str(_EDGE_DRAIN_S), **environment}
     try:
         drain_s = float(environment[drain_name])
     except ValueError:

@@ -14,6 +14,7 @@ from services.router.decide import Decider
 from services.router.explanations import Explanations
 from services.router.grpc_api import RouterApi
 from services.router.leases import Leases
+from services.router.reach import Reach
 from services.router.settings import RouterSettings
 from services.router.store import Store
 from services.shared import bus, database, discovery, lifecycle, rpc
@@ -40,7 +41,8 @@ async def serve(settings: RouterSettings) -> None:
     catalog = Catalog(store, sealer, loaded=loaded, credential_changed=cooldowns.forget_refusals)
     decider = Decider(catalog, leases, cooldowns, settings, replica=settings.replica)
     explanations = Explanations(nc, decider)
-    api = RouterApi(store, catalog, leases, cooldowns, decider, explanations, sealer, nc)
+    reach = Reach(settings.private_upstreams)
+    api = RouterApi(store, catalog, leases, cooldowns, decider, explanations, sealer, nc, reach)
 
     async def catalog_changed(_: Msg) -> None:
         catalog.changed()

@@ -14,6 +14,7 @@ from services.router.decide import Decider
 from services.router.explanations import Explanations
 from services.router.kinds import KINDS
 from services.router.leases import Leases
+from services.router.reach import Reach
 from services.router.rows import AccountFilter, AccountRow, GroupRow
 from services.router.store import Overtaken, PoolInUse, Store, UnknownPool
 from services.shared import bus, clock, ids
@@ -41,6 +42,7 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         explanations: Explanations,
         sealer: Sealer,
         nc: Client,
+        reach: Reach,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -50,6 +52,7 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         self._explanations = explanations
         self._sealer = sealer
         self._nc = nc
+        self._reach = reach
 
     # ---- decisions ----
 
@@ -150,6 +153,7 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         self, request: router_pb2.PutUpstreamAccountRequest, context: Context
     ) -> router_pb2.PutUpstreamAccountResponse:
         change = forms.account(request.account)
+        await self._reach.check(change)
         row = await self._store.account(change.name)
         account_id = row.upstream_account_id if row else f"acc_{ids.ulid()}"
         sealed = self._sealed(row, account_id, request.credential)
@@ -213,7 +217,7 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
             raise Refusal(Kind.INVALID_REQUEST, f"model {model!r}: {request.name!r} does not serve it")
         if not account.credential:
             raise Refusal(Kind.INVALID_REQUEST, f"credential: that of {request.name!r} cannot be opened; replace it")
-        found = await trial.run(account, model)
+        found = await trial.run(account, model, private=self._reach.private)
         return router_pb2.TestUpstreamAccountResponse(
             ok=found.ok,
             http_status=found.http_status,

@@ -25,6 +25,9 @@ class RouterSettings:
     conversation_idle_s: float = setting(
         "seconds without a turn after which a conversation's upstream account is forgotten", default=600, at_least=1
     )
+    private_upstreams: bool = setting(
+        "whether upstream accounts and their proxies may be on this machine or in a private network", default=False
+    )
     decisions: int = setting(
         "picks that are remembered for whoever asks how a request was routed",
         default=5000,

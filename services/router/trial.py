@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from services.router.accounts import Account
+from services.shared.sockets import public_socket
 
 _MODEL_TOKENS: Final = 16
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=20, connect=5)
@@ -33,9 +34,14 @@ class Found:
     upstream_request_id: str = ""
 
 
-async def run(account: Account, model: str) -> Found:
-    """Asks the account for a few tokens of a public model that it serves. What fails is said, never raised."""
+async def run(account: Account, model: str, *, private: bool) -> Found:
+    """Asks the account for a few tokens of a public model that it serves. What fails is said, never raised.
+
+    Args:
+        private: whether the account and its proxy may be on this machine or in a private network.
+    """
     url, headers, body = request(account, account.models[model])
+    connector = aiohttp.TCPConnector(socket_factory=None if private else public_socket)
     began = time.monotonic()
 
     def since() -> int:
@@ -43,7 +49,7 @@ async def run(account: Account, model: str) -> Found:
 
     try:
         async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+            aiohttp.ClientSession(timeout=_TIMEOUT, connector=connector) as session,
             session.post(
                 url, data=msgspec.json.encode(body), headers=headers, proxy=account.proxy or None, allow_redirects=False
             ) as response,

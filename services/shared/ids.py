@@ -45,6 +45,11 @@ def created_ms(id_: str) -> int | None:
     return value >> 80 if value >> 80 <= LAST_MS else None
 
 
+def is_ulid(id_: str) -> bool:
+    """Whether a text has the form of one."""
+    return created_ms(REQUEST_PREFIX + id_) is not None
+
+
 def event_id(request: str, attempt: int) -> str:
     """The id of one attempt's usage event, lease included."""
     return f"{request}:{attempt}"

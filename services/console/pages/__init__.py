@@ -14,6 +14,8 @@ from services.console.pages import (
     models,
     operators,
     overview,
+    payment_list,
+    payments,
     playground,
     provider,
     quick_starts,
@@ -22,6 +24,7 @@ from services.console.pages import (
     sign_in,
     usage,
     usage_request,
+    webhooks,
 )
 
 ROUTES: Final[list[BaseRoute]] = [
@@ -36,10 +39,13 @@ ROUTES: Final[list[BaseRoute]] = [
     *usage.routes,
     *usage_request.routes,
     *billing.routes,
+    *payments.routes,
     *models.routes,
     *quick_starts.routes,
     *playground.routes,
     *settings.routes,
     *access_tokens.routes,
     *operators.ROUTES,
+    *payment_list.routes,
+    *webhooks.routes,
 ]

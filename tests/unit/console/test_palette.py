@@ -24,6 +24,14 @@ def test_whatever_colour_a_brand_has_its_pages_can_be_read(number: int) -> None:
     assert contrast(parse(made.dark_text), parse(made.dark)) >= READABLE
 
 
+@given(st.integers(0, 0xFFFFFF))
+def test_what_is_chosen_can_be_read_on_its_tinted_ground(number: int) -> None:
+    made = palette(f"#{number:06x}")
+    for shade, page in ((parse(made.light), LIGHT_PAGE), (parse(made.dark), DARK_SURFACE)):
+        red, green, blue = (round(under * 0.91 + over * 0.09) for under, over in zip(page, shade, strict=True))
+        assert contrast(shade, (red, green, blue)) >= READABLE
+
+
 def test_a_colour_that_can_be_read_stays_as_it_is() -> None:
     assert palette(ACCENT).light == ACCENT
     assert palette("").light == ACCENT

@@ -11,6 +11,8 @@ from services.console import safety
 from services.console.app import application
 from services.console.assets import Assets
 from services.console.clients import Clients
+from services.console.payments.cashier import Cashier
+from services.console.payments.store import PaymentStore
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
 from services.console.token_store import TokenStore
@@ -33,7 +35,9 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
     """A browser of a console whose database and services are all away."""
     clients = Clients(SETTINGS)
     pool = AsyncConnectionPool(SETTINGS.database_url.reveal(), open=False)
-    app = application(SETTINGS, Store(pool, timedelta(hours=1), timedelta(days=1)), TokenStore(pool), clients)
+    cashier = Cashier(PaymentStore(pool), clients, [], check_s=60)
+    store = Store(pool, timedelta(hours=1), timedelta(days=1))
+    app = application(SETTINGS, store, TokenStore(pool), clients, cashier)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://console.test") as made:
         yield made
     await clients.close()

@@ -24,3 +24,14 @@ def test_a_provider_is_asked_over_https_unless_it_is_on_this_machine() -> None:
     assert loaded(OIDC_ISSUER="http://127.0.0.1:9", OIDC_CLIENT_ID="console").oidc_issuer
     with pytest.raises(SettingsError, match="https"):
         loaded(OIDC_ISSUER="http://id.example", OIDC_CLIENT_ID="console")
+
+
+def test_what_a_payment_provider_needs_is_set_together() -> None:
+    assert loaded(STRIPE_KEY="k", STRIPE_WEBHOOK_SECRET="s").stripe_key is not None
+    for alone in ({"STRIPE_KEY": "k"}, {"NOWPAYMENTS_KEY": "k"}, {"BTCPAY_URL": "https://b.example"}):
+        with pytest.raises(SettingsError, match="together"):
+            loaded(**alone)
+    with pytest.raises(SettingsError, match="above the most"):
+        loaded(PAYMENT_LEAST="50", PAYMENT_MOST="10")
+    with pytest.raises(SettingsError, match="https"):
+        loaded(STRIPE_URL="http://stripe.example")

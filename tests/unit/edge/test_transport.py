@@ -175,12 +175,15 @@ async def make(kind: str) -> AsyncIterator[Make]:
         idle_s: float = 30,
         context: ssl.SSLContext | None = None,
         rest_s: float = 0,
+        private: bool = True,
     ) -> Client:
         transport: Transport
         if kind == "aiohttp":
-            transport = AiohttpTransport(connect_s, ssl_context=context)
+            transport = AiohttpTransport(connect_s, ssl_context=context, private=private)
         else:
-            transport = PooledTransport(connect_s, silence_s / 10, idle_s, ssl_context=context, rest_s=lambda: rest_s)
+            transport = PooledTransport(
+                connect_s, silence_s / 10, idle_s, ssl_context=context, rest_s=lambda: rest_s, private=private
+            )
         made.append(Client(transport, Patience(silence_s, silence_s)))
         return made[-1]
 

@@ -11,7 +11,9 @@ from services.edge.pressure import Pressure
 from services.edge.transport import PooledTransport
 from services.edge.transports import Transports
 from services.edge.upstream import Failure, Patience, UpstreamFailed
-from tests.unit.edge.test_picks import SETTINGS
+from tests.unit.edge.test_picks import SETTINGS as STRICT
+
+SETTINGS = dataclasses.replace(STRICT, private_upstreams=True)
 
 PATIENCE = Patience(5, 5)
 

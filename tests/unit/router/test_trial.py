@@ -1,5 +1,6 @@
 """Unit tests of services.router.trial."""
 
+import asyncio
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -54,6 +55,27 @@ def test_a_complaint_is_the_upstreams_own_without_the_credential(answer: bytes, 
 
 
 async def test_an_upstream_that_cannot_be_reached_is_told_not_raised() -> None:
-    found = await trial.run(replace(ACCOUNT, base_url="http://127.0.0.1:1"), "m")
+    found = await trial.run(replace(ACCOUNT, base_url="http://127.0.0.1:1"), "m", private=True)
     assert (found.ok, found.http_status) == (False, 0)
     assert "no answer" in found.message
+
+
+async def test_nothing_is_said_to_a_private_address_or_through_a_proxy_on_one() -> None:
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1))
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        here = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        by_name = here.replace("127.0.0.1", "localhost")
+        for account in (
+            replace(ACCOUNT, base_url=here),
+            replace(ACCOUNT, base_url=by_name),
+            replace(ACCOUNT, proxy=here, base_url="http://upstream.example"),
+        ):
+            found = await trial.run(account, "m", private=False)
+            assert (found.ok, found.http_status) == (False, 0)
+            assert "not of the open internet" in found.message
+    assert not heard

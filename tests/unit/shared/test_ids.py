@@ -74,3 +74,9 @@ def test_every_instant_that_an_id_tells_can_be_a_date(body: str) -> None:
 
 def test_an_event_id_is_the_request_and_the_attempt() -> None:
     assert ids.event_id("req_x", 2) == "req_x:2"
+
+
+def test_a_ulid_is_known_by_its_form() -> None:
+    assert ids.is_ulid(ids.ulid())
+    for other in ("", "x", ids.request_id(), ids.ulid()[1:], "z" * 26, ids.ulid().upper()):
+        assert not ids.is_ulid(other)

@@ -1,0 +1,119 @@
+"""Operators' list of payments: what came, what needs a decision, what a balance could not give back."""
+
+from typing import Final
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.console.console import console_of
+from services.console.forms import Form
+from services.console.guards import operator
+from services.console.payments.payment import NANO_PER_CENT, Payment
+from services.console.payments.store import SHOWN
+from services.console.rendering import redirect
+from services.console.visit import person_of
+from services.shared.money import nano_from_dollars
+
+_LIST: Final = "/operator/payments"
+_PAGE: Final = 50
+_REASON_MOST: Final = 200
+
+
+async def listed(request: Request) -> Response:
+    """Payments of everybody, narrowed by how they stand and by tenant."""
+    store, said = console_of(request).cashier.store, request.query_params
+    narrowed_to = said.get("state", "") if said.get("state", "") in SHOWN else ""
+    tenant_id = said.get("tenant", "").strip()
+    payments = await store.page(_PAGE + 1, narrowed_to, tenant_id, said.get("before", ""))
+    review, owed = await store.counts()
+    kept = {"state": narrowed_to, "tenant": tenant_id}
+    older = f"{_LIST}?{urlencode(kept | {'before': payments[_PAGE - 1].payment_id})}" if len(payments) > _PAGE else ""
+    return console_of(request).renderer.page(
+        request,
+        "payment_list.html",
+        payments=payments[:_PAGE],
+        older=older,
+        review=review,
+        owed=owed,
+        shown=SHOWN,
+        narrowed_to=narrowed_to,
+        tenant_id=tenant_id,
+        providers=console_of(request).cashier.providers.values(),
+    )
+
+
+async def show(request: Request) -> Response:
+    """One payment, what it moved, and its history."""
+    payment = await _payment(request)
+    return await _page(request, payment, Form({"amount": _suggested(payment)}))
+
+
+async def check(request: Request) -> Response:
+    """Asks the provider now."""
+    payment = await _payment(request)
+    await console_of(request).cashier.check(payment.payment_id)
+    return redirect(request, f"{_LIST}/{payment.payment_id}", "payment_checked")
+
+
+async def decide(request: Request) -> Response:
+    """Credits what came of a payment in review, or nothing."""
+    payment = await _payment(request)
+    form = await Form.read(request, "amount", "reason")
+    credit_nano = _credit(payment, form)
+    if not form["reason"].strip() or len(form["reason"]) > _REASON_MOST:
+        form.wrong("reason", "Please say why, for the history.")
+    if form.errors:
+        return await _page(request, payment, form, 422)
+    decided = await console_of(request).cashier.decide(
+        payment, credit_nano, person_of(request).email, form["reason"].strip()
+    )
+    return redirect(request, f"{_LIST}/{payment.payment_id}", "payment_decided" if decided else "payment_meanwhile")
+
+
+async def _payment(request: Request) -> Payment:
+    payment = await console_of(request).cashier.store.get(request.path_params["payment_id"])
+    if payment is None:
+        raise HTTPException(404)
+    return payment
+
+
+async def _page(request: Request, payment: Payment, form: Form, status: int = 200) -> Response:
+    store = console_of(request).cashier.store
+    movements = await store.movements(payment.payment_id)
+    return console_of(request).renderer.page(
+        request,
+        "payment_detail.html",
+        status,
+        payment=payment,
+        form=form,
+        movements=movements,
+        events=await store.events(payment.payment_id),
+        credited_nano=sum(movement.amount_nano for movement in movements if movement.done_at),
+    )
+
+
+def _suggested(payment: Payment) -> str:
+    """What came, in dollars and whole cents, but no more than was asked for."""
+    cents = min(payment.received_nano, payment.amount_nano) // NANO_PER_CENT
+    return f"{cents // 100}.{cents % 100:02}"
+
+
+def _credit(payment: Payment, form: Form) -> int:
+    try:
+        credit_nano = nano_from_dollars(form["amount"].strip().replace(",", ""))
+    except ValueError:
+        form.wrong("amount", "An amount in dollars; 0 credits nothing.")
+        return 0
+    if not 0 <= credit_nano <= payment.amount_nano:
+        form.wrong("amount", "From $0 to what was asked for.")
+    return credit_nano
+
+
+routes = [
+    operator(_LIST, listed),
+    operator(_LIST + "/{payment_id}", show),
+    operator(_LIST + "/{payment_id}/check", check, ["POST"]),
+    operator(_LIST + "/{payment_id}/decide", decide, ["POST"]),
+]
