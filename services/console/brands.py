@@ -24,6 +24,11 @@ _FRESH_S: Final = 5.0
 _log = logger("brands")
 
 
+def sells_by(brand: auth_pb2.Brand, way: auth_pb2.TopUp.ValueType) -> bool:
+    """Whether the brand's customers may top up this way; a brand that lists no way takes all that are set up."""
+    return not brand.top_ups or way in brand.top_ups
+
+
 class Brands:
     """Every brand by its hosts, read anew every few seconds; an old list serves while auth does not answer."""
 

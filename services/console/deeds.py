@@ -1,25 +1,30 @@
-"""What operators change: noted in the audit log with who did it, before it is done.
+"""What is changed through the console, by pages and by programs: noted in the audit log before it is done.
 
 The ledger's own calls write their row in the transaction of the change. For all others the row is written first:
 without it nothing is changed, and a change that was refused afterwards is noted as that (docs/adr/0027).
 """
 
-from collections.abc import Awaitable
+from __future__ import annotations  # the asynchronous stubs exist for type checkers only
+
+from collections.abc import Awaitable, Mapping
 from typing import Final, TypeVar
 
 from starlette.requests import Request
 
 from services.console.console import console_of
 from services.console.forms import Form
+from services.console.problems import Problem
 from services.console.visit import person_of
 from services.shared import ids
 from services.shared.errors import Blame, Refusal
-from tollhouse.v1 import billing_pb2
+from tollhouse.v1 import billing_pb2, billing_pb2_grpc
 
 T = TypeVar("T")
 
 NO_REASON: Final = "-"
+_REFUSED: Final = "_refused"
 _TEXT_LENGTH: Final = 200
+_KEY_LENGTH: Final = 200 - len(_REFUSED)
 _DETAIL_LENGTH: Final = 2000
 
 
@@ -37,29 +42,44 @@ async def done(
     reason: str = NO_REASON,
     **details: object,
 ) -> T:
-    """Notes a deed, then does it. Raises Refusal, with nothing changed where the log could not be written."""
-    deed = billing_pb2.RecordDeedRequest(
-        idempotency_key=f"deed_{ids.ulid()}",
-        actor=actor_of(request),
+    """Notes what a page was asked to do, then does it. Raises as `noted` does."""
+    billing = console_of(request).clients.billing
+    return await noted(billing, deed(f"deed_{ids.ulid()}", actor_of(request), action, target, reason, details), change)
+
+
+def deed(
+    key: str, actor: str, action: str, target: str, reason: str, details: Mapping[str, object]
+) -> billing_pb2.RecordDeedRequest:
+    """A row of the audit log, its texts as the log takes them; `key` is the id that it is written once under."""
+    return billing_pb2.RecordDeedRequest(
+        idempotency_key=key[:_KEY_LENGTH],
+        actor=actor,
         action=action,
         target=printable(target) or NO_REASON,
         reason=printable(reason) or NO_REASON,
         details={name: str(value)[:_DETAIL_LENGTH] for name, value in details.items()},
     )
-    billing = console_of(request).clients.billing
+
+
+async def noted(
+    billing: billing_pb2_grpc.BillingServiceAsyncStub, row: billing_pb2.RecordDeedRequest, change: Awaitable[T]
+) -> T:
+    """Writes the row, then awaits the change. Raises Refusal, with nothing changed where the log could not be written,
+    and what the change raises; a second row says when it was refused."""
     try:
-        await billing.RecordDeed(deed)
+        await billing.RecordDeed(row)
     except BaseException:
         if hasattr(change, "close"):
             change.close()
         raise
     try:
         return await change
-    except Refusal as refusal:
-        deed.idempotency_key += "_refused"
-        deed.action = f"{action}_refused"
-        deed.details["refusal"] = str(refusal)[:_DETAIL_LENGTH]
-        await billing.RecordDeed(deed)
+    except (Refusal, Problem) as refused:
+        row.idempotency_key += _REFUSED
+        row.action += _REFUSED
+        said = refused.detail if isinstance(refused, Problem) else str(refused)
+        row.details["refusal"] = said[:_DETAIL_LENGTH]
+        await billing.RecordDeed(row)
         raise
 
 

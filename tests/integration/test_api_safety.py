@@ -116,7 +116,7 @@ def test_a_change_is_audited_with_who_and_which_token(tollhouse: Deployment, ope
     name = f"plan-{ids.ulid()}"
     assert operators[Scope.ADMIN_WRITE].put(f"{PREFIX}/plans/{name}", json={"limits": []}).status_code == 200
     entries = tollhouse.billing.ListAudit(billing_pb2.ListAuditRequest(target=name)).entries
-    assert [entry.action for entry in entries] == ["putPlan"]
+    assert [entry.action for entry in entries] == ["put_plan"]
     assert entries[0].actor.startswith(tollhouse.operator[0])
     assert re.search(r" via token_\w+$", entries[0].actor)
     assert '"token_id": "token_' in entries[0].details
@@ -126,7 +126,7 @@ def test_what_was_made_is_audited_by_its_name(tollhouse: Deployment, operators: 
     tenant_id, email = f"t-{ids.ulid()}", f"{ids.ulid()}@tests.example"
     operators[Scope.ADMIN_WRITE].post(f"{PREFIX}/tenants", json={"tenant_id": tenant_id})
     operators[Scope.ADMIN_PEOPLE].post(f"{PREFIX}/people", json={"email": email})
-    for target, action in ((tenant_id, "createTenant"), (email, "addPerson")):
+    for target, action in ((tenant_id, "create_tenant"), (email, "add_person")):
         entries = tollhouse.billing.ListAudit(billing_pb2.ListAuditRequest(target=target)).entries
         assert [entry.action for entry in entries] == [action]
 
@@ -135,7 +135,7 @@ def test_what_a_customer_does_is_audited_too(tollhouse: Deployment, all_of_custo
     tenant_id = all_of_customers.get("/api/user/self").json()["data"]["tenant_id"]
     made = all_of_customers.post("/api/token/", json={"name": "k"}).json()["data"]["id"]
     all_of_customers.post("/api/token/batch", json={"ids": [made]})
-    for target, action in ((tenant_id, "createOwnKey"), (made, "deleteOwnKey")):
+    for target, action in ((tenant_id, "create_own_key"), (made, "delete_own_key")):
         entries = tollhouse.billing.ListAudit(billing_pb2.ListAuditRequest(target=target)).entries
         assert [entry.action for entry in entries] == [action]
 
@@ -153,7 +153,7 @@ def test_a_change_that_is_refused_is_audited_as_refused(
     answer = operators[Scope.ADMIN_WRITE].put(f"{PREFIX}/groups/{name}", json={"pools": ["no-such-pool"]})
     assert answer.status_code in (400, 404), answer.text
     entries = tollhouse.billing.ListAudit(billing_pb2.ListAuditRequest(target=name)).entries
-    assert [entry.action for entry in entries] == ["putGroup_refused", "putGroup"]
+    assert [entry.action for entry in entries] == ["put_group_refused", "put_group"]
 
 
 def test_no_credential_comes_back_or_is_written_down(tollhouse: Deployment, operators: dict[Scope, ApiCaller]) -> None:

@@ -180,7 +180,7 @@ def test_an_account_is_changed_disabled_tried_and_deleted(
     actions = [entry.action for entry in deeds_at(tollhouse, account.name)]
     assert actions == [
         "delete_upstream_account",
-        "replace_upstream_credential",
+        "set_upstream_credential",
         "test_upstream_account",
         "disable_upstream_account",
         "change_upstream_account",
@@ -472,7 +472,7 @@ def test_the_audit_log_is_filtered_and_paged(tollhouse: Deployment, at: Visitor)
 def test_a_deed_that_was_refused_is_noted_as_that(tollhouse: Deployment, at: Visitor) -> None:
     pool = f"UPPER-{ids.ulid()}"
     at.send("/operator/pools", "/operator/pools", pool=pool)
-    assert [entry.action for entry in deeds_at(tollhouse, pool)] == ["add_pool_refused", "add_pool"]
+    assert [entry.action for entry in deeds_at(tollhouse, pool)] == ["put_pool_refused", "put_pool"]
 
 
 def test_reconciliation_counts_what_is_in_the_books_and_verifies_them(tollhouse: Deployment, at: Visitor) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from services.console.access_tokens import Scope
 from services.console.api.key_forms import KeyForm, KeyIds, apply, key_object, of_data, success, text
 from services.console.api.messages import Schema
-from services.console.api.operation import Call, Operation, note
+from services.console.api.operation import Call, Operation, noted
 from services.console.brands import BUILT_IN
 from services.console.problems import Problem
 from services.console.visit import visit_of
@@ -109,9 +109,13 @@ async def update_key(call: Call) -> Any:
     """Changes a key, named by the path or, as New-API has it, by the body."""
     key_id = str(call.request.path_params.get("key_id") or text(call.body.id))
     key = await own_key(call, key_id)
-    if "key_id" not in call.request.path_params:
-        await note(call, "updateOwnKey", key_id)
-    spent_nano = (await _spent(call, [key])).get(key_id, 0)
+    if "key_id" in call.request.path_params:
+        return await _update(call, key)
+    return await noted(call, "updateOwnKey", key_id, _update(call, key))
+
+
+async def _update(call: Call, key: auth_pb2.Key) -> Any:
+    spent_nano = (await _spent(call, [key])).get(key.key_id, 0)
     form: KeyForm = call.body
     if "status_only" in call.query:
         form = KeyForm(status=form.status)
@@ -153,8 +157,8 @@ async def delete_keys(call: Call) -> Any:
     """Deletes several; answers how many were there."""
     keys = await _named(call)
     for key in keys:
-        await note(call, "deleteOwnKey", key.key_id)
-        await call.console.clients.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=key.key_id))
+        called = call.console.clients.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=key.key_id))
+        await noted(call, "deleteOwnKey", key.key_id, called)
     return success(len(keys))
 
 
@@ -163,8 +167,7 @@ async def reveal_keys(call: Call) -> Any:
     found = {}
     for key in await _named(call):
         if key.revealable:
-            await note(call, "revealOwnKey", key.key_id)
-            found[key.key_id] = await _secret(call, key.key_id)
+            found[key.key_id] = await noted(call, "revealOwnKey", key.key_id, _secret(call, key.key_id))
     return success({"keys": found})
 
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from google.protobuf.message import Message
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.console import problems
+from services.console import deeds, problems
 from services.console.access_tokens import Scope
 from services.console.api import idempotency
 from services.console.api.caller import Caller, caller_of
@@ -29,14 +29,15 @@ from services.console.problems import Problem
 from services.shared import ids
 from services.shared.errors import Refusal
 from services.shared.telemetry import logger
-from tollhouse.v1 import billing_pb2
 
 JSON: Final = "application/json"
 _READS: Final = ("GET",)
 _PIECE: Final = re.compile(r"{(\w+)}")
-_KEY_MOST: Final = 200
-_TARGET_MOST: Final = 200
+_WITHIN: Final = re.compile(r"(?<!^)([A-Z])")
+"""A capital inside an operationId: the audit log writes words with underscores."""
 _log = logger("api")
+
+T = TypeVar("T")
 
 Handler = Callable[["Call"], Awaitable[Any]]
 Body = type[Message] | type[msgspec.Struct]
@@ -71,7 +72,7 @@ class Operation:
     method: str
     path: str
     name: str
-    """Its operationId and, for a change, what the audit log calls it."""
+    """Its operationId and, for a change, what the audit log calls it: `put_plan` is `putPlan`."""
     summary: str
     scope: Scope
     handle: Handler
@@ -139,46 +140,28 @@ async def _done(operation: Operation, request: Request, caller: Caller, key: str
     call = Call(request, console, caller, await _body(operation, request), made)
     if operation.changes:
         await _check_conditions(operation, call)
-    noted = operation.changes and operation.audited
-    target = _target(operation, call)
-    if noted:
-        await note(call, operation.name, target)
-    try:
+    if operation.changes and operation.audited:
+        said = await noted(call, operation.name, _target(operation, call), operation.handle(call))
+    else:
         said = await operation.handle(call)
-    except (Problem, Refusal):
-        if noted:
-            await note(call, f"{operation.name}_refused", target)
-        raise
     return _response(operation, call, said)
 
 
-async def note(call: Call, action: str, target: str, reason: str = "") -> None:
-    """Writes a change into the audit log before it is made: there is none without a row; one that is then refused has a
-    second row that says so. Raises Refusal."""
-    details = {"person_id": call.caller.person.person_id, "address": call.caller.address}
-    if call.caller.token_id:
-        details["token_id"] = call.caller.token_id
-    await call.console.clients.billing.RecordDeed(
-        billing_pb2.RecordDeedRequest(
-            idempotency_key=f"{call.idempotency_key}-{action}-{target}"[:_KEY_MOST],
-            actor=call.caller.actor,
-            action=action,
-            target=target,
-            reason=reason or _reason(call.body),
-            details=details,
-        )
-    )
-
-
-def _reason(body: Any) -> str:
-    return getattr(body, "reason", "") or "-"
+async def noted(call: Call, name: str, target: str, change: Awaitable[T]) -> T:
+    """Notes a change under an operation's name, once for an idempotency key, then makes it: see `deeds.noted`."""
+    caller, action = call.caller, _WITHIN.sub(r"_\1", name).lower()
+    details = {"person_id": caller.person.person_id, "address": caller.address}
+    if caller.token_id:
+        details["token_id"] = caller.token_id
+    key, reason = f"{call.idempotency_key}-{action}-{target}", getattr(call.body, "reason", "")
+    deed = deeds.deed(key, caller.actor, action, target, reason, details)
+    return await deeds.noted(call.console.clients.billing, deed, change)
 
 
 def _target(operation: Operation, call: Call) -> str:
     said_by_body = {name: getattr(call.body, name, "") for name in _PIECE.findall(operation.target)}
     names = said_by_body | {"own_tenant": call.caller.tenant_id} | call.request.path_params
-    said = operation.target.format_map(names) or operation.path
-    return "".join(char if char.isprintable() else "?" for char in said)[:_TARGET_MOST]
+    return operation.target.format_map(names) or operation.path
 
 
 async def _body(operation: Operation, request: Request) -> Any:

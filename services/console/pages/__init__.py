@@ -14,7 +14,6 @@ from services.console.pages import (
     models,
     operators,
     overview,
-    payment_list,
     payments,
     playground,
     provider,
@@ -46,6 +45,5 @@ ROUTES: Final[list[BaseRoute]] = [
     *settings.routes,
     *access_tokens.routes,
     *operators.ROUTES,
-    *payment_list.routes,
     *webhooks.routes,
 ]

@@ -1,6 +1,7 @@
 """What a customer has and how it came to be: balance, ways to top up, and every movement of the balance."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
@@ -8,10 +9,12 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.console.brands import sells_by
 from services.console.console import console_of
 from services.console.failures import sentence
 from services.console.forms import Form
 from services.console.guards import customer
+from services.console.payments.payment import Provider
 from services.console.rendering import redirect
 from services.console.visit import person_of, tenant_of, visit_of
 from services.shared.errors import Kind, Refusal
@@ -38,14 +41,17 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to top up: the brand's word for it, and the template of its form, which knows `form` and `csrf_token`."""
+    """One card of the page: which ways of a brand it is, and its template, which knows `form` and `csrf_token`."""
 
-    top_up: "auth_pb2.TopUp.ValueType"
+    top_ups: "frozenset[auth_pb2.TopUp.ValueType]"
     template: str
 
 
-WAYS: Final = (Way(auth_pb2.TOP_UP_VOUCHER, "top_ups/voucher.html"),)
-"""In the order in which the page shows them. A brand that lists its ways has those only."""
+WAYS: Final = (
+    Way(frozenset({auth_pb2.TOP_UP_CARD, auth_pb2.TOP_UP_CRYPTO}), "top_ups/pay.html"),
+    Way(frozenset({auth_pb2.TOP_UP_VOUCHER}), "top_ups/voucher.html"),
+)
+"""In the order in which the page shows them."""
 
 
 async def billing(request: Request) -> Response:
@@ -68,13 +74,16 @@ async def redeem(request: Request) -> Response:
     return redirect(request, PATH, "voucher_redeemed_before" if redeemed.repeated else "voucher_redeemed")
 
 
-def ways_of(brand: auth_pb2.Brand) -> list[Way]:
-    """How this brand's customers top up."""
-    return [way for way in WAYS if not brand.top_ups or way.top_up in brand.top_ups]
+def ways_of(brand: auth_pb2.Brand, providers: Iterable[Provider]) -> list[Way]:
+    """How this brand's customers top up: by voucher where the brand says so, else where a provider is offered."""
+    offered = {provider.way for provider in providers}
+    if sells_by(brand, auth_pb2.TOP_UP_VOUCHER):
+        offered.add(auth_pb2.TOP_UP_VOUCHER)
+    return [way for way in WAYS if way.top_ups & offered]
 
 
 async def _page(request: Request, form: Form, status: int = 200) -> Response:
-    console, tenant_id = console_of(request), tenant_of(request)
+    console, tenant_id, brand = console_of(request), tenant_of(request), visit_of(request).brand
     after = request.query_params.get("after", "")
     after = after if after.isascii() and after.isdecimal() and len(after) <= _TOKEN_MOST else ""
     show = _CREDIT if request.query_params.get("show") == _CREDIT else ""
@@ -91,7 +100,7 @@ async def _page(request: Request, form: Form, status: int = 200) -> Response:
         "billing.html",
         status,
         form=form,
-        ways=ways_of(visit_of(request).brand),
+        ways=ways_of(brand, console.cashier.offered(brand)),
         balance=balance,
         transactions=history.transactions,
         kinds=KINDS,

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import key_form
+from services.console import deeds, key_form
 from services.console.catalogue import Catalogue
 from services.console.console import Console, console_of
 from services.console.failures import sentence
@@ -77,7 +77,8 @@ async def make(request: Request) -> Response:
     if key.HasField("spend_cap_nano"):
         asked.spend_cap_nano = key.spend_cap_nano
     try:
-        made = await console.clients.auth.CreateKey(asked)
+        called = console.clients.auth.CreateKey(asked)
+        made = await deeds.done(request, "create_own_key", asked.tenant_id, called, name=asked.name)
     except Refusal as refusal:
         return await _form_page(request, form.wrong(*_said(refusal)), status=422)
     if made.repeated:
@@ -100,7 +101,8 @@ async def change(request: Request) -> Response:
     if form.errors:
         return await _form_page(request, form, key, 422)
     try:
-        await console.clients.auth.UpdateKey(auth_pb2.UpdateKeyRequest(key=wanted))
+        called = console.clients.auth.UpdateKey(auth_pb2.UpdateKeyRequest(key=wanted))
+        await deeds.done(request, "update_own_key", key.key_id, called, name=wanted.name)
     except Refusal as refusal:
         return await _form_page(request, form.wrong(*_said(refusal)), key, 422)
     return redirect(request, f"{PATH}/{key.key_id}", "key_changed")
@@ -117,16 +119,17 @@ async def disable(request: Request) -> Response:
 
 
 async def reveal(request: Request) -> Response:
-    """Shows a key's secret again, where its brand keeps a copy. auth logs each call."""
+    """Shows a key's secret again, where its brand keeps a copy. The audit log has each time."""
     console, key = console_of(request), await key_of_path(request)
-    shown = await console.clients.auth.RevealKey(auth_pb2.RevealKeyRequest(key_id=key.key_id))
+    called = console.clients.auth.RevealKey(auth_pb2.RevealKeyRequest(key_id=key.key_id))
+    shown = await deeds.done(request, "reveal_own_key", key.key_id, called, name=key.name)
     return console.renderer.page(request, "key_secret.html", key=key, secret=shown.secret, fresh=False)
 
 
 async def delete(request: Request) -> Response:
     """Deletes one key."""
     key = await key_of_path(request)
-    await console_of(request).clients.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=key.key_id))
+    await _delete(request, key)
     return redirect(request, PATH, "key_deleted")
 
 
@@ -145,8 +148,13 @@ async def delete_several(request: Request) -> Response:
     chosen = frozenset(str(name) for name in (await request.form()).getlist("key"))
     for key in await keys_of(console, tenant_of(request)):
         if key.key_id in chosen:
-            await console.clients.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=key.key_id))
+            await _delete(request, key)
     return redirect(request, PATH, "keys_deleted")
+
+
+async def _delete(request: Request, key: auth_pb2.Key) -> None:
+    called = console_of(request).clients.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=key.key_id))
+    await deeds.done(request, "delete_own_key", key.key_id, called, name=key.name)
 
 
 async def keys_of(console: Console, tenant_id: str) -> list[auth_pb2.Key]:
@@ -185,7 +193,9 @@ def _list_address(wanted: str, number: int) -> str:
 async def _set_enabled(request: Request, enabled: bool) -> Response:
     key = await key_of_path(request)
     asked = auth_pb2.SetKeyEnabledRequest(key_id=key.key_id, enabled=enabled)
-    await console_of(request).clients.auth.SetKeyEnabled(asked)
+    called = console_of(request).clients.auth.SetKeyEnabled(asked)
+    action = "enable_own_key" if enabled else "disable_own_key"
+    await deeds.done(request, action, key.key_id, called, name=key.name)
     return redirect(request, f"{PATH}/{key.key_id}", "key_enabled" if enabled else "key_disabled")
 
 

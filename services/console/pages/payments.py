@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.console.brands import sells_by
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import customer
@@ -111,7 +112,7 @@ async def _form(request: Request, form: Form, status: int = 200) -> Response:
         status,
         form=form,
         providers=console.cashier.offered(brand),
-        vouchers=auth_pb2.TOP_UP_VOUCHER in brand.top_ups,
+        vouchers=sells_by(brand, auth_pb2.TOP_UP_VOUCHER),
         balance=balance,
         suggested=suggested,
         least=settings.payment_least,

@@ -15,6 +15,7 @@ from typing import Final
 
 from psycopg import OperationalError
 
+from services.console.brands import sells_by
 from services.console.clients import Clients
 from services.console.payments.payment import (
     Dispute,
@@ -61,7 +62,7 @@ class Cashier:
 
     def offered(self, brand: auth_pb2.Brand) -> list[Provider]:
         """The providers of a brand's ways to buy credit."""
-        return [provider for provider in self.providers.values() if provider.way in brand.top_ups]
+        return [provider for provider in self.providers.values() if sells_by(brand, provider.way)]
 
     async def begin(self, payment: Payment, return_url: str) -> Payment:
         """Stores a payment and finds where it is paid; asked again for the same one it answers the same place. Raises

@@ -10,6 +10,7 @@ from services.console.pages.operators import (
     brands,
     fleet,
     models,
+    payments,
     people,
     plans,
     pools,
@@ -22,6 +23,7 @@ from services.console.pages.operators import (
 
 ROUTES: Final[list[BaseRoute]] = [
     *fleet.routes,
+    *payments.routes,
     *accounts.routes,
     *tenants.routes,
     *tenant_keys.routes,

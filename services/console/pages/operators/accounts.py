@@ -110,7 +110,7 @@ async def replace_credential(request: Request) -> Response:
     asked = router_pb2.SetUpstreamCredentialRequest(name=account.name, credential=form["credential"])
     try:
         called = console_of(request).clients.router.SetUpstreamCredential(asked)
-        await deeds.done(request, "replace_upstream_credential", account.name, called)
+        await deeds.done(request, "set_upstream_credential", account.name, called)
     except Refusal as refusal:
         shown = account_form.form_of(account)
         deeds.beside(shown, refusal, credential="credential")

@@ -70,7 +70,7 @@ async def change(request: Request) -> Response:
     )
     try:
         called = console_of(request).clients.router.PutModel(router_pb2.PutModelRequest(model=said))
-        await deeds.done(request, "change_model", model.model, called, **form.values)
+        await deeds.done(request, "put_model", model.model, called, **form.values)
     except Refusal as refusal:
         deeds.beside(form, refusal, display_name="display_name", family="family")
         return _page(request, model.model, form, 422)

@@ -29,7 +29,7 @@ async def add(request: Request) -> Response:
     asked = router_pb2.PutPoolRequest(name=form["pool"].strip())
     try:
         called = console_of(request).clients.router.PutPool(asked)
-        await deeds.done(request, "add_pool", asked.name, called)
+        await deeds.done(request, "put_pool", asked.name, called)
     except Refusal as refusal:
         return await _page(request, pool_form=deeds.beside(form, refusal, pool="pool"))
     return redirect(request, _PATH, "added")

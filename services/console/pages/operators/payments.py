@@ -7,13 +7,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.console import deeds
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import operator
 from services.console.payments.payment import NANO_PER_CENT, Payment
 from services.console.payments.store import SHOWN
 from services.console.rendering import redirect
-from services.console.visit import person_of
 from services.shared.money import nano_from_dollars
 
 _LIST: Final = "/operator/payments"
@@ -32,7 +32,7 @@ async def listed(request: Request) -> Response:
     older = f"{_LIST}?{urlencode(kept | {'before': payments[_PAGE - 1].payment_id})}" if len(payments) > _PAGE else ""
     return console_of(request).renderer.page(
         request,
-        "payment_list.html",
+        "operators/payments.html",
         payments=payments[:_PAGE],
         older=older,
         review=review,
@@ -66,8 +66,14 @@ async def decide(request: Request) -> Response:
         form.wrong("reason", "Please say why, for the history.")
     if form.errors:
         return await _page(request, payment, form, 422)
-    decided = await console_of(request).cashier.decide(
-        payment, credit_nano, person_of(request).email, form["reason"].strip()
+    decided = await deeds.done(
+        request,
+        "decide_payment",
+        payment.payment_id,
+        console_of(request).cashier.decide(payment, credit_nano, deeds.actor_of(request), form["reason"].strip()),
+        reason=form["reason"],
+        tenant=payment.tenant_id,
+        amount_nano=credit_nano,
     )
     return redirect(request, f"{_LIST}/{payment.payment_id}", "payment_decided" if decided else "payment_meanwhile")
 
@@ -84,7 +90,7 @@ async def _page(request: Request, payment: Payment, form: Form, status: int = 20
     movements = await store.movements(payment.payment_id)
     return console_of(request).renderer.page(
         request,
-        "payment_detail.html",
+        "operators/payment.html",
         status,
         payment=payment,
         form=form,
