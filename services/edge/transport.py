@@ -127,9 +127,8 @@ class PooledTransport:
                 transport, _ = await self.loop.create_connection(
                     lambda: connection, origin.host, origin.port, ssl=self._ssl_context if origin.tls else None
                 )
-            if not self._private and not is_public(transport.get_extra_info("peername")[0]):
-                raise ConnectionAbortedError
-            if self.closed:
+            peer = transport.get_extra_info("peername") or ("",)  # none when the connection is lost already
+            if self.closed or not (self._private or is_public(peer[0])):
                 raise ConnectionAbortedError
         except (OSError, UnicodeError):  # of which TimeoutError and what TLS and DNS raise are
             connection.abort()
