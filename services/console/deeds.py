@@ -6,7 +6,7 @@ without it nothing is changed, and a change that was refused afterwards is noted
 
 from __future__ import annotations  # the asynchronous stubs exist for type checkers only
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 from starlette.requests import Request
@@ -37,7 +37,7 @@ async def done(
     request: Request,
     action: str,
     target: str,
-    change: Awaitable[T],
+    change: Callable[[], Awaitable[T]],
     *,
     reason: str = NO_REASON,
     **details: object,
@@ -62,18 +62,16 @@ def deed(
 
 
 async def noted(
-    billing: billing_pb2_grpc.BillingServiceAsyncStub, row: billing_pb2.RecordDeedRequest, change: Awaitable[T]
+    billing: billing_pb2_grpc.BillingServiceAsyncStub,
+    row: billing_pb2.RecordDeedRequest,
+    change: Callable[[], Awaitable[T]],
 ) -> T:
-    """Writes the row, then awaits the change. Raises Refusal, with nothing changed where the log could not be written,
-    and what the change raises; a second row says when it was refused."""
+    """Writes the row, then begins the change: a call of gRPC runs from when it is made, awaited or not. Raises Refusal,
+    with nothing begun where the log could not be written, and what the change raises; a second row says when it was
+    refused."""
+    await billing.RecordDeed(row)
     try:
-        await billing.RecordDeed(row)
-    except BaseException:
-        if hasattr(change, "close"):
-            change.close()
-        raise
-    try:
-        return await change
+        return await change()
     except (Refusal, Problem) as refused:
         row.idempotency_key += _REFUSED
         row.action += _REFUSED

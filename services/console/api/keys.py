@@ -1,6 +1,7 @@
 """A customer's keys, as New-API has them, which calls them tokens: POST /api/token/ and what goes with it."""
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from services.console.access_tokens import Scope
@@ -111,7 +112,7 @@ async def update_key(call: Call) -> Any:
     key = await own_key(call, key_id)
     if "key_id" in call.request.path_params:
         return await _update(call, key)
-    return await noted(call, "updateOwnKey", key_id, _update(call, key))
+    return await noted(call, "updateOwnKey", key_id, partial(_update, call, key))
 
 
 async def _update(call: Call, key: auth_pb2.Key) -> Any:
@@ -157,8 +158,8 @@ async def delete_keys(call: Call) -> Any:
     """Deletes several; answers how many were there."""
     keys = await _named(call)
     for key in keys:
-        called = call.console.clients.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=key.key_id))
-        await noted(call, "deleteOwnKey", key.key_id, called)
+        change = partial(call.console.clients.auth.DeleteKey, auth_pb2.DeleteKeyRequest(key_id=key.key_id))
+        await noted(call, "deleteOwnKey", key.key_id, change)
     return success(len(keys))
 
 
@@ -167,7 +168,7 @@ async def reveal_keys(call: Call) -> Any:
     found = {}
     for key in await _named(call):
         if key.revealable:
-            found[key.key_id] = await noted(call, "revealOwnKey", key.key_id, _secret(call, key.key_id))
+            found[key.key_id] = await noted(call, "revealOwnKey", key.key_id, partial(_secret, call, key.key_id))
     return success({"keys": found})
 
 

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -141,13 +142,13 @@ async def _done(operation: Operation, request: Request, caller: Caller, key: str
     if operation.changes:
         await _check_conditions(operation, call)
     if operation.changes and operation.audited:
-        said = await noted(call, operation.name, _target(operation, call), operation.handle(call))
+        said = await noted(call, operation.name, _target(operation, call), partial(operation.handle, call))
     else:
         said = await operation.handle(call)
     return _response(operation, call, said)
 
 
-async def noted(call: Call, name: str, target: str, change: Awaitable[T]) -> T:
+async def noted(call: Call, name: str, target: str, change: Callable[[], Awaitable[T]]) -> T:
     """Notes a change under an operation's name, once for an idempotency key, then makes it: see `deeds.noted`."""
     caller, action = call.caller, _WITHIN.sub(r"_\1", name).lower()
     details = {"person_id": caller.person.person_id, "address": caller.address}

@@ -1,5 +1,6 @@
 """A customer's keys: the list, and what makes, changes and deletes them."""
 
+from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -77,8 +78,8 @@ async def make(request: Request) -> Response:
     if key.HasField("spend_cap_nano"):
         asked.spend_cap_nano = key.spend_cap_nano
     try:
-        called = console.clients.auth.CreateKey(asked)
-        made = await deeds.done(request, "create_own_key", asked.tenant_id, called, name=asked.name)
+        change = partial(console.clients.auth.CreateKey, asked)
+        made = await deeds.done(request, "create_own_key", asked.tenant_id, change, name=asked.name)
     except Refusal as refusal:
         return await _form_page(request, form.wrong(*_said(refusal)), status=422)
     if made.repeated:
@@ -101,8 +102,8 @@ async def change(request: Request) -> Response:
     if form.errors:
         return await _form_page(request, form, key, 422)
     try:
-        called = console.clients.auth.UpdateKey(auth_pb2.UpdateKeyRequest(key=wanted))
-        await deeds.done(request, "update_own_key", key.key_id, called, name=wanted.name)
+        change = partial(console.clients.auth.UpdateKey, auth_pb2.UpdateKeyRequest(key=wanted))
+        await deeds.done(request, "update_own_key", key.key_id, change, name=wanted.name)
     except Refusal as refusal:
         return await _form_page(request, form.wrong(*_said(refusal)), key, 422)
     return redirect(request, f"{PATH}/{key.key_id}", "key_changed")
@@ -121,8 +122,8 @@ async def disable(request: Request) -> Response:
 async def reveal(request: Request) -> Response:
     """Shows a key's secret again, where its brand keeps a copy. The audit log has each time."""
     console, key = console_of(request), await key_of_path(request)
-    called = console.clients.auth.RevealKey(auth_pb2.RevealKeyRequest(key_id=key.key_id))
-    shown = await deeds.done(request, "reveal_own_key", key.key_id, called, name=key.name)
+    change = partial(console.clients.auth.RevealKey, auth_pb2.RevealKeyRequest(key_id=key.key_id))
+    shown = await deeds.done(request, "reveal_own_key", key.key_id, change, name=key.name)
     return console.renderer.page(request, "key_secret.html", key=key, secret=shown.secret, fresh=False)
 
 
@@ -153,8 +154,8 @@ async def delete_several(request: Request) -> Response:
 
 
 async def _delete(request: Request, key: auth_pb2.Key) -> None:
-    called = console_of(request).clients.auth.DeleteKey(auth_pb2.DeleteKeyRequest(key_id=key.key_id))
-    await deeds.done(request, "delete_own_key", key.key_id, called, name=key.name)
+    change = partial(console_of(request).clients.auth.DeleteKey, auth_pb2.DeleteKeyRequest(key_id=key.key_id))
+    await deeds.done(request, "delete_own_key", key.key_id, change, name=key.name)
 
 
 async def keys_of(console: Console, tenant_id: str) -> list[auth_pb2.Key]:
@@ -193,9 +194,9 @@ def _list_address(wanted: str, number: int) -> str:
 async def _set_enabled(request: Request, enabled: bool) -> Response:
     key = await key_of_path(request)
     asked = auth_pb2.SetKeyEnabledRequest(key_id=key.key_id, enabled=enabled)
-    called = console_of(request).clients.auth.SetKeyEnabled(asked)
+    change = partial(console_of(request).clients.auth.SetKeyEnabled, asked)
     action = "enable_own_key" if enabled else "disable_own_key"
-    await deeds.done(request, action, key.key_id, called, name=key.name)
+    await deeds.done(request, action, key.key_id, change, name=key.name)
     return redirect(request, f"{PATH}/{key.key_id}", "key_enabled" if enabled else "key_disabled")
 
 

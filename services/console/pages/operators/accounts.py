@@ -1,6 +1,7 @@
 """Upstream accounts: found, added, changed, tried; their health while one looks."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -89,8 +90,8 @@ async def clear(request: Request) -> Response:
     """Ends the cooldowns of an account, of one family or of all."""
     account, form = await _account(request), await Form.read(request, "family")
     asked = router_pb2.ClearUpstreamAccountRequest(name=account.name, family=form["family"])
-    called = console_of(request).clients.router.ClearUpstreamAccount(asked)
-    await deeds.done(request, "clear_upstream_account", account.name, called, family=form["family"] or "all")
+    change = partial(console_of(request).clients.router.ClearUpstreamAccount, asked)
+    await deeds.done(request, "clear_upstream_account", account.name, change, family=form["family"] or "all")
     return _back(request, account, "cleared")
 
 
@@ -109,8 +110,8 @@ async def replace_credential(request: Request) -> Response:
     account, form = await _account(request), await Form.read(request, "credential")
     asked = router_pb2.SetUpstreamCredentialRequest(name=account.name, credential=form["credential"])
     try:
-        called = console_of(request).clients.router.SetUpstreamCredential(asked)
-        await deeds.done(request, "set_upstream_credential", account.name, called)
+        change = partial(console_of(request).clients.router.SetUpstreamCredential, asked)
+        await deeds.done(request, "set_upstream_credential", account.name, change)
     except Refusal as refusal:
         shown = account_form.form_of(account)
         deeds.beside(shown, refusal, credential="credential")
@@ -122,8 +123,8 @@ async def delete(request: Request) -> Response:
     """Deletes an account and its credential."""
     account = await _account(request)
     asked = router_pb2.DeleteUpstreamAccountRequest(name=account.name)
-    called = console_of(request).clients.router.DeleteUpstreamAccount(asked)
-    await deeds.done(request, "delete_upstream_account", account.name, called, base_url=account.base_url)
+    change = partial(console_of(request).clients.router.DeleteUpstreamAccount, asked)
+    await deeds.done(request, "delete_upstream_account", account.name, change, base_url=account.base_url)
     return redirect(request, _PATH, "deleted")
 
 
@@ -131,8 +132,8 @@ async def test(request: Request) -> Response:
     """Sends one small real request there, and shows what came of it."""
     account, form = await _account(request), await Form.read(request, "model")
     asked = router_pb2.TestUpstreamAccountRequest(name=account.name, model=form["model"])
-    called = console_of(request).clients.router.TestUpstreamAccount(asked, timeout=_TEST_S)
-    found = await deeds.done(request, "test_upstream_account", account.name, called, model=form["model"] or "-")
+    change = partial(console_of(request).clients.router.TestUpstreamAccount, asked, timeout=_TEST_S)
+    found = await deeds.done(request, "test_upstream_account", account.name, change, model=form["model"] or "-")
     if request.headers.get("hx-request"):
         return _page(request, "operators/account_tested.html", tested=found)
     return await _form_page(request, account_form.form_of(account), account, tested=found)
@@ -141,9 +142,9 @@ async def test(request: Request) -> Response:
 async def _set_enabled(request: Request, *, enabled: bool) -> Response:
     account = await _account(request)
     asked = router_pb2.SetUpstreamAccountEnabledRequest(name=account.name, enabled=enabled)
-    called = console_of(request).clients.router.SetUpstreamAccountEnabled(asked)
+    change = partial(console_of(request).clients.router.SetUpstreamAccountEnabled, asked)
     action = "enable" if enabled else "disable"
-    await deeds.done(request, f"{action}_upstream_account", account.name, called)
+    await deeds.done(request, f"{action}_upstream_account", account.name, change)
     return _back(request, account, "enabled" if enabled else "disabled")
 
 
@@ -155,8 +156,8 @@ async def _put(
     asked = router_pb2.PutUpstreamAccountRequest(account=account, credential=credential)
     details = {name: form[name][:_REMEMBERED_LENGTH] for name in account_form.FIELDS if name not in _NOT_LOGGED}
     try:
-        called = console_of(request).clients.router.PutUpstreamAccount(asked)
-        return (await deeds.done(request, action, account.name, called, **details)).account
+        change = partial(console_of(request).clients.router.PutUpstreamAccount, asked)
+        return (await deeds.done(request, action, account.name, change, **details)).account
     except Refusal as refusal:
         deeds.beside(form, refusal, **account_form.WORDS)
         return None

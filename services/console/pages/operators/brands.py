@@ -1,5 +1,6 @@
 """Brands: how one deployment looks to several audiences."""
 
+from functools import partial
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -74,8 +75,8 @@ async def delete(request: Request) -> Response:
     """Deletes a brand that no key has."""
     brand = await _brand(request)
     try:
-        called = console_of(request).clients.auth.DeleteBrand(auth_pb2.DeleteBrandRequest(name=brand.name))
-        await deeds.done(request, "delete_brand", brand.name, called)
+        change = partial(console_of(request).clients.auth.DeleteBrand, auth_pb2.DeleteBrandRequest(name=brand.name))
+        await deeds.done(request, "delete_brand", brand.name, change)
     except Refusal as refusal:
         return _page(request, deeds.beside(form_of(brand), refusal), brand)
     return redirect(request, _PATH, "deleted")
@@ -117,8 +118,8 @@ async def _put(request: Request, form: Form, before: auth_pb2.Brand | None) -> R
         return _page(request, form, before)
     details = {name: form[name][:_LOGGED_LENGTH] for name in _FIELDS if name != "name" and form[name]}
     try:
-        called = console_of(request).clients.auth.PutBrand(auth_pb2.PutBrandRequest(brand=brand))
-        await deeds.done(request, "put_brand", brand.name, called, **details)
+        change = partial(console_of(request).clients.auth.PutBrand, auth_pb2.PutBrandRequest(brand=brand))
+        await deeds.done(request, "put_brand", brand.name, change, **details)
     except Refusal as refusal:
         words = {name: name for name in _FIELDS} | {"hosts": "host"}
         return _page(request, deeds.beside(form, refusal, **words), before)

@@ -1,6 +1,7 @@
 """Models: how they are shown, grouped and timed."""
 
 import asyncio
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -69,8 +70,8 @@ async def change(request: Request) -> Response:
         times=router_pb2.ModelTimes(**times),
     )
     try:
-        called = console_of(request).clients.router.PutModel(router_pb2.PutModelRequest(model=said))
-        await deeds.done(request, "put_model", model.model, called, **form.values)
+        change = partial(console_of(request).clients.router.PutModel, router_pb2.PutModelRequest(model=said))
+        await deeds.done(request, "put_model", model.model, change, **form.values)
     except Refusal as refusal:
         deeds.beside(form, refusal, display_name="display_name", family="family")
         return _page(request, model.model, form, 422)

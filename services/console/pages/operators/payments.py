@@ -1,5 +1,6 @@
 """Operators' list of payments: what came, what needs a decision, what a balance could not give back."""
 
+from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -66,11 +67,12 @@ async def decide(request: Request) -> Response:
         form.wrong("reason", "Please say why, for the history.")
     if form.errors:
         return await _page(request, payment, form, 422)
+    cashier = console_of(request).cashier
     decided = await deeds.done(
         request,
         "decide_payment",
         payment.payment_id,
-        console_of(request).cashier.decide(payment, credit_nano, deeds.actor_of(request), form["reason"].strip()),
+        partial(cashier.decide, payment, credit_nano, deeds.actor_of(request), form["reason"].strip()),
         reason=form["reason"],
         tenant=payment.tenant_id,
         amount_nano=credit_nano,

@@ -1,5 +1,7 @@
 """People who may sign in: who is an operator, and who is shut out."""
 
+from functools import partial
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,7 +39,7 @@ async def demote(request: Request) -> Response:
 async def enable(request: Request) -> Response:
     """Lets somebody in again."""
     person = await _other(request)
-    change = console_of(request).store.set_enabled(person.person_id, True)
+    change = partial(console_of(request).store.set_enabled, person.person_id, True)
     await deeds.done(request, "enable_person", person.email, change)
     return redirect(request, _PATH, "person_saved")
 
@@ -45,7 +47,7 @@ async def enable(request: Request) -> Response:
 async def disable(request: Request) -> Response:
     """Shuts somebody out: their sessions end."""
     person = await _other(request)
-    change = console_of(request).store.set_enabled(person.person_id, False)
+    change = partial(console_of(request).store.set_enabled, person.person_id, False)
     await deeds.done(request, "disable_person", person.email, change)
     return redirect(request, _PATH, "person_saved")
 
@@ -53,13 +55,14 @@ async def disable(request: Request) -> Response:
 async def end_sessions(request: Request) -> Response:
     """Ends all of somebody's sessions."""
     person = await _other(request)
-    await deeds.done(request, "end_sessions", person.email, console_of(request).store.end_sessions(person.person_id))
+    change = partial(console_of(request).store.end_sessions, person.person_id)
+    await deeds.done(request, "end_sessions", person.email, change)
     return redirect(request, _PATH, "person_saved")
 
 
 async def _set_role(request: Request, role: str) -> Response:
     person = await _other(request)
-    change = console_of(request).store.set_role(person.person_id, role)
+    change = partial(console_of(request).store.set_role, person.person_id, role)
     await deeds.done(request, "set_role", person.email, change, role=role)
     return redirect(request, _PATH, "person_saved")
 

@@ -1,5 +1,7 @@
 """Plans: limits under a name."""
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -29,8 +31,8 @@ async def put(request: Request) -> Response:
     except ValueError as error:
         return await _page(request, form.wrong("limits", str(error)))
     try:
-        called = console_of(request).clients.auth.PutPlan(auth_pb2.PutPlanRequest(plan=plan))
-        await deeds.done(request, "put_plan", plan.name, called, limits=form["limits"])
+        change = partial(console_of(request).clients.auth.PutPlan, auth_pb2.PutPlanRequest(plan=plan))
+        await deeds.done(request, "put_plan", plan.name, change, limits=form["limits"])
     except Refusal as refusal:
         return await _page(request, deeds.beside(form, refusal, plan="plan", limits="limit"))
     return redirect(request, _PATH, "saved")
@@ -40,8 +42,8 @@ async def delete(request: Request) -> Response:
     """Deletes a plan that nobody has."""
     name = request.path_params["plan"]
     try:
-        called = console_of(request).clients.auth.DeletePlan(auth_pb2.DeletePlanRequest(name=name))
-        await deeds.done(request, "delete_plan", name, called)
+        change = partial(console_of(request).clients.auth.DeletePlan, auth_pb2.DeletePlanRequest(name=name))
+        await deeds.done(request, "delete_plan", name, change)
     except Refusal as refusal:
         return await _page(request, deeds.beside(Form(), refusal))
     return redirect(request, _PATH, "deleted")

@@ -1,6 +1,7 @@
 """Pools of upstream accounts, and groups: which pools a key may use, in which order."""
 
 import asyncio
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,8 +29,8 @@ async def add(request: Request) -> Response:
     form = await Form.read(request, "pool")
     asked = router_pb2.PutPoolRequest(name=form["pool"].strip())
     try:
-        called = console_of(request).clients.router.PutPool(asked)
-        await deeds.done(request, "put_pool", asked.name, called)
+        change = partial(console_of(request).clients.router.PutPool, asked)
+        await deeds.done(request, "put_pool", asked.name, change)
     except Refusal as refusal:
         return await _page(request, pool_form=deeds.beside(form, refusal, pool="pool"))
     return redirect(request, _PATH, "added")
@@ -39,8 +40,8 @@ async def delete(request: Request) -> Response:
     """Deletes a pool that holds nothing and stands in no group."""
     asked = router_pb2.DeletePoolRequest(name=request.path_params["pool"])
     try:
-        called = console_of(request).clients.router.DeletePool(asked)
-        await deeds.done(request, "delete_pool", asked.name, called)
+        change = partial(console_of(request).clients.router.DeletePool, asked)
+        await deeds.done(request, "delete_pool", asked.name, change)
     except Refusal as refusal:
         return await _page(request, pool_form=deeds.beside(Form(), refusal))
     return redirect(request, _PATH, "deleted")
@@ -53,8 +54,8 @@ async def put_group(request: Request) -> Response:
         group=router_pb2.Group(name=form["group"].strip(), pools=fields.lines(form["pools"]))
     )
     try:
-        called = console_of(request).clients.router.PutGroup(asked)
-        await deeds.done(request, "put_group", asked.group.name, called, pools=", ".join(asked.group.pools))
+        change = partial(console_of(request).clients.router.PutGroup, asked)
+        await deeds.done(request, "put_group", asked.group.name, change, pools=", ".join(asked.group.pools))
     except Refusal as refusal:
         return await _page(request, group_form=deeds.beside(form, refusal, pools="pool", group="group"))
     return redirect(request, _PATH, "saved")
@@ -64,8 +65,8 @@ async def delete_group(request: Request) -> Response:
     """Deletes a group. Its keys can call nothing until they are given another."""
     asked = router_pb2.DeleteGroupRequest(name=request.path_params["group"])
     try:
-        called = console_of(request).clients.router.DeleteGroup(asked)
-        await deeds.done(request, "delete_group", asked.name, called)
+        change = partial(console_of(request).clients.router.DeleteGroup, asked)
+        await deeds.done(request, "delete_group", asked.name, change)
     except Refusal as refusal:
         return await _page(request, group_form=deeds.beside(Form(), refusal))
     return redirect(request, _PATH, "deleted")

@@ -1,6 +1,7 @@
 """Whether the books are right: usage nobody paid for, usage that is not exact or not booked, and what was parked."""
 
 import asyncio
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,9 +34,9 @@ async def replay(request: Request) -> Response:
     except ValueError as error:
         return await _page(request, form=form.wrong("", str(error)), status=422)
     asked = ledger_pb2.ReplayDeadLettersRequest(sequences=[sequence] if sequence else [])
-    called = console_of(request).clients.ledger.ReplayDeadLetters(asked, timeout=_REPLAY_S)
+    change = partial(console_of(request).clients.ledger.ReplayDeadLetters, asked, timeout=_REPLAY_S)
     try:
-        await deeds.done(request, "replay_dead_letters", str(sequence or "all"), called)
+        await deeds.done(request, "replay_dead_letters", str(sequence or "all"), change)
     except Refusal as refusal:
         return await _page(request, form=deeds.beside(form, refusal), status=422)
     return redirect(request, _PATH, "replayed")
@@ -43,8 +44,8 @@ async def replay(request: Request) -> Response:
 
 async def verify(request: Request) -> Response:
     """Compares the books with themselves now."""
-    called = console_of(request).clients.ledger.VerifyBooks(ledger_pb2.VerifyBooksRequest(), timeout=_VERIFY_S)
-    verified = await deeds.done(request, "verify_books", "books", called)
+    change = partial(console_of(request).clients.ledger.VerifyBooks, ledger_pb2.VerifyBooksRequest(), timeout=_VERIFY_S)
+    verified = await deeds.done(request, "verify_books", "books", change)
     return await _page(request, checks=list(verified.checks))
 
 

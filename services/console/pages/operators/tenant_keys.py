@@ -1,6 +1,7 @@
 """One tenant's key, as an operator may change it: its group, plan and limits, and whether it is accepted."""
 
 import asyncio
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,8 +36,8 @@ async def set_policy(request: Request) -> Response:
     except ValueError as error:
         return await _page(request, key, form.wrong("limits", str(error)), 422)
     try:
-        called = console_of(request).clients.auth.SetKeyPolicy(asked)
-        await deeds.done(request, "set_key_policy", key.key_id, called, tenant=key.tenant_id, **form.values)
+        change = partial(console_of(request).clients.auth.SetKeyPolicy, asked)
+        await deeds.done(request, "set_key_policy", key.key_id, change, tenant=key.tenant_id, **form.values)
     except Refusal as refusal:
         words = {"group": "group", "plan": "plan", "limits": "limit"}
         return await _page(request, key, deeds.beside(form, refusal, **words), 422)
@@ -56,8 +57,8 @@ async def disable(request: Request) -> Response:
 async def _set_enabled(request: Request, *, enabled: bool) -> Response:
     key = await _key(request)
     asked = auth_pb2.SetKeyEnabledRequest(key_id=key.key_id, enabled=enabled)
-    called = console_of(request).clients.auth.SetKeyEnabled(asked)
-    await deeds.done(request, "enable_key" if enabled else "disable_key", key.key_id, called, tenant=key.tenant_id)
+    change = partial(console_of(request).clients.auth.SetKeyEnabled, asked)
+    await deeds.done(request, "enable_key" if enabled else "disable_key", key.key_id, change, tenant=key.tenant_id)
     onward = f"/operator/tenants/{key.tenant_id}/keys/{key.key_id}"
     return redirect(request, onward, "enabled" if enabled else "disabled")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -48,8 +49,8 @@ async def create(request: Request) -> Response:
         tenant_id=form["tenant_id"].strip(), name=form["name"].strip(), plan=form["plan"].strip()
     )
     try:
-        called = console_of(request).clients.auth.CreateTenant(asked)
-        await deeds.done(request, "create_tenant", asked.tenant_id, called, name=asked.name, plan=asked.plan)
+        change = partial(console_of(request).clients.auth.CreateTenant, asked)
+        await deeds.done(request, "create_tenant", asked.tenant_id, change, name=asked.name, plan=asked.plan)
     except Refusal as refusal:
         return await _list_page(request, deeds.beside(form, refusal, tenant_id="tenant_id", plan="plan"), 422)
     return redirect(request, f"{_PATH}/{asked.tenant_id}", "added")
@@ -93,8 +94,8 @@ async def set_policy(request: Request) -> Response:
     except ValueError as error:
         return await _page(request, policy_form=form.wrong("limits", str(error)))
     try:
-        called = console_of(request).clients.auth.SetTenantPolicy(asked)
-        await deeds.done(request, "set_tenant_policy", tenant_id, called, plan=form["plan"], limits=form["limits"])
+        change = partial(console_of(request).clients.auth.SetTenantPolicy, asked)
+        await deeds.done(request, "set_tenant_policy", tenant_id, change, plan=form["plan"], limits=form["limits"])
     except Refusal as refusal:
         return await _page(request, policy_form=deeds.beside(form, refusal, plan="plan", limits="limit"))
     return redirect(request, f"{_PATH}/{tenant_id}", "saved")
@@ -113,9 +114,9 @@ async def resume(request: Request) -> Response:
 async def _set_enabled(request: Request, *, enabled: bool) -> Response:
     tenant_id, form = request.path_params["tenant_id"], await Form.read(request, "reason")
     asked = auth_pb2.SetTenantEnabledRequest(tenant_id=tenant_id, enabled=enabled)
-    called = console_of(request).clients.auth.SetTenantEnabled(asked)
+    change = partial(console_of(request).clients.auth.SetTenantEnabled, asked)
     action = "resume_tenant" if enabled else "suspend_tenant"
-    await deeds.done(request, action, tenant_id, called, reason=form["reason"])
+    await deeds.done(request, action, tenant_id, change, reason=form["reason"])
     return redirect(request, f"{_PATH}/{tenant_id}", "resumed" if enabled else "suspended")
 
 
