@@ -1,5 +1,6 @@
 """Sockets that lead to the open internet only."""
 
+import errno
 import socket
 from typing import Any
 
@@ -12,5 +13,5 @@ def public_socket(address: tuple[Any, ...]) -> socket.socket:
     not of the open internet."""
     family, kind, protocol, _, place = address
     if not is_public(str(place[0])):
-        raise OSError("the address is not of the open internet")
+        raise OSError(errno.EACCES, "the address is not of the open internet")
     return socket.socket(family, kind, protocol)

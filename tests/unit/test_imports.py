@@ -12,7 +12,6 @@ DATABASE = ("psycopg", "psycopg_pool")
 MIGRATIONS = ("alembic", "mako", "sqlalchemy")
 SERVER = ("httptools", "starlette", "uvicorn")
 COMMANDS = (
-    "jinja2",
     "services.billing_commands",
     "services.commands",
     "services.embedded",
@@ -22,12 +21,25 @@ COMMANDS = (
     "services.usage_commands",
     "yaml",
 )
+TEMPLATES = ("jinja2",)
 NOT_USED = {
-    "edge": (*DATABASE, *MIGRATIONS, *COMMANDS, "cryptography", "jwt"),
-    "auth": (*MIGRATIONS, *SERVER, *COMMANDS, "jwt"),
-    "router": (*MIGRATIONS, *SERVER, *COMMANDS, "jwt"),
-    "ledger": (*MIGRATIONS, *SERVER, *COMMANDS),
-    "simulator": (*DATABASE, *MIGRATIONS, *COMMANDS, "aiohttp", "cryptography", "grpc", "jwt", "nats", "starlette"),
+    "console": (*MIGRATIONS, *COMMANDS, "nats"),
+    "edge": (*DATABASE, *MIGRATIONS, *COMMANDS, *TEMPLATES, "cryptography", "jwt"),
+    "auth": (*MIGRATIONS, *SERVER, *COMMANDS, *TEMPLATES, "jwt"),
+    "router": (*MIGRATIONS, *SERVER, *COMMANDS, *TEMPLATES, "jwt"),
+    "ledger": (*MIGRATIONS, *SERVER, *COMMANDS, *TEMPLATES),
+    "simulator": (
+        *DATABASE,
+        *MIGRATIONS,
+        *COMMANDS,
+        *TEMPLATES,
+        "aiohttp",
+        "cryptography",
+        "grpc",
+        "jwt",
+        "nats",
+        "starlette",
+    ),
 }
 # The command line up to the settings, which it is told to refuse, and then what it would run.
 IMPORTED = """
