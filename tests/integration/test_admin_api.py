@@ -58,6 +58,21 @@ def every(admin: ApiCaller, path: str, **query: Any) -> list[dict[str, Any]]:
 # ---- what can be done ----
 
 
+def test_an_upstream_account_is_tried_and_its_row_says_who_did_it(tollhouse: Deployment, admin: ApiCaller) -> None:
+    tried = good(admin.post(f"{PREFIX}/accounts/simulator/test", json={}))
+    assert (tried["ok"], tried["http_status"]) == (True, 200)
+    (row, *_) = every(admin, "/audit", target="simulator", action="test_upstream_account")
+    assert row["actor"].startswith(tollhouse.operator[0])
+
+
+def test_the_fleet_and_the_state_of_the_books_can_be_asked_for(admin: ApiCaller) -> None:
+    assert {"edge", "auth", "router", "ledger"} <= {one["service"] for one in every(admin, "/replicas")}
+    assert good(admin.get(f"{PREFIX}/reconciliation"))["shortfall_nano"] >= 0
+    assert all(not check["differences"] for check in good(admin.post(f"{PREFIX}/reconciliation/verify"))["checks"])
+    letters = every(admin, "/dead-letters")
+    assert good(admin.post(f"{PREFIX}/dead-letters/replay", json={}))["replayed"] == len(letters)
+
+
 def test_a_tenant_gets_a_key_money_and_a_plan(tollhouse: Deployment, admin: ApiCaller) -> None:
     tenant_id, plan = tenant(admin), f"p-{ids.ulid()}"
     limits = [{"metric": "requests", "amount": 60, "model": ""}]

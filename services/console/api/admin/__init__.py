@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.console.api.admin import accounts, keys, people, plans, prices, routing, tenants, usage, vouchers
+from services.console.api.admin import accounts, books, keys, people, plans, prices, routing, tenants, usage, vouchers
 from services.console.api.operation import Operation
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -14,5 +14,6 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *prices.operations,
     *vouchers.operations,
     *usage.operations,
+    *books.operations,
     *people.operations,
 )

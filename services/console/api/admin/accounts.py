@@ -19,6 +19,7 @@ from services.console.problems import Problem
 from tollhouse.v1 import router_pb2
 
 _MOST: Final = 500  # the router's pages
+_TEST_S: Final = 25.0
 
 
 class Credential(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,6 +35,12 @@ class Family(msgspec.Struct, forbid_unknown_fields=True):
     """A family of models; all of them when it is empty."""
 
     family: str = ""
+
+
+class Tried(msgspec.Struct, forbid_unknown_fields=True):
+    """A public model that the account serves; its first by name when it is empty."""
+
+    model: str = ""
 
 
 async def list_accounts(call: Call) -> Any:
@@ -101,6 +108,12 @@ async def set_credential(call: Call) -> router_pb2.UpstreamAccount:
     return (await call.console.clients.router.SetUpstreamCredential(asked)).account
 
 
+async def test_account(call: Call) -> router_pb2.TestUpstreamAccountResponse:
+    """Sends an upstream account one small real request."""
+    asked = router_pb2.TestUpstreamAccountRequest(name=call.path("name"), model=call.body.model)
+    return await call.console.clients.router.TestUpstreamAccount(asked, timeout=_TEST_S)
+
+
 _ONE: Final = "/accounts/{name}"
 _ACCOUNT: Final = router_pb2.UpstreamAccount
 
@@ -146,5 +159,14 @@ operations = (
         set_credential,
         _ACCOUNT,
         body=Credential,
+    ),
+    changing(
+        "POST",
+        _ONE + "/test",
+        "testUpstreamAccount",
+        "Sends it one small real request, which the provider may charge for",
+        test_account,
+        router_pb2.TestUpstreamAccountResponse,
+        body=Tried,
     ),
 )
