@@ -156,8 +156,8 @@ class Exchange:
     conversation: bytes = b""
     without_thinking: bool = False
     """The body that is sent has lost the thinking of earlier turns."""
-    without_responses: bool = False
-    """The account that is asked has no Responses API after all."""
+    without_responses: str = ""
+    """The upstream account that has no Responses API after all."""
     body_sha256: bytes = b""
     attempts: list[Attempt] = field(default_factory=list)
     meter: StreamMeter | None = None

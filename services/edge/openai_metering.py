@@ -6,6 +6,7 @@ Shapes: https://platform.openai.com/docs/api-reference/chat/object and .../respo
 """
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import ClassVar, Final
 
@@ -64,7 +65,7 @@ _decode_failed: Final = msgspec.json.Decoder(_Failed).decode
 _decode_response: Final = msgspec.json.Decoder(_Response).decode
 
 
-class _FrameMeter(StreamMeter):
+class _FrameMeter(StreamMeter, ABC):
     """A meter that measures what frames take beside their text: upstreams of one API differ by hundreds of bytes, which
     would be taken for many tokens. The shortest of the first frames counts."""
 
@@ -74,9 +75,9 @@ class _FrameMeter(StreamMeter):
         super().__init__()
         self._samples: list[int] = []
 
+    @abstractmethod
     def _frame_of(self, data: bytes) -> int:
         """Bytes of an event beside its text, by its data; 0 where it has none. Raises ValueError, RecursionError."""
-        raise NotImplementedError
 
     def _count_output(self, lines: bytes) -> None:
         super()._count_output(lines)

@@ -84,7 +84,9 @@ class Passage:
         without_thinking: bool = False,
         without_responses: bool = False,
     ) -> None:
-        spoken = Api.CHAT if without_responses else spoken_to(picked.kind, api, picked.upstream_model)
+        spoken = spoken_to(picked.kind, api, picked.upstream_model)
+        if without_responses and spoken is Api.RESPONSES:
+            spoken = Api.CHAT
         self._dialect = api.dialect
         self._translation: Translation | None = None
         self._filter: UsageChunkFilter | None = None

@@ -237,7 +237,7 @@ class Relay:
                 return Refusal(Kind.UPSTREAM_FAILED, "the upstream answered in an encoding that it was not asked for")
             if answer.status >= 300:
                 return await self._pass_error_on(exchange, attempt, passage, answer, reply)
-            if exchange.without_responses:
+            if exchange.without_responses == attempt.picked.upstream_account_id:
                 self._remember_without_responses(attempt)
             if head.content_type.startswith(b"text/event-stream"):
                 return await self._relay_stream(exchange, attempt, passage, answer, reply)
@@ -257,8 +257,12 @@ class Relay:
             exchange.request_id,
             exchange.created_ms // clock.MS_PER_S,
             without_thinking=exchange.without_thinking,
-            without_responses=exchange.without_responses or _place(attempt) in self._without_responses,
+            without_responses=exchange.api is Api.RESPONSES and self._lacks_responses(exchange, attempt),
         )
+
+    def _lacks_responses(self, exchange: Exchange, attempt: Attempt) -> bool:
+        here = attempt.picked.upstream_account_id
+        return exchange.without_responses == here or _place(attempt) in self._without_responses
 
     def _remember_without_responses(self, attempt: Attempt) -> None:
         """Asked for a chat completion it answers: it is not asked for a response again."""
@@ -278,8 +282,7 @@ class Relay:
                 attempt.again = attempt.picked.upstream_account_id
                 return failure
             if error.route_unknown and exchange.api is Api.RESPONSES and not passage.translated:
-                exchange.without_responses = True
-                attempt.again = attempt.picked.upstream_account_id
+                exchange.without_responses = attempt.again = attempt.picked.upstream_account_id
                 return failure
         if attempt.status_is_client_fault:
             assert attempt.head is not None

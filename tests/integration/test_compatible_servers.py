@@ -62,3 +62,10 @@ def test_what_a_chat_completion_cannot_express_is_refused_by_its_name(tollhouse:
     refused = respond(tollhouse, tenant, previous_response_id="resp_1")
     assert refused.status == 400
     assert refused.json()["error"]["param"] == "previous_response_id"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_clients_of_other_apis_notice_nothing_of_that(tollhouse: Deployment, tenant: Tenant, path: str) -> None:
+    assert respond(tollhouse, tenant).status == 200
+    body = {"model": MODEL, "max_tokens": 20, "messages": [{"role": "user", "content": "Say hello."}]}
+    assert tollhouse.call("POST", path, {"x-api-key": tenant.key}, json.dumps(body).encode()).status == 200

@@ -32,6 +32,7 @@ def passage(
     upstream_model: str = "opus",
     asked: Asked | None = None,
     without_thinking: bool = False,
+    without_responses: bool = False,
 ) -> Passage:
     """A request on its way to an upstream account of a kind."""
     picked = router_pb2.PickResult(
@@ -39,7 +40,17 @@ def passage(
     )
     asked = asked or Asked(model, 10)
     return Passage(
-        api, picked, asked, body, query, onward or [], translation, "req_1", 0, without_thinking=without_thinking
+        api,
+        picked,
+        asked,
+        body,
+        query,
+        onward or [],
+        translation,
+        "req_1",
+        0,
+        without_thinking=without_thinking,
+        without_responses=without_responses,
     )
 
 
@@ -185,3 +196,22 @@ def test_however_a_stream_is_cut_only_the_usage_chunk_is_taken_out(step: int, cr
     taking = UsageChunkFilter()
     seen = b"".join(taking.feed(stream[at : at + step]) for at in range(0, len(stream), step)) + taking.end()
     assert seen == kept
+
+
+@pytest.mark.parametrize(
+    ("api", "kind", "url"),
+    [
+        (Api.RESPONSES, OPENAI, "/v1/chat/completions"),
+        (Api.RESPONSES, ANTHROPIC, "/v1/messages"),
+        (Api.CHAT, OPENAI, "/v1/chat/completions"),
+        (Api.EMBEDDINGS, OPENAI, "/v1/embeddings"),
+        (Api.MESSAGES, router_pb2.UPSTREAM_KIND_SIMULATOR, "/v1/messages"),
+    ],
+)
+def test_what_has_no_responses_api_is_asked_otherwise_for_responses_only(
+    api: Api, kind: router_pb2.UpstreamKind.ValueType, url: str
+) -> None:
+    body = {Api.RESPONSES: b'{"model":"opus","input":"hi"}', Api.EMBEDDINGS: b'{"model":"opus","input":"hi"}'}.get(
+        api, b'{"model":"opus","max_tokens":10,"messages":[{"role":"user","content":"hi"}]}'
+    )
+    assert passage(body, api=api, kind=kind, without_responses=True).url == "https://api.example" + url
