@@ -256,7 +256,7 @@ async def test_events_leave_as_far_apart_as_scripted(client: Client) -> None:
     began_s = time.monotonic()
     answer = await client.post("first_ms=30;tokens=4;gap_ms=10", stream=True)
     assert len(answer.events) == 10
-    assert time.monotonic() - began_s >= 0.030 + 9 * 0.010
+    assert time.monotonic() - began_s >= 0.030 + 9 * 0.009  # a loop may wake a timer one tick of its clock early
 
 
 async def test_credentials_and_models_that_it_does_not_take(client: Client) -> None:
