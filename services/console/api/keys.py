@@ -9,6 +9,7 @@ from services.console.api.key_forms import KeyForm, KeyIds, apply, key_object, o
 from services.console.api.messages import Schema
 from services.console.api.operation import Call, Operation, noted
 from services.console.brands import BUILT_IN
+from services.console.key_form import creation
 from services.console.problems import Problem
 from services.console.visit import visit_of
 from services.shared.errors import Kind, Refusal
@@ -88,19 +89,7 @@ async def create_key(call: Call) -> Any:
     wanted.group = wanted.group or _choosable(call.console.settings.key_groups, "default")[0]
     _check_choice(call, wanted)
     brand = visit_of(call.request).brand
-    asked = auth_pb2.CreateKeyRequest(
-        tenant_id=call.caller.tenant_id,
-        name=wanted.name,
-        expires_ms=wanted.expires_ms,
-        idempotency_key=call.idempotency_key,
-        group=wanted.group,
-        plan=wanted.plan,
-        brand="" if brand is BUILT_IN else brand.name,
-        models=wanted.models,
-        addresses=wanted.addresses,
-    )
-    if wanted.HasField("spend_cap_nano"):
-        asked.spend_cap_nano = wanted.spend_cap_nano
+    asked = creation(wanted, call.caller.tenant_id, "" if brand is BUILT_IN else brand.name, call.idempotency_key)
     await call.console.people.with_tenant(call.caller.person)
     made = await call.console.clients.auth.CreateKey(asked)
     return success() if made.key.revealable else success({"id": made.key.key_id, "key": made.secret})

@@ -63,20 +63,8 @@ async def make(request: Request) -> Response:
     key = key_form.key_of(form, auth_pb2.Key(group="default", enabled=True), choices, clock.now_ms())
     if form.errors:
         return await _form_page(request, form, status=422)
-    asked = auth_pb2.CreateKeyRequest(
-        tenant_id=tenant_of(request),
-        name=key.name,
-        expires_ms=key.expires_ms,
-        idempotency_key=f"console:{form['idempotency_key']}"[:200],
-        group=key.group,
-        plan=key.plan,
-        brand=await _brand(request),
-        models=key.models,
-        addresses=key.addresses,
-        limits=key.limits,
-    )
-    if key.HasField("spend_cap_nano"):
-        asked.spend_cap_nano = key.spend_cap_nano
+    once = f"console:{form['idempotency_key']}"[:200]
+    asked = key_form.creation(key, tenant_of(request), await _brand(request), once)
     try:
         change = partial(console.clients.auth.CreateKey, asked)
         made = await deeds.done(request, "create_own_key", asked.tenant_id, change, name=asked.name)

@@ -3,9 +3,10 @@
 import pytest
 from starlette.datastructures import URL, QueryParams
 
+from services.console import live
 from services.console.deeds import beside, printable
 from services.console.forms import Form
-from services.console.pages.operators import account_form, brands, fields, fleet, live, prices
+from services.console.pages.operators import account_form, brands, fields, fleet, prices
 from services.console.pages.operators.lists import Asked
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import auth_pb2, billing_pb2, ledger_pb2, router_pb2, types_pb2, usage_pb2
