@@ -110,6 +110,11 @@ def field_of(param: str) -> str:
     return name if name in FIELDS else ""
 
 
+def listed(names: str) -> list[str]:
+    """Names between commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def minute(at_ms: int) -> str:
     """A moment as `<input type="datetime-local">` has it, in UTC."""
     return datetime.fromtimestamp(at_ms // clock.MS_PER_S, UTC).strftime(_MINUTE)

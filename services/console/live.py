@@ -6,6 +6,7 @@ each ends after half a minute, and whoever was signed out meanwhile gets no othe
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
@@ -13,11 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from services.console.failures import sentence
+from services.console.problems import Problem
 from services.shared import clock
 from services.shared.errors import Refusal
 
 MEDIA: Final = "text/event-stream"
 EVERY_S: Final = 2.0
+_LINE: Final = re.compile(r"\r\n|\n|\r")
 _LASTS_S: Final = 30.0
 _AGAIN_MS: Final = 500
 
@@ -33,6 +36,9 @@ def stream(request: Request, piece: Callable[[], Awaitable[str]], name: str = "p
                 yield event(name, await piece())
             except Refusal as refusal:
                 yield event("away", sentence(refusal))
+            except Problem as problem:  # what was watched is gone
+                yield event("away", problem.detail)
+                return
             await asyncio.sleep(EVERY_S)
 
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -40,5 +46,7 @@ def stream(request: Request, piece: Callable[[], Awaitable[str]], name: str = "p
 
 
 def event(name: str, text: str) -> str:
-    """One event: every line of its text is a line of data."""
-    return f"event: {name}\n" + "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"
+    """One event: every line of its text is a line of data. Only what ends lines of events does, so that an object's text
+    may hold what else Unicode calls a line."""
+    lines = _LINE.split(text.removesuffix("\n"))
+    return f"event: {name}\n" + "".join(f"data: {line}\n" for line in lines) + "\n"

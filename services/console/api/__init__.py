@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from services.console.api import access_tokens, codes, keys, openapi, payments, sessions, usage, users
+from services.console.api import access_tokens, codes, keys, models, openapi, payments, sessions, usage, users
 from services.console.api.admin import OPERATIONS as ADMIN_OPERATIONS
 from services.console.api.key_forms import KeyObject
 from services.console.api.operation import JSON, Operation
@@ -22,11 +22,20 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *access_tokens.operations,
     *payments.operations,
     *usage.operations,
+    *models.operations,
     *ADMIN_OPERATIONS,
 )
 """All that can be called."""
 
-NAMED: Final = (KeyObject, UserObject, *sessions.NAMED, *access_tokens.NAMED, *payments.NAMED, *usage.NAMED)
+NAMED: Final = (
+    KeyObject,
+    UserObject,
+    *sessions.NAMED,
+    *access_tokens.NAMED,
+    *payments.NAMED,
+    *usage.NAMED,
+    *models.NAMED,
+)
 """The objects that answers to customers refer to by name."""
 
 _DOCUMENT: Final = msgspec.json.encode(openapi.document(OPERATIONS, NAMED))

@@ -14,7 +14,7 @@ from services.console.console import Console, console_of
 from services.console.failures import sentence
 from services.console.forms import Form
 from services.console.guards import customer
-from services.console.key_form import Choices
+from services.console.key_form import Choices, listed
 from services.console.rendering import redirect
 from services.console.visit import tenant_of, visit_of
 from services.shared import clock, ids
@@ -212,11 +212,6 @@ async def _choices(console: Console) -> Choices:
     groups = listed(console.settings.key_groups) or ["default"]
     models = {model.model for group in groups for model in catalogue.models(group)}
     return Choices(groups, listed(console.settings.key_plans), sorted(models))
-
-
-def listed(names: str) -> list[str]:
-    """Names between commas."""
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 async def _brand(request: Request) -> str:
