@@ -46,7 +46,7 @@ def stream(request: Request, piece: Callable[[], Awaitable[str]], name: str = "p
 
 
 def event(name: str, text: str) -> str:
-    """One event: every line of its text is a line of data. Only what ends lines of events does, so that an object's text
-    may hold what else Unicode calls a line."""
+    """One event: every line of its text is a line of data. What ends a line is what ends one of an event: an object may
+    hold what else Unicode calls a line."""
     lines = _LINE.split(text.removesuffix("\n"))
     return f"event: {name}\n" + "".join(f"data: {line}\n" for line in lines) + "\n"
