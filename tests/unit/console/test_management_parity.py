@@ -179,7 +179,7 @@ def test_what_every_page_shows_is_answered_by_the_management_api() -> None:
     assert not SHOWN.keys() & NOT_SHOWN.keys()
 
 
-@pytest.mark.parametrize(("path", "name", "changes"), twins())
+@pytest.mark.parametrize(("path", "name", "changes"), list(twins()))
 def test_a_twin_is_there_and_for_the_same_people(path: str, name: str, changes: bool) -> None:
     operation = BY_NAME[name]
     assert operation.changes == changes
