@@ -183,6 +183,7 @@ def test_links_of_a_list_keep_its_filters() -> None:
 
 def test_every_line_of_an_event_is_a_line_of_its_data() -> None:
     assert live.event("piece", "a\n\nb") == "event: piece\ndata: a\ndata: \ndata: b\n\n"
+    assert live.event("replicas", '{"name":"a\u2028b"}\n') == 'event: replicas\ndata: {"name":"a\u2028b"}\n\n'
 
 
 def test_silent_replicas_do_not_count() -> None:
