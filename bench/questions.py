@@ -124,7 +124,7 @@ def _operator(history: History, places: Places) -> Iterator[str]:
 
 
 def _program(history: History) -> Iterator[str]:
-    yield from ("/api/token/", "/api/token/?p=5&page_size=100", "/api/token/search?keyword=service+1")
+    yield from ("/api/token", "/api/token/", "/api/token/?p=5&page_size=100", "/api/token/search?keyword=service+1")
     yield from (f"/api/token/{history.tenant_keys[LARGE][0]}", "/api/user/self", "/api/openapi.json")
 
 
