@@ -21,8 +21,8 @@ class Period:
 
 HOUR: Final = Period("hour", _HOUR, _DAY, 31 * _DAY)
 DAY: Final = Period("day", _DAY, 30 * _DAY, 366 * _DAY)
-WHOLE: Final = Period("whole", _DAY, 30 * _DAY, 366 * _DAY)
-"""One bucket for all of the time, which is of whole days."""
+WHOLE: Final = Period("whole", _HOUR, 30 * _DAY, 366 * _DAY)
+"""One bucket for all of the time, which is of whole hours."""
 
 
 def span(period: Period, from_at: datetime | None, to_at: datetime | None, now: datetime) -> tuple[datetime, datetime]:

@@ -6,7 +6,7 @@ Rollups tell everything apart; totals are the same sums in a few cuts that tell 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime, time
 from typing import Final
 
 from psycopg import sql
@@ -67,10 +67,11 @@ class TotalStore:
         self._pool = pool
 
     async def buckets(self, period: str, groups: Sequence[str], of: RollupFilter, limit: int) -> list[Bucket]:
-        """Sums by `period` ("hour" or "day", of UTC, or "whole" for all of the time, which is of whole days) and by the
+        """Sums by `period` ("hour" or "day", of UTC, or "whole" for all of the time) and by the
         columns `groups`; at most `limit` of them."""
         only = {name: value for name in _FILTERS if (value := getattr(of, name))}
-        cut = cut_for(period, {*groups, *only})
+        days = period == "day" or (period == "whole" and is_midnight(of.from_at) and is_midnight(of.to_at))
+        cut = cut_for("day" if days else "hour", {*groups, *only})
         told = sql.SQL(", ").join(
             sql.Identifier(name) if name in groups else sql.SQL("'' AS {}").format(sql.Identifier(name))
             for name in _DIMENSIONS
@@ -100,7 +101,11 @@ class TotalStore:
             return await cursor.fetchall()
 
 
-def cut_for(period: str, told: set[str]) -> str:
-    """The smallest cut of totals that tells these columns apart; empty where only rollups do."""
-    length = "hour" if period == "hour" else "day"
+def cut_for(length: str, told: set[str]) -> str:
+    """The smallest cut of totals, of hours or of days, that tells these columns apart; empty where only rollups do."""
     return next((name for name, of, columns in _CUTS if of == length and told <= columns), "")
+
+
+def is_midnight(at: datetime) -> bool:
+    """Whether a day of UTC begins then."""
+    return at.astimezone(UTC).time() == time.min
