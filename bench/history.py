@@ -83,6 +83,7 @@ _DERIVED: Final[tuple[LiteralString, ...]] = (
         ) AS sides GROUP BY 1
     ) AS moved WHERE a.ledger_account_id = moved.ledger_account_id
     """,
+    "SET session_replication_role = origin",  # totals follow rollups by triggers
     """
     INSERT INTO usage_rollups
         SELECT date_trunc('hour', created_at, 'UTC'), tenant_id, key_id, model, upstream_account_id,
@@ -200,6 +201,7 @@ class History:
 
     def _books(self, connection: psycopg.Connection) -> None:
         connection.execute("SET search_path = ledger")
+        connection.execute("SET work_mem = '256MB'")
         connection.execute("SET session_replication_role = replica")  # a million references need no look-up each
         for partition in _partitions(self.begins, self.ends):
             connection.execute(partition)

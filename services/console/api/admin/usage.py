@@ -46,7 +46,7 @@ async def get_usage(call: Call) -> usage_pb2.Usage:
 
 
 async def summarize(call: Call) -> usage_pb2.SummarizeUsageResponse:
-    """Sums of hours or days, of one tenant or of all."""
+    """Sums of hours, days or a whole time, of one tenant or of all."""
     groups: list[Any] = []
     for word in filter(None, call.query.get("groups", "").split(",")):
         try:
@@ -98,13 +98,13 @@ operations = (
     reading(
         "/usage/summary",
         "summarizeUsage",
-        "Sums of hours or days",
+        "Sums of hours, of days, or of a whole time",
         summarize,
         usage_pb2.SummarizeUsageResponse,
         current=None,
         query={
             "tenant_id": STRING,
-            "period": {"type": "string", "enum": ["hour", "day"]},
+            "period": {"type": "string", "enum": words_of(_PERIODS)[1:]},
             "groups": {"type": "string", "description": f"Out of {', '.join(words_of(_GROUPS)[1:])}, between commas."},
             **_SPAN,
         },
