@@ -101,6 +101,7 @@ def upgrade() -> None:
             WHERE e.transaction_id = t.transaction_id AND t.kind <> 'usage' AND t.tenant_id = '';
         ALTER TABLE transactions ENABLE TRIGGER immutable;
 
+        CREATE INDEX rollups_of_key ON usage_rollups (tenant_id, key_id, hour);
         CREATE INDEX usage_of_key ON usage_records (tenant_id, key_id, created_at, request_id);
         -- Nearly all requests end well: the others are found without reading those.
         CREATE INDEX usage_by_status ON usage_records (tenant_id, status, created_at, request_id) WHERE status <> 1;
