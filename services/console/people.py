@@ -115,11 +115,11 @@ class People:
     async def knows(self, email: str, password: str) -> bool:
         """Whether that person could sign in with that password."""
         known = await self._store.person_by_email(normalised(email))
-        return await self._passwords.verify(known.password_hash if known else None, password)
+        return await self._passwords.verify(known.password_hash if known else _NO_PASSWORD, password)
 
     async def _verified(self, email: str, password: str) -> Known:
         known = await self._store.person_by_email(email)
-        good = await self._passwords.verify(known.password_hash if known else None, password[: passwords.LONGEST + 1])
+        good = await self._passwords.verify(known.password_hash if known else _NO_PASSWORD, password[: passwords.LONGEST + 1])
         if known is None or not good or not known.enabled:
             raise WrongPassword
         return known

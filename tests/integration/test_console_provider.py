@@ -67,7 +67,8 @@ def test_somebody_new_gets_an_account_and_is_the_same_person_the_next_time(
 
 def test_who_signs_in_through_the_provider_has_no_password(sso: Deployment, provider: IdentityProvider) -> None:
     assert through(Visitor.of(sso)).status_code == 303
-    assert Visitor.of(sso).sign_in(provider.email, "").status_code == 401
+    for password in ("", "the password of nobody"):
+        assert Visitor.of(sso).sign_in(provider.email, password).status_code == 401
 
 
 def test_signing_in_makes_a_new_session_here_too(sso: Deployment, provider: IdentityProvider) -> None:
