@@ -2,13 +2,14 @@
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import access_tokens
+from services.console import access_tokens, deeds
 from services.console.access_tokens import AccessToken
 from services.console.console import console_of
 from services.console.forms import Form
@@ -48,15 +49,20 @@ async def create(request: Request) -> Response:
     secret = access_tokens.secret_of(os.urandom(access_tokens.SECRET_BYTES))
     ends = now + timedelta(days=int(form["days"]))
     token = AccessToken(f"token_{ids.ulid()}", person.person_id, name, scopes, now, ends, None, None)
-    await console.tokens.add(token, access_tokens.secret_hash(secret))
+    change = partial(console.tokens.add, token, access_tokens.secret_hash(secret))
+    await deeds.done(
+        request, "create_access_token", token.token_id, change, name=name, scopes=" ".join(scopes), days=form["days"]
+    )
     return await _page(request, Form({"days": str(_USUAL_DAYS)}), secret=secret)
 
 
 async def revoke(request: Request) -> Response:
     """Ends one of the person's own tokens, at once and for good."""
+    tokens, person_id = console_of(request).tokens, person_of(request).person_id
     token_id = request.path_params["token_id"]
-    if not await console_of(request).tokens.revoke(person_of(request).person_id, token_id):
+    if not any(token.token_id == token_id for token in await tokens.of_person(person_id)):
         raise HTTPException(404)
+    await deeds.done(request, "revoke_access_token", token_id, partial(tokens.revoke, person_id, token_id))
     return redirect(request, _PATH, "token_revoked")
 
 

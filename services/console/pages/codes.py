@@ -1,12 +1,13 @@
 """One-time codes: asked for after the password, turned on and off in the settings."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import one_time_codes, sessions
+from services.console import deeds, one_time_codes, sessions
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import SIGN_IN, customer, public
@@ -60,25 +61,33 @@ async def begin(request: Request) -> Response:
 async def confirm(request: Request) -> Response:
     """Turns codes on once the device has made a good one, and shows the recovery codes, this once."""
     form = await Form.read(request, "code")
+    codes, person = console_of(request).codes, person_of(request)
     try:
-        codes = await console_of(request).codes.confirm(person_of(request), form["code"])
+        step = await codes.shown(person, form["code"])
     except WrongPassword:
         return await _page(request, form.wrong("code", _WRONG), 422)
     except Throttled as throttled:
         return too_many(await _page(request, form.wrong("", patience(throttled)), 429), throttled)
-    return await _page(request, Form(), recovery_codes=codes)
+    recovery_codes = await deeds.done(request, "turn_codes_on", person.email, partial(codes.turn_on, person, step))
+    return await _page(request, Form(), recovery_codes=recovery_codes)
 
 
 async def drop(request: Request) -> Response:
-    """Turns codes off; takes the password, so that an unattended browser is not enough."""
-    form, console, person = await Form.read(request, "password"), console_of(request), person_of(request)
+    """Turns codes off; takes the password or, of those who have none, a code, so that an unattended browser is not
+    enough."""
+    form, console, person = await Form.read(request, "password", "code"), console_of(request), person_of(request)
+    field, wrong = ("password", "That is not your password.")
     try:
-        await console.people.confirm_password(person, form["password"], visit_of(request).address)
+        if await console.people.has_password(person):
+            await console.people.confirm_password(person, form["password"], visit_of(request).address)
+        else:
+            field, wrong = "code", _WRONG
+            await console.codes.check(person, form["code"])
     except WrongPassword:
-        return await _page(request, form.wrong("password", "That is not your password."), 422)
+        return await _page(request, form.wrong(field, wrong), 422)
     except Throttled as throttled:
         return too_many(await _page(request, form.wrong("", patience(throttled)), 429), throttled)
-    await console.codes.drop(person)
+    await deeds.done(request, "turn_codes_off", person.email, partial(console.codes.drop, person))
     return redirect(request, _SETTINGS, "codes_off")
 
 
@@ -108,6 +117,7 @@ async def _page(request: Request, form: Form, status: int = 200, recovery_codes:
         picture=picture,
         left=left,
         recovery_codes=recovery_codes,
+        has_password=await console.people.has_password(person),
     )
 
 

@@ -1,15 +1,17 @@
 """A person's own settings: password and sessions."""
 
+from functools import partial
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import passwords
+from services.console import deeds, passwords
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import customer
 from services.console.handshake import connect_token
-from services.console.pages.registration import patience, too_many
+from services.console.pages.registration import patience, signed_in, too_many
 from services.console.passwords import Weak
 from services.console.people import WrongPassword
 from services.console.rendering import redirect
@@ -25,20 +27,20 @@ async def show(request: Request) -> Response:
 
 
 async def change_password(request: Request) -> Response:
-    """Sets a new password; all other sessions end."""
+    """Sets a new password; every session ends, and this browser goes on under a new one: whoever has learned the secret
+    of the present one is out too."""
     form = await Form.read(request, "old_password", "new_password")
-    person, address = person_of(request), visit_of(request).address
+    person, people, new = person_of(request), console_of(request).people, form["new_password"]
     try:
-        await console_of(request).people.change_password(
-            person, person.session_id, form["old_password"], form["new_password"], address
-        )
+        await people.may_change_password(person, form["old_password"], new, visit_of(request).address)
     except WrongPassword:
         return await _page(request, form.wrong("old_password", "That is not your password."), 422)
     except Weak as weak:
         return await _page(request, form.wrong("new_password", str(weak)), 422)
     except Throttled as throttled:
         return too_many(await _page(request, form.wrong("", patience(throttled)), 429), throttled)
-    return redirect(request, _PATH, "password_changed")
+    await deeds.done(request, "change_own_password", person.email, partial(people.set_password, person, new))
+    return await signed_in(request, person, _PATH, "password_changed")
 
 
 async def end_session(request: Request) -> Response:
@@ -57,13 +59,14 @@ async def end_other_sessions(request: Request) -> Response:
 
 async def _page(request: Request, form: Form, status: int = 200) -> Response:
     console = console_of(request)
-    sessions = await console.store.sessions(person_of(request).person_id)
+    person = person_of(request)
     return console.renderer.page(
         request,
         "settings.html",
         status,
         form=form,
-        sessions=sessions,
+        sessions=await console.store.sessions(person.person_id),
+        has_password=await console.people.has_password(person),
         shortest=passwords.SHORTEST,
         provider=console.provider,
         connect_token=connect_token(visit_of(request).secret),

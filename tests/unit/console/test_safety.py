@@ -88,6 +88,26 @@ async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(client: httpx2.A
     assert (await client.post("/sign-in", content=endless())).status_code == 413
 
 
+@pytest.mark.parametrize("origin", ["http://[", "null", "", "http://console.test@evil.example", "x://console.test:1"])
+async def test_an_origin_that_is_not_ours_is_refused_however_odd_it_is(client: httpx2.AsyncClient, origin: str) -> None:
+    answer = await client.post("/sign-in", headers={"origin": origin})
+    assert answer.status_code == 403
+    assert "another site" in answer.text
+
+
+async def test_a_nul_is_refused_wherever_it_stands(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/auth%00")).status_code == 400
+    assert (await client.get("/auth?action=%00")).status_code == 400
+    assert (await client.post("/sign-in", data={"email": "a\0b"})).status_code == 400
+    assert (await client.get("/auth?action=%2500")).status_code == 303
+
+
+async def test_a_form_of_very_many_fields_is_not_read(client: httpx2.AsyncClient) -> None:
+    fields = "a=1&" * (safety.FIELDS_MOST + 1)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await client.post("/sign-in", content=fields, headers=headers)).status_code == 413
+
+
 @pytest.mark.parametrize("prefix", safety.OPEN)
 def test_open_paths_are_whole_folders(prefix: str) -> None:
     assert prefix.startswith("/")

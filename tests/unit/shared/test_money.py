@@ -60,7 +60,8 @@ def test_a_price_for_a_million_tokens_becomes_pico_dollars_a_token(text: str, pi
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "-", "ten", "NaN", "-Infinity", "inf", "1e999999", "1e9", "1_0", "١٠", "1,000", "$", "$$1", "1.2.3"]
+    "text",
+    ["", ".", "-", "ten", "NaN", "-Infinity", "inf", "1e999999", "1e9", "1_0", "١٠", "1,000", "$", "$$1", "1.2.3"],
 )
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not an amount"):
