@@ -7,6 +7,7 @@ browsers with our cookie, and have no token: whoever sends `Authorization` is kn
 looked at; and the paths under OPEN, which are called by other services and check a signature of their own.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
@@ -46,6 +47,7 @@ FIELDS_MOST: Final = 5000
 _FILES: Final = ("/static/", "/brand.css", "/favicon.ico", "/api/openapi.json")
 _log = logger("safety")
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+_HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])?(:[0-9]{0,5})?")  # RFC 9110, 7.2
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -163,8 +165,10 @@ def _needs_token(scope: Scope, headers: Headers) -> bool:
 
 
 def _check_text(scope: Scope, headers: Headers, body: bytes) -> None:
-    """Raises _Refused for a NUL, which no text of ours holds and Postgres keeps none of, and for a form of so many
-    fields that reading them would take everybody's time."""
+    """Raises _Refused for a host that is none, since pages and policies say it again; for a NUL, which no text of ours
+    holds and Postgres keeps none of; and for a form of so many fields that reading them would take everybody's time."""
+    if not _HOST.fullmatch(headers.get("host", "")):
+        raise _Refused(400, "This cannot be read.")
     asked = scope["path"].encode() + unquote_to_bytes(scope.get("query_string", b""))
     if _is_form(headers):
         if body.count(b"&") > FIELDS_MOST:

@@ -105,6 +105,20 @@ async def test_a_nul_is_refused_wherever_it_stands(client: httpx2.AsyncClient) -
     assert (await client.get("/auth?action=%2500")).status_code == 303
 
 
+@pytest.mark.parametrize("host", ["[", "a b", "x; script-src *", "evil/..", "a@b", "x?", "a:b", "[::1", "x" * 300])
+async def test_a_host_that_is_none_is_refused_before_a_page_says_it_again(
+    client: httpx2.AsyncClient, host: str
+) -> None:
+    answer = await client.get("/sign-in", headers={"host": host})
+    assert answer.status_code == 400
+    assert f"//{host}" not in answer.text + answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("host", ["console.example", "console.example:8090", "127.0.0.1:1", "[::1]:8090", "[::1]"])
+async def test_a_host_that_is_one_is_good(client: httpx2.AsyncClient, host: str) -> None:
+    assert (await client.get("/sign-in", headers={"host": host})).status_code == 200
+
+
 async def test_a_form_of_very_many_fields_is_not_read(client: httpx2.AsyncClient) -> None:
     fields = "a=1&" * (safety.FIELDS_MOST + 1)
     headers = {"content-type": "application/x-www-form-urlencoded"}
