@@ -67,8 +67,10 @@ def questions(history: History, places: Places) -> list[Question]:
         *(Question(Who.OPERATOR, path) for path in _operator(history, places)),
         Question(Who.OPERATOR, "/operator/fleet/live", True),
         Question(Who.OPERATOR, f"/operator/accounts/{places.account_id}/live", True),
-        *(Question(Who.PROGRAM, path) for path in _program(history)),
+        *(Question(Who.PROGRAM, path) for path in _program(history, places)),
         *(Question(Who.OPERATORS_PROGRAM, _ADMIN + path) for path in _operators_program(history, places)),
+        Question(Who.OPERATORS_PROGRAM, f"{_ADMIN}/replicas/live", True),
+        Question(Who.OPERATORS_PROGRAM, f"{_ADMIN}/accounts/{places.account}/live", True),
     ]
     missing = _unasked(found)
     if missing:
@@ -123,13 +125,22 @@ def _operator(history: History, places: Places) -> Iterator[str]:
     yield from ("/operator/audit?after=5000", "/operator/audit?actor=nobody")
 
 
-def _program(history: History) -> Iterator[str]:
+def _program(history: History, places: Places) -> Iterator[str]:
+    own, payments, busy = "/api/user", "/api/user/payments", history.tenant_keys[LARGE][0]
     yield from ("/api/token", "/api/token/", "/api/token/?p=5&page_size=100", "/api/token/search?keyword=service+1")
-    yield from (f"/api/token/{history.tenant_keys[LARGE][0]}", "/api/user/self", "/api/openapi.json")
+    yield from (f"/api/token/{history.tenant_keys[LARGE][0]}", f"{own}/self", "/api/openapi.json")
+    yield from (f"{own}/sessions", f"{own}/codes", f"{own}/access-tokens", f"{own}/models", f"{own}/balance")
+    yield from (f"{own}/top-up-ways", payments, f"{payments}/{history.payment_id(0)}", f"{own}/transactions?limit=1000")
+    yield f"{own}/transactions?{urlencode({'without_usage': 'true', 'cursor': places.deep_transaction_id})}"
+    yield from (f"{own}/usage/{places.request_id}", f"{own}/usage/{places.request_id}/receipt")
+    for narrowed in ({}, {"key_id": busy}, {"model": places.model}, {"cursor": places.deep_request_id, "limit": 1000}):
+        yield f"{own}/usage?{urlencode(narrowed)}"
+    for groups in ("", "key", "model", "key,model"):
+        yield f"{own}/usage/summary?{urlencode({'groups': groups, **_sixty_days(history)})}"
 
 
 def _operators_program(history: History, places: Places) -> Iterator[str]:
-    keys, now_ms = history.tenant_keys[LARGE], unix_ms(history.ends)
+    keys, sixty = history.tenant_keys[LARGE], _sixty_days(history)
     yield from ("/tenants", "/tenants?limit=1000", "/tenants?search=17", "/keys", "/keys?limit=1000")
     yield from (f"/tenants/{LARGE}", f"/tenants/{LARGE}/balance", f"/tenants/{LARGE}/transactions?limit=1000")
     yield from (f"/tenants/{LARGE}/transactions?cursor={places.deep_transaction_id}", f"/keys?tenant_id={LARGE}")
@@ -137,12 +148,12 @@ def _operators_program(history: History, places: Places) -> Iterator[str]:
     yield from ("/pools/default", "/groups", "/groups/default", "/models", f"/models/{places.model}", "/accounts")
     yield from (f"/accounts/{places.account}", "/prices", "/price-book", "/voucher-batches", "/replicas")
     yield from (f"/vouchers?batch_id={places.batch_id}&limit=1000", "/audit?limit=1000", "/audit?cursor=5000")
+    yield from ("/payments", f"/payments/{history.payment_id(0)}")
     yield from ("/reconciliation", "/dead-letters", "/people", "/people?limit=1000", f"/people/{places.person_id}")
     yield f"/usage/{places.request_id}"
     for narrowed in ({}, {"key_id": keys[0]}, {"key_id": keys[-1]}, {"model": places.model}, {"status": "orphaned"}):
         yield f"/usage?{urlencode({'tenant_id': LARGE, **narrowed})}"
     yield f"/usage?{urlencode({'tenant_id': LARGE, 'limit': 1000, 'cursor': places.deep_request_id})}"
-    sixty = {"from_ms": now_ms - 60 * 24 * 3_600_000, "to_ms": now_ms}
     for groups in ("", "tenant", "model", "upstream_account", "model,upstream_account"):
         yield f"/usage/summary?{urlencode({'groups': groups, **sixty})}"
     yield f"/usage/summary?{urlencode({'tenant_id': LARGE, 'groups': 'model', 'period': 'hour'})}"
@@ -150,6 +161,11 @@ def _operators_program(history: History, places: Places) -> Iterator[str]:
 
 def _usage(span: dict[str, str], **more: str) -> str:
     return f"{USAGE}?{urlencode({name: value for name, value in (span | more).items() if value})}"
+
+
+def _sixty_days(history: History) -> dict[str, int]:
+    now_ms = unix_ms(history.ends)
+    return {"from_ms": now_ms - 60 * 24 * 3_600_000, "to_ms": now_ms}
 
 
 def _day(at: datetime) -> str:

@@ -29,7 +29,7 @@ class Codes:
         return await self._store.has_codes(person.person_id)
 
     async def begin(self, person: Person) -> None:
-        """Makes a new secret, which counts once `confirm` has seen a code of it."""
+        """Makes a new secret, which counts once a code of it was `shown` and codes were turned on."""
         secret = one_time_codes.secret_of(os.urandom(one_time_codes.SECRET_BYTES))
         await self._store.put_code_secret(person.person_id, self._sealer.seal(secret, person.person_id))
 
@@ -38,12 +38,16 @@ class Codes:
         kept = await self._store.code_secret(person.person_id, confirmed=False)
         return self._sealer.open(kept.sealed, person.person_id) if kept else None
 
-    async def confirm(self, person: Person, code: str) -> list[str]:
-        """Turns codes on and answers the recovery codes, this once. Raises WrongPassword, Throttled."""
+    async def shown(self, person: Person, code: str) -> int:
+        """The time step of a code of the secret that waits. Raises WrongPassword, Throttled."""
         await self._throttle.code(person.person_id)
         step = await self._step(person, code, confirmed=False)
         if step is None:
             raise WrongPassword
+        return step
+
+    async def turn_on(self, person: Person, step: int) -> list[str]:
+        """Asks for codes later than this step from now on, and answers the recovery codes, this once."""
         codes = one_time_codes.recovery_codes(os.urandom(one_time_codes.RECOVERY_CODES * one_time_codes.RECOVERY_BYTES))
         hashes = one_time_codes.recovery_hashes(codes, self._key)
         await self._store.confirm_codes(person.person_id, step, hashes)

@@ -24,6 +24,7 @@ FIELDS: Final = ("name", "expires", "spend_cap", "group", "plan", "models", "add
 
 _MINUTE: Final = "%Y-%m-%dT%H:%M"
 LIMIT_MOST: Final = 10**12
+_DIGITS_MOST: Final = 20
 _CAP_MOST_NANO: Final = 10_000_000 * NANO_PER_DOLLAR
 _OF_AUTH: Final = {"expires_ms": "expires", "spend_cap_nano": "spend_cap"}
 
@@ -152,7 +153,7 @@ def _amount(form: Form, name: str) -> int | None:
     typed = form[name].strip().replace(",", "")
     if not typed:
         return None
-    if not (typed.isascii() and typed.isdecimal()) or int(typed[:20]) > LIMIT_MOST:
+    if not (typed.isascii() and typed.isdecimal()) or len(typed) > _DIGITS_MOST or int(typed) > LIMIT_MOST:
         form.wrong(name, "A whole number is needed, or nothing for no limit.")
         return None
     return int(typed)

@@ -1,6 +1,7 @@
 """Passwords: hashed with argon2id, in threads of their own, a few at a time."""
 
 import asyncio
+import secrets
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -24,18 +25,19 @@ class Passwords:
     def __init__(self) -> None:
         self._hasher = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
         self._slots = asyncio.Semaphore(_AT_A_TIME)
-        self._nobodys = self._hasher.hash("the password of nobody")
+        self._nobodys = self._hasher.hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
         """The hash to store, its salt and parameters included."""
         async with self._slots:
             return await asyncio.to_thread(self._hasher.hash, password)
 
-    async def verify(self, stored: str | None, password: str) -> bool:
-        """Whether it is the password. Without a stored hash it is not, and that takes as long to find out."""
+    async def verify(self, stored: str, password: str) -> bool:
+        """Whether it is the password. Who has none stored, or is nobody, has no password that is right; to find that
+        out takes as long."""
         async with self._slots:
             good = await asyncio.to_thread(self._matches, stored or self._nobodys, password)
-        return good and stored is not None
+        return good and bool(stored)
 
     def outdated(self, stored: str) -> bool:
         """Whether a hash was made with other parameters than those of today."""

@@ -95,16 +95,20 @@ class People:
         )
         return Begun(person, secret)
 
-    async def change_password(self, person: Person, session_id: str, old: str, new: str, address: str) -> None:
-        """Sets a new password and ends the person's other sessions. Raises Throttled, WrongPassword, Weak."""
+    async def has_password(self, person: Person) -> bool:
+        """Whether they have one; who came through a provider has none."""
+        known = await self._store.person_by_email(person.email)
+        return known is not None and known.password_hash != _NO_PASSWORD
+
+    async def may_change_password(self, person: Person, old: str, new: str, address: str) -> None:
+        """Lets somebody who is signed in go on to `set_password`. Raises Throttled, WrongPassword, Weak."""
         passwords.check(new, person.email)
         await self.confirm_password(person, old, address)
-        await self.set_password(person, new, but=session_id)
 
-    async def set_password(self, person: Person, password: str, but: str = "") -> None:
-        """Sets a password and ends the person's sessions, but for one."""
+    async def set_password(self, person: Person, password: str) -> None:
+        """Sets a password and ends all of the person's sessions."""
         await self._store.set_password(person.person_id, await self._passwords.hash(password))
-        await self._store.end_sessions(person.person_id, but)
+        await self._store.end_sessions(person.person_id)
 
     async def confirm_password(self, person: Person, password: str, address: str) -> None:
         """Lets somebody who is signed in go on only with their password. Raises Throttled, WrongPassword."""
@@ -115,11 +119,12 @@ class People:
     async def knows(self, email: str, password: str) -> bool:
         """Whether that person could sign in with that password."""
         known = await self._store.person_by_email(normalised(email))
-        return await self._passwords.verify(known.password_hash if known else None, password)
+        return await self._passwords.verify(known.password_hash if known else _NO_PASSWORD, password)
 
     async def _verified(self, email: str, password: str) -> Known:
         known = await self._store.person_by_email(email)
-        good = await self._passwords.verify(known.password_hash if known else None, password[: passwords.LONGEST + 1])
+        stored = known.password_hash if known else _NO_PASSWORD
+        good = await self._passwords.verify(stored, password[: passwords.LONGEST + 1])
         if known is None or not good or not known.enabled:
             raise WrongPassword
         return known

@@ -7,11 +7,12 @@ browsers with our cookie, and have no token: whoever sends `Authorization` is kn
 looked at; and the paths under OPEN, which are called by other services and check a signature of their own.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from psycopg import OperationalError
 from starlette.datastructures import Headers, MutableHeaders
@@ -40,10 +41,13 @@ TOKEN_HEADER: Final = "x-csrf-token"  # noqa: S105
 AWAY: Final = "Who is signed in cannot be looked up just now. Please try again in a moment."
 BODY_MOST: Final = 1024 * 1024
 """Bytes of a request's body, at most."""
+FIELDS_MOST: Final = 5000
+"""Fields of a form, at most."""
 
 _FILES: Final = ("/static/", "/brand.css", "/favicon.ico", "/api/openapi.json")
 _log = logger("safety")
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+_HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])?(:[0-9]{0,5})?")  # RFC 9110, 7.2
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -111,6 +115,7 @@ class Safety:
             if held and known_by_cookie:
                 state["visit"] = replace(visit, person=await self._person(secret))
             body = await _body(headers, receive)
+            _check_text(scope, headers, body)
             if _needs_token(scope, headers):
                 _check_origin(scope, headers)
                 _check_token(headers, secret, body)
@@ -159,6 +164,24 @@ def _needs_token(scope: Scope, headers: Headers) -> bool:
     return scope["method"] not in _SAFE and "authorization" not in headers and not scope["path"].startswith(OPEN)
 
 
+def _check_text(scope: Scope, headers: Headers, body: bytes) -> None:
+    """Raises _Refused for a host that is none, since pages and policies say it again; for a NUL, which no text of ours
+    holds and Postgres keeps none of; and for a form of so many fields that reading them would take everybody's time."""
+    if not _HOST.fullmatch(headers.get("host", "")):
+        raise _Refused(400, "This cannot be read.")
+    asked = scope["path"].encode() + unquote_to_bytes(scope.get("query_string", b""))
+    if _is_form(headers):
+        if body.count(b"&") > FIELDS_MOST:
+            raise _Refused(413, "That is more than this page takes.")
+        asked += unquote_to_bytes(body)
+    if b"\0" in asked:
+        raise _Refused(400, "This cannot be read.")
+
+
+def _is_form(headers: Headers) -> bool:
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
+
+
 def _check_origin(scope: Scope, headers: Headers) -> None:
     """Raises _Refused when a browser says that another site asks. One that says nothing is left to the token."""
     site = headers.get("sec-fetch-site")
@@ -167,13 +190,13 @@ def _check_origin(scope: Scope, headers: Headers) -> None:
             raise _Refused(403, "This was asked for by another site.")
         return
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
         raise _Refused(403, "This was asked for by another site.")
 
 
 def _check_token(headers: Headers, secret: str, body: bytes) -> None:
     token = headers.get(TOKEN_HEADER, "")
-    if not token and headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
+    if not token and _is_form(headers):
         token = dict(parse_qsl(body.decode("latin-1"))).get(TOKEN_FIELD, "")
     if not sessions.same_token(secret, token):
         raise _Refused(

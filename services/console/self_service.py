@@ -23,6 +23,7 @@ from services.console.throttle import Throttled
 from services.shared import clock, ids
 
 _NOT_YOURS: Final = "That is not your password."
+_NO_CODE: Final = "That code is not good, or was used before."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,18 @@ class Device:
     uri: str
 
 
-async def change_password(console: Console, person: Person, session_id: str, old: str, new: str, address: str) -> None:
-    """Sets a new password; the person's other sessions end. Raises Problem."""
+async def change_password(console: Console, person: Person, old: str, new: str, address: str) -> None:
+    """Sets a new password; every session of the person ends, so that whoever has learned the secret of one is out too.
+    Raises Problem."""
     try:
-        await console.people.change_password(person, session_id, old, new, address)
+        await console.people.may_change_password(person, old, new, address)
     except WrongPassword:
         raise Problem(400, _NOT_YOURS, param="old_password") from None
     except Weak as weak:
         raise Problem(400, str(weak), param="new_password") from None
     except Throttled as throttled:
         raise problems.of_throttled(throttled) from None
+    await console.people.set_password(person, new)
 
 
 # ---- one-time codes ----
@@ -66,20 +69,26 @@ async def begun_codes(console: Console, person: Person, issuer: str) -> Device |
 async def confirm_codes(console: Console, person: Person, code: str) -> list[str]:
     """Turns codes on once the device has made a good one; answers the recovery codes, this once. Raises Problem."""
     try:
-        return await console.codes.confirm(person, code)
+        step = await console.codes.shown(person, code)
     except WrongPassword:
-        raise Problem(400, "That code is not good, or was used before.", param="code") from None
+        raise Problem(400, _NO_CODE, param="code") from None
     except Throttled as throttled:
         raise problems.of_throttled(throttled) from None
+    return await console.codes.turn_on(person, step)
 
 
-async def drop_codes(console: Console, person: Person, password: str, address: str) -> None:
-    """Turns codes off; takes the password, so that an unattended browser or a lost token is not enough. Raises
-    Problem."""
+async def drop_codes(console: Console, person: Person, password: str, code: str, address: str) -> None:
+    """Turns codes off; takes the password or, of those who have none, a code, so that an unattended browser or a lost
+    token is not enough. Raises Problem."""
+    has_password = await console.people.has_password(person)
     try:
-        await console.people.confirm_password(person, password, address)
+        if has_password:
+            await console.people.confirm_password(person, password, address)
+        else:
+            await console.codes.check(person, code)
     except WrongPassword:
-        raise Problem(400, _NOT_YOURS, param="password") from None
+        wrong, param = (_NOT_YOURS, "password") if has_password else (_NO_CODE, "code")
+        raise Problem(400, wrong, param=param) from None
     except Throttled as throttled:
         raise problems.of_throttled(throttled) from None
     await console.codes.drop(person)

@@ -45,6 +45,9 @@ class ConsoleSettings:
         "groups, between commas, that customers may give their keys; one that a key has already stays open to it",
         default="default",
     )
+    keys_per_tenant: int = setting(
+        "keys that a tenant may have before its people can make no more; operators can", default=1000, at_least=1
+    )
     key_plans: str = setting(
         "plans, between commas, that customers may give their keys: each limits its key further, and changes its price"
         " where the plan has a multiplier",

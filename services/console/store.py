@@ -262,6 +262,7 @@ class Store:
             await connection.execute(
                 "UPDATE one_time_codes SET confirmed = true, last_step = %s WHERE person_id = %s", (step, person_id)
             )
+            await connection.execute("DELETE FROM recovery_codes WHERE person_id = %s", (person_id,))
             await connection.execute(
                 "INSERT INTO recovery_codes (person_id, code_hash) SELECT %s, unnest(%s::bytea[])",
                 (person_id, list(recovery_hashes)),

@@ -29,6 +29,9 @@ _HOURS_MOST: Final = timedelta(days=31)
 _DAYS_MOST: Final = timedelta(days=366)
 _DAY_MS: Final = 24 * 3600 * clock.MS_PER_S
 _TEXT_MOST: Final = 200
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""Dates that are counted with: there was no usage before, and the calendar ends a year later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class UsageQuery:
         and grow old."""
         now = datetime.fromtimestamp(now_ms / clock.MS_PER_S, UTC)
         since, until = _date(asked.get("since", "")), _date(asked.get("until", ""))
-        if since and until and since <= until and until - since < _DAYS_MOST:
+        if since and until and _EARLIEST <= since <= until <= _LATEST and until - since < _DAYS_MOST:
             span, begin, end = "", since, until + timedelta(days=1)
         else:
             span, since, until = _one_of(RANGES, asked.get("range", ""), _USUAL), None, None

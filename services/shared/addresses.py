@@ -1,6 +1,27 @@
 """Addresses of the network: which of them anybody may be sent to."""
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+_EMBEDDING: Final = tuple(
+    IPv6Network(block)
+    for block in (
+        "::/96",  # IPv4-compatible (RFC 4291, 2.5.5.1)
+        "::ffff:0:0:0/96",  # IPv4-translated (RFC 2765, 2.1)
+        "64:ff9b::/96",  # through a NAT64 (RFC 6052, 2.1)
+    )
+)
+"""Blocks whose last 32 bits are an IPv4 address, beside those that ipaddress knows of."""
+_NOT_PUBLIC: Final = tuple(
+    ip_network(block)
+    for block in (
+        "64:ff9b:1::/48",  # a NAT64 of one's own (RFC 8215)
+        "fec0::/10",  # site-local (RFC 3879)
+        "3fff::/20",  # documentation (RFC 9637)
+        "5f00::/16",  # segment routing (RFC 9602)
+    )
+)
+"""What ipaddress takes for global, or did in a version that we run on."""
 
 
 def is_public(address: str) -> bool:
@@ -12,5 +33,10 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(found, IPv6Address):
-        found = found.ipv4_mapped or found.sixtofour or found
-    return found.is_global and not found.is_multicast
+        found = found.ipv4_mapped or found.sixtofour or _embedded(found) or found
+    return found.is_global and not found.is_multicast and not any(found in block for block in _NOT_PUBLIC)
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    within = any(address in block for block in _EMBEDDING)
+    return IPv4Address(int(address) & 0xFFFF_FFFF) if within else None

@@ -3,6 +3,7 @@
 One rounding, half up, here and nowhere else.
 """
 
+import re
 from decimal import Decimal, Inexact, localcontext
 from typing import Final
 
@@ -15,6 +16,11 @@ PICO_A_TOKEN_PER_DOLLAR_A_MILLION: Final = 1_000_000
 
 LIST_PRICE_PPM: Final = 1_000_000
 """The multiplier, in millionths, that leaves a price as it is."""
+
+# As people write amounts, so short that it is cheap to read: of 1e999990, which a decimal may be, an integer takes
+# minutes to make.
+_AMOUNT: Final = re.compile(r"\$?[+-]?[0-9]{0,40}\.?[0-9]{0,40}")
+_SHOWN: Final = 40
 
 
 def nano_from_pico(pico: int, multiplier_ppm: int = LIST_PRICE_PPM) -> int:
@@ -62,13 +68,15 @@ def pico_from_dollars_a_million(text: str) -> int:
 
 
 def _exact(text: str, scale: int) -> int:
+    if not _AMOUNT.fullmatch(text.strip()):
+        raise ValueError(f"{text[:_SHOWN]!r} is not an amount in dollars")
     try:
         with localcontext() as exact:
             exact.traps[Inexact] = True
             value = Decimal(text.strip().removeprefix("$")) * scale
         whole = int(value)
     except (ArithmeticError, ValueError):
-        raise ValueError(f"{text!r} is not an amount in dollars") from None
+        raise ValueError(f"{text[:_SHOWN]!r} is not an amount in dollars") from None
     if whole != value:
-        raise ValueError(f"{text!r} has more decimals than are kept")
+        raise ValueError(f"{text[:_SHOWN]!r} has more decimals than are kept")
     return whole

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import Open
+from tests.customers import make_key
 from tests.deployment import Deployment
 from tests.places import PUBLIC, pattern, places
 from tests.visitors import Visitor, customer, operator
@@ -33,13 +34,17 @@ class Somebody:
 
 @pytest.fixture(scope="module")
 def everybody(tollhouse: Deployment) -> list[Somebody]:
-    """A visitor, a new customer, and the operator, whose tenant has used the API."""
+    """A visitor, a new customer, one with the longest names that there are, and the operator, who has used the API."""
     for _ in range(3):
         assert tollhouse.messages(tollhouse.key).status == 200
     anybody, newcomer, boss = Visitor.of(tollhouse), customer(tollhouse), operator(tollhouse)
+    wordy = Visitor.of(tollhouse)
+    assert wordy.register(f"{'w' * 60}@{'.'.join(['w' * 30] * 5)}.example").status_code == 303
+    make_key(wordy, name="W" * 50, spend_cap="9999999.123456789")
     return [
         Somebody("visitor", "", list(PUBLIC)),
         Somebody("newcomer", newcomer.secret, places(newcomer, "/dashboard", "/settings")),
+        Somebody("wordy", wordy.secret, places(wordy, "/dashboard/keys", "/dashboard", "/settings")),
         Somebody("operator", boss.secret, places(boss, "/dashboard", "/settings", "/operator")),
         Somebody("lost", anybody.secret, ["/sign-in?next=/dashboard"]),
     ]

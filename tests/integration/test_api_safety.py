@@ -1,6 +1,7 @@
 """The management API towards those who want more than is theirs. Every operation of its table is tried."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -12,8 +13,9 @@ from services.console.api.admin.resources import PREFIX
 from services.console.api.operation import Operation
 from services.shared import ids
 from tests.api_callers import ApiCaller, caller_with, token_of
+from tests.customers import KEYS, make_key
 from tests.deployment import Deployment, deployed
-from tests.visitors import customer, operator
+from tests.visitors import customer, operator, text_of
 from tollhouse.v1 import auth_pb2, billing_pb2
 
 OF_CUSTOMERS = tuple(operation for operation in OPERATIONS if not operation.path.startswith(PREFIX))
@@ -185,13 +187,33 @@ def test_no_credential_comes_back_or_is_written_down(tollhouse: Deployment, oper
     assert not any(secret in log for log in logs)
 
 
-def test_more_calls_than_are_allowed_wait(tmp_path: Any) -> None:
-    with deployed(tmp_path / "state", TOLLHOUSE_CONSOLE_API_CALLS_PER_MINUTE="3") as own:
-        visitor = customer(own)
-        first, second = (ApiCaller(own, token_of(visitor, "keys:read")) for _ in range(2))
-        answers = [first.get("/api/token/") for _ in range(5)]
-        assert [answer.status_code for answer in answers[:3]] == [200, 200, 200]
-        refused = answers[-1]
-        assert refused.status_code == 429
-        assert int(refused.headers["retry-after"]) >= 1
-        assert second.get("/api/token/").status_code == 200
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment that allows little."""
+    settings = {"TOLLHOUSE_CONSOLE_API_CALLS_PER_MINUTE": "3", "TOLLHOUSE_CONSOLE_KEYS_PER_TENANT": "2"}
+    with deployed(tmp_path_factory.mktemp("strict") / "state", **settings) as own:
+        yield own
+
+
+def test_more_calls_than_are_allowed_wait(strict: Deployment) -> None:
+    visitor = customer(strict)
+    first, second = (ApiCaller(strict, token_of(visitor, "keys:read")) for _ in range(2))
+    answers = [first.get("/api/token/") for _ in range(5)]
+    assert [answer.status_code for answer in answers[:3]] == [200, 200, 200]
+    refused = answers[-1]
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    assert second.get("/api/token/").status_code == 200
+
+
+def test_a_tenant_has_so_many_keys_and_no_more_however_they_are_made(strict: Deployment) -> None:
+    visitor = customer(strict)
+    caller = caller_with(visitor, strict, "keys:write")
+    path, _ = make_key(visitor)
+    assert caller.post("/api/token/", json={"name": "second"}).status_code == 200
+    assert caller.post("/api/token/", json={"name": "third"}).status_code == 409
+    refused = visitor.send(f"{KEYS}/new", KEYS, name="third", idempotency_key=ids.ulid())
+    assert refused.status_code == 422
+    assert "as many keys as you can have" in text_of(refused)
+    assert visitor.send(path, f"{path}/delete").status_code == 303
+    make_key(visitor, name="third")

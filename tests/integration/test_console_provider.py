@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pyotp
 import pytest
 from joserfc.jwk import RSAKey
 
-from services.shared import ids
+from services.shared import clock, ids
 from tests.deployment import Deployment, deployed
 from tests.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
 from tests.visitors import Visitor, text_of
@@ -67,7 +68,25 @@ def test_somebody_new_gets_an_account_and_is_the_same_person_the_next_time(
 
 def test_who_signs_in_through_the_provider_has_no_password(sso: Deployment, provider: IdentityProvider) -> None:
     assert through(Visitor.of(sso)).status_code == 303
-    assert Visitor.of(sso).sign_in(provider.email, "").status_code == 401
+    for password in ("", "the password of nobody"):
+        assert Visitor.of(sso).sign_in(provider.email, password).status_code == 401
+
+
+def test_who_has_no_password_turns_codes_off_with_one_of_them(sso: Deployment, provider: IdentityProvider) -> None:
+    visitor = Visitor.of(sso)
+    assert through(visitor).status_code == 303
+    assert "You have none" in text_of(visitor.get("/settings"))
+    assert visitor.send("/settings/codes", "/settings/codes/begin").status_code == 303
+    secret = re.search(r'data-copy="([A-Z2-7]{32})"', visitor.get("/settings/codes").text)
+    assert secret is not None
+    code = pyotp.TOTP(secret[1]).at(clock.now_ms() // 1000)
+    page = visitor.send("/settings/codes", "/settings/codes/confirm", code=code)
+    recovery = re.findall(r"\b[0-9a-z]{5}-[0-9a-z]{5}\b", text_of(page))
+    assert through(Visitor.of(sso)).headers["location"].startswith("/sign-in/code")
+    for used in (code, "000000", ""):
+        assert visitor.send("/settings/codes", "/settings/codes/drop", code=used).status_code == 422
+    assert visitor.send("/settings/codes", "/settings/codes/drop", code=recovery[0]).status_code == 303
+    assert through(Visitor.of(sso)).headers["location"] == "/dashboard"
 
 
 def test_signing_in_makes_a_new_session_here_too(sso: Deployment, provider: IdentityProvider) -> None:

@@ -1,4 +1,4 @@
-"""A person's own one-time codes: turned on with a device, turned off with the password."""
+"""A person's own one-time codes: turned on with a device, turned off with the password, or with a code."""
 
 from typing import Any, Final
 
@@ -20,13 +20,14 @@ class OneTimeCode(msgspec.Struct):
     code: str
 
 
-class Password(msgspec.Struct):
-    """The caller's password."""
+class Proof(msgspec.Struct):
+    """The caller's password or, of those who have none, what the device shows now."""
 
-    password: str
+    password: str = ""
+    code: str = ""
 
     def __repr__(self) -> str:
-        return "Password(...)"
+        return "Proof(...)"
 
 
 async def standing(call: Call) -> Any:
@@ -53,7 +54,7 @@ async def confirm(call: Call) -> Any:
 async def drop(call: Call) -> Any:
     """Turns codes off."""
     caller = call.caller
-    await self_service.drop_codes(call.console, caller.person, call.body.password, caller.address)
+    await self_service.drop_codes(call.console, caller.person, call.body.password, call.body.code, caller.address)
     return success()
 
 
@@ -99,10 +100,10 @@ operations = (
         method="POST",
         path=PATH + "/drop",
         name="dropOwnCodes",
-        summary="Turns one-time codes off; takes the password",
+        summary="Turns one-time codes off; takes the password, or a code of those who have none",
         scope=Scope.ACCOUNT_WRITE,
         handle=drop,
-        body=Password,
+        body=Proof,
         answer=of_data(None),
         target="{own_email}",
     ),

@@ -18,6 +18,7 @@ from tollhouse.v1 import auth_pb2, usage_pb2
 _SIZE: Final = 10
 _SIZE_MOST: Final = 100
 _BATCH_MOST: Final = 100
+_TOO_MANY: Final = "There are as many keys as there can be: delete one that is not used any more first."
 
 # ---- reading ----
 
@@ -88,6 +89,8 @@ async def create_key(call: Call) -> Any:
     apply(wanted, call.body, spent_nano=0)
     wanted.group = wanted.group or (listed(call.console.settings.key_groups) or ["default"])[0]
     _check_choice(call, wanted)
+    if len(await _own_keys(call)) >= call.console.settings.keys_per_tenant:
+        raise Problem(409, _TOO_MANY)
     brand = visit_of(call.request).brand
     asked = creation(wanted, call.caller.tenant_id, "" if brand is BUILT_IN else brand.name, call.idempotency_key)
     await call.console.people.with_tenant(call.caller.person)

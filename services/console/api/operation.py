@@ -33,6 +33,7 @@ from services.shared.telemetry import logger
 
 JSON: Final = "application/json"
 _READS: Final = ("GET",)
+_NUL: Final = rb"\u0000"
 _PIECE: Final = re.compile(r"{(\w+)}")
 _WITHIN: Final = re.compile(r"(?<!^)([A-Z])")
 """A capital inside an operationId: the audit log writes words with underscores."""
@@ -179,6 +180,8 @@ async def _body(operation: Operation, request: Request) -> Any:
     if operation.body is None:
         return None
     sent = await request.body()
+    if _NUL in sent:
+        raise Problem(400, "The body holds a character that no text has.")
     try:
         if issubclass(operation.body, msgspec.Struct):
             return msgspec.json.decode(sent or b"{}", type=operation.body)

@@ -17,6 +17,7 @@ Position = tuple[int, str]
 USUAL: Final = 100
 MOST: Final = 1000
 _CURSOR_MOST: Final = 500
+_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Page:
 def limit_of(query: Mapping[str, str]) -> int:
     """How many the caller wants. Raises Problem."""
     said = query.get("limit", str(USUAL))
-    if not said.isascii() or not said.isdigit() or not 1 <= int(said[:6]) <= MOST:
+    if not said.isascii() or not said.isdigit() or len(said) > _DIGITS or not 1 <= int(said) <= MOST:
         raise Problem(400, f"limit: an integer from 1 to {MOST} is needed", param="limit")
     return int(said)
 

@@ -159,7 +159,7 @@ operations = (
     _reading(
         PATH + "/summary",
         "summarizeOwnUsage",
-        "Sums of hours or days",
+        "Sums of hours, of days, or of a whole time",
         summarize,
         of_data({"type": "array", "items": {"$ref": "#/components/schemas/UsageBucket"}}),
         **everybodys.SUMMED | {"groups": {"type": "string", "description": "key, model or both, between commas."}},

@@ -79,10 +79,10 @@ async def myself(call: Call) -> Any:
 
 
 async def change_password(call: Call) -> Any:
-    """Sets a new password; all sessions end but the caller's."""
+    """Sets a new password; all sessions end, and a browser signs in anew."""
     caller, wanted = call.caller, call.body
     await self_service.change_password(
-        call.console, caller.person, caller.session_id, wanted.old_password, wanted.new_password, caller.address
+        call.console, caller.person, wanted.old_password, wanted.new_password, caller.address
     )
     return success()
 
@@ -101,7 +101,7 @@ operations = (
         method="PUT",
         path="/api/user/password",
         name="changeOwnPassword",
-        summary="Sets a new password; all sessions end but the caller's",
+        summary="Sets a new password; all sessions end, the caller's too",
         scope=Scope.ACCOUNT_WRITE,
         handle=change_password,
         body=PasswordChange,

@@ -40,7 +40,10 @@ async def create(request: Request) -> Response:
         return await _page(request, form, 422)
     change = partial(self_service.make_token, console, person, name, scopes, days)
     try:
-        _, secret = await deeds.done(request, "create_own_access_token", person.email, change, name=name)
+        said = " ".join(scope.label for scope in scopes)
+        _, secret = await deeds.done(
+            request, "create_own_access_token", person.email, change, name=name, scopes=said, days=days
+        )
     except Problem as problem:
         return await again(problem, form, partial(_page, request))
     return await _page(request, Form({"days": str(_USUAL_DAYS)}), secret=secret)

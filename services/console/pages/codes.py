@@ -74,9 +74,13 @@ async def confirm(request: Request) -> Response:
 
 
 async def drop(request: Request) -> Response:
-    """Turns codes off; takes the password, so that an unattended browser is not enough."""
-    form, person = await Form.read(request, "password"), person_of(request)
-    change = partial(self_service.drop_codes, console_of(request), person, form["password"], visit_of(request).address)
+    """Turns codes off; takes the password or, of those who have none, a code, so that an unattended browser is not
+    enough."""
+    form, person = await Form.read(request, "password", "code"), person_of(request)
+    change = partial(
+        self_service.drop_codes,
+        *(console_of(request), person, form["password"], form["code"], visit_of(request).address),
+    )
     try:
         await deeds.done(request, "drop_own_codes", person.email, change)
     except Problem as problem:
@@ -107,6 +111,7 @@ async def _page(request: Request, form: Form, status: int = 200, recovery_codes:
         picture=one_time_codes.picture(device.uri) if device else "",
         left=left,
         recovery_codes=recovery_codes,
+        has_password=await console.people.has_password(person),
     )
 
 

@@ -28,6 +28,7 @@ _DAY_MS: Final = 24 * 3600 * clock.MS_PER_S
 _QUERY_MOST: Final = 100
 _PAGE: Final = 50
 _DIGITS_MOST: Final = 6
+_TOO_MANY: Final = "You have as many keys as you can have. Delete one that is not used any more first."
 
 
 async def keys(request: Request) -> Response:
@@ -62,6 +63,8 @@ async def make(request: Request) -> Response:
     form = await _read(request)
     choices = await _choices(console)
     key = key_form.key_of(form, auth_pb2.Key(group="default", enabled=True), choices, clock.now_ms())
+    if len(await keys_of(console, tenant_of(request))) >= console.settings.keys_per_tenant:
+        form.wrong("", _TOO_MANY)
     if form.errors:
         return await _form_page(request, form, status=422)
     once = f"console:{form['idempotency_key']}"[:200]

@@ -6,12 +6,14 @@ would share the account from then on. Somebody who has an account connects it th
 
 import hmac
 import os
+from functools import partial
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from services.console import deeds
 from services.console.console import console_of
 from services.console.guards import SIGN_IN, public
 from services.console.handshake import CONNECT, Handshake, connect_token, returned
@@ -29,6 +31,7 @@ from services.shared.telemetry import logger
 _START: Final = f"{SIGN_IN}/provider"
 _DONE: Final = f"{_START}/done"
 _SALT_BYTES: Final = 16
+_TAKEN: Final = "That identity is connected to another account."
 _FAILED: Final = "The provider could not say who you are. Please try again."
 
 _log = logger("provider")
@@ -71,10 +74,15 @@ async def done(request: Request) -> Response:
 
 
 async def _connect(request: Request, person: Person, identity: Identity) -> Response:
+    store = console_of(request).store
+    known = await store.person_by_identity(identity.issuer, identity.subject)
+    if known is not None and known.person_id != person.person_id:
+        raise HTTPException(409, _TAKEN)
+    connect = partial(store.add_identity, identity.issuer, identity.subject, person.person_id)
     try:
-        await console_of(request).store.add_identity(identity.issuer, identity.subject, person.person_id)
-    except IdentityTaken:
-        raise HTTPException(409, "That identity is connected to another account.") from None
+        await deeds.done(request, "connect_identity", person.email, connect, subject=identity.subject)
+    except IdentityTaken:  # this very moment
+        raise HTTPException(409, _TAKEN) from None
     return redirect(request, "/settings", "connected")
 
 

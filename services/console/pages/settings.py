@@ -11,6 +11,7 @@ from services.console.forms import Form
 from services.console.guards import customer
 from services.console.handshake import connect_token
 from services.console.pages.forms_again import again
+from services.console.pages.registration import signed_in
 from services.console.problems import Problem
 from services.console.rendering import redirect
 from services.console.visit import person_of, visit_of
@@ -24,18 +25,16 @@ async def show(request: Request) -> Response:
 
 
 async def change_password(request: Request) -> Response:
-    """Sets a new password; all other sessions end."""
+    """Sets a new password; every session ends, and this browser goes on under a new one: whoever has learned the secret
+    of the present one is out too."""
     form = await Form.read(request, "old_password", "new_password")
     person, (old, new) = person_of(request), (form["old_password"], form["new_password"])
-    change = partial(
-        self_service.change_password,
-        *(console_of(request), person, person.session_id, old, new, visit_of(request).address),
-    )
+    change = partial(self_service.change_password, console_of(request), person, old, new, visit_of(request).address)
     try:
         await deeds.done(request, "change_own_password", person.email, change)
     except Problem as problem:
         return await again(problem, form, partial(_page, request))
-    return redirect(request, _PATH, "password_changed")
+    return await signed_in(request, person, _PATH, "password_changed")
 
 
 async def end_session(request: Request) -> Response:
@@ -56,13 +55,14 @@ async def end_other_sessions(request: Request) -> Response:
 
 async def _page(request: Request, form: Form, status: int = 200) -> Response:
     console = console_of(request)
-    sessions = await console.store.sessions(person_of(request).person_id)
+    person = person_of(request)
     return console.renderer.page(
         request,
         "settings.html",
         status,
         form=form,
-        sessions=sessions,
+        sessions=await console.store.sessions(person.person_id),
+        has_password=await console.people.has_password(person),
         shortest=passwords.SHORTEST,
         provider=console.provider,
         connect_token=connect_token(visit_of(request).secret),

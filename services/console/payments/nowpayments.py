@@ -128,7 +128,7 @@ class NowPayments:
         try:
             said = canonical(body)
             one = msgspec.json.decode(body, type=_Try, strict=False)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Forged(str(error)) from error
         made = hmac.new(self._ipn_secret, said, hashlib.sha512).hexdigest()
         if not hmac.compare_digest(headers.get(_SIGNATURE, "").encode(), made.encode()):
@@ -158,7 +158,7 @@ class NowPayments:
 
 def canonical(body: bytes) -> bytes:
     """A JSON object with its keys sorted at every depth and no space, numbers as they were written: what NOWPayments
-    signs. Raises msgspec.DecodeError."""
+    signs. Raises msgspec.DecodeError, UnicodeDecodeError, RecursionError."""
     decoder = msgspec.json.Decoder(dict[str, Any], float_hook=lambda text: msgspec.Raw(text.encode()))
     return msgspec.json.encode(decoder.decode(body), order="sorted")
 

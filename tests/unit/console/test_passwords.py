@@ -22,7 +22,9 @@ async def test_two_hashes_of_one_password_differ() -> None:
 
 async def test_nobody_has_a_password_and_neither_has_a_broken_hash() -> None:
     hasher = Passwords()
-    assert not await hasher.verify(None, "the password of nobody")
+    hasher._nobodys = await hasher.hash("guessed")
+    assert not await hasher.verify("", "guessed")
+    assert not await hasher.verify("", "")
     assert not await hasher.verify("no hash", "whatever")
 
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.console.payments.nowpayments import canonical
-from services.console.payments.payment import Finding, Movement, Payment, Report, State, absorbed, next_check
+from services.console.payments.nowpayments import NowPayments, canonical
+from services.console.payments.payment import Finding, Forged, Movement, Payment, Report, State, absorbed, next_check
+from services.shared.settings import Secret
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 ASKED = Payment("p", "t", "person", "bank", 25_000, created_at=NOW)
@@ -67,3 +68,10 @@ def test_a_body_is_signed_with_its_keys_sorted_and_its_numbers_as_they_were_writ
         '{"a":"größer/x","b":{"c":1.50,"d":1e-7},"l":[{"y":null,"z":1}],"n":12345678901234567890}'
     )
     assert json.loads(canonical(body.encode())) == json.loads(body)
+
+
+@pytest.mark.parametrize("body", [b'{"a":' + b"[" * 100_000, b'{"a":"\xff"}', b"[]", b"", b"{}"])
+def test_what_no_provider_sends_is_forged_whatever_it_is(body: bytes) -> None:
+    provider = NowPayments("http://127.0.0.1:9", Secret("key"), Secret("signs"), "coins")
+    with pytest.raises(Forged):
+        provider.heard({"x-nowpayments-sig": "0" * 128}, body)

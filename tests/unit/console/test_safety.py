@@ -88,6 +88,43 @@ async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(client: httpx2.A
     assert (await client.post("/sign-in", content=endless())).status_code == 413
 
 
+@pytest.mark.parametrize("origin", ["http://[", "null", "", "http://console.test@evil.example", "x://console.test:1"])
+async def test_an_origin_that_is_not_ours_is_refused_however_odd_it_is(client: httpx2.AsyncClient, origin: str) -> None:
+    answer = await client.post("/sign-in", headers={"origin": origin})
+    assert answer.status_code == 403
+    assert "another site" in answer.text
+
+
+async def test_a_nul_is_refused_wherever_it_stands(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/auth%00")).status_code == 400
+    client.cookies.clear()
+    assert (await client.get("/auth?action=%00")).status_code == 400
+    client.cookies.clear()
+    assert (await client.post("/sign-in", data={"email": "a\0b"})).status_code == 400
+    client.cookies.clear()
+    assert (await client.get("/auth?action=%2500")).status_code == 303
+
+
+@pytest.mark.parametrize("host", ["[", "a b", "x; script-src *", "evil/..", "a@b", "x?", "a:b", "[::1", "x" * 300])
+async def test_a_host_that_is_none_is_refused_before_a_page_says_it_again(
+    client: httpx2.AsyncClient, host: str
+) -> None:
+    answer = await client.get("/sign-in", headers={"host": host})
+    assert answer.status_code == 400
+    assert f"//{host}" not in answer.text + answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("host", ["console.example", "console.example:8090", "127.0.0.1:1", "[::1]:8090", "[::1]"])
+async def test_a_host_that_is_one_is_good(client: httpx2.AsyncClient, host: str) -> None:
+    assert (await client.get("/sign-in", headers={"host": host})).status_code == 200
+
+
+async def test_a_form_of_very_many_fields_is_not_read(client: httpx2.AsyncClient) -> None:
+    fields = "a=1&" * (safety.FIELDS_MOST + 1)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    assert (await client.post("/sign-in", content=fields, headers=headers)).status_code == 413
+
+
 @pytest.mark.parametrize("prefix", safety.OPEN)
 def test_open_paths_are_whole_folders(prefix: str) -> None:
     assert prefix.startswith("/")

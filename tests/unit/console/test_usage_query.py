@@ -52,6 +52,8 @@ def test_dates_are_whole_days_of_utc_and_both_included() -> None:
         {"since": "2026-11-02", "until": "2026-11-01"},
         {"since": "2020-01-01", "until": "2026-11-01"},
         {"since": "yesterday", "until": "today"},
+        {"since": "9999-12-31", "until": "9999-12-31"},
+        {"since": "0001-01-01", "until": "0001-01-02"},
         {"by": "tenant", "measure": "margin", "period": "second", "status": "any", "after": "nonsense"},
     ],
 )

@@ -59,10 +59,20 @@ def test_a_price_for_a_million_tokens_becomes_pico_dollars_a_token(text: str, pi
     assert pico_from_dollars_a_million(text) == pico
 
 
-@pytest.mark.parametrize("text", ["", "ten", "NaN", "-Infinity", "inf", "1e999999", "1,000", "$", "$$1", "1.2.3"])
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "-", "ten", "NaN", "-Infinity", "inf", "1e999999", "1e9", "1_0", "١٠", "1,000", "$", "$$1", "1.2.3"],
+)
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not an amount"):
         nano_from_dollars(text)
+
+
+@pytest.mark.parametrize("text", ["1e999990", "9" * 1_000_000, f"0.{'9' * 1_000_000}"])
+def test_an_amount_that_would_take_minutes_to_read_is_refused_without_reading_it(text: str) -> None:
+    with pytest.raises(ValueError, match="not an amount") as refused:
+        nano_from_dollars(text)
+    assert len(str(refused.value)) < 100
 
 
 @pytest.mark.parametrize("text", ["0.0000000001", "1.9999999999", "1.00000000000000000000000000000000001"])

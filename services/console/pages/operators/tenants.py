@@ -1,6 +1,7 @@
 """Tenants: found, their balance, what they may, and what they used."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -8,7 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import deeds
+from services.console import deeds, usage_sums
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import operator
@@ -188,7 +189,6 @@ async def _page(request: Request, adjust_form: Form | None = None, policy_form: 
     tenant = found.tenant
     policy_form = policy_form or Form({"plan": tenant.plan, "limits": fields.limit_lines(tenant.limits)})
     adjust_form = adjust_form or Form({"idempotency_key": f"console_{ids.ulid()}"})
-    days = [(datetime.fromtimestamp(bucket.start_ms / clock.MS_PER_S, UTC), bucket) for bucket in summary.buckets]
     return console.renderer.page(
         request,
         "operators/tenant.html",
@@ -198,7 +198,7 @@ async def _page(request: Request, adjust_form: Form | None = None, policy_form: 
         plans=[plan.name for plan in plans.plans],
         keys=keys.keys[: lists.SHOWN],
         more_keys=max(0, len(keys.keys) - lists.SHOWN),
-        days=days,
+        days=_days(summary.buckets, now_ms),
         spent_nano=sum(bucket.cost_nano for bucket in summary.buckets),
         margin_nano=sum(bucket.margin_nano for bucket in summary.buckets),
         requests=sum(bucket.requests for bucket in summary.buckets),
@@ -207,6 +207,18 @@ async def _page(request: Request, adjust_form: Form | None = None, policy_form: 
         policy_form=policy_form,
         moves=MOVES,
     )
+
+
+def _days(buckets: Iterable[usage_pb2.UsageBucket], now_ms: int) -> list[tuple[datetime, usage_pb2.UsageBucket]]:
+    """The last days, those without usage among them too; none where there was no usage at all."""
+    by_start = {bucket.start_ms: bucket for bucket in buckets}
+    if not by_start:
+        return []
+    starts = usage_sums.starts(now_ms - (_DAYS - 1) * _DAY_MS, now_ms + 1, "day")
+    return [
+        (datetime.fromtimestamp(start / clock.MS_PER_S, UTC), by_start.get(start, usage_pb2.UsageBucket()))
+        for start in starts[-_DAYS:]
+    ]
 
 
 _ONE = f"{_PATH}/{{tenant_id}}"
