@@ -31,7 +31,7 @@ class Client:
 
 @pytest.fixture
 async def doors() -> AsyncIterator[Doors]:
-    doors = Doors(IMPATIENT.body_timeout_s)
+    doors = Doors()
     running = asyncio.create_task(doors.run())
     yield doors
     await lifecycle.end(running)
