@@ -19,7 +19,7 @@ IN_CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 POST = b"POST /v1/messages HTTP/1.1\r\nhost: gateway\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: gateway\r\n\r\n"
 CONNECTIONS = 40
-BYTES_OF_A_STREAM = 30_000_000
+BYTES_OF_A_STREAM = 2_000_000_000
 HOSED = "claude-attack-firehose"
 
 MALFORMED = {
@@ -85,7 +85,7 @@ def key_line(gateway: Deployment) -> bytes:
 
 
 def last_request(gateway: Deployment) -> bytes:
-    """A good one, after whose answer the edge closes: its status shows that what came before was read as it was meant."""
+    """A good one, after which the edge closes: its status shows that what came before was read as it was meant."""
     return b"GET /v1/models HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n" + key_line(gateway) + b"\r\n"
 
 
