@@ -68,8 +68,8 @@ def listed(gateway: Deployment, model: str) -> bool:
     return gateway.call("GET", f"/v1/models/{model}", {"x-api-key": gateway.key}).status == 200
 
 
-def asked(gateway: Deployment, scene: str, **fields: object) -> Answer:
-    return gateway.messages(gateway.key, model=scene, **fields)
+def asked(gateway: Deployment, scene: str) -> Answer:
+    return gateway.messages(gateway.key, model=scene)
 
 
 @pytest.mark.parametrize("scene", FAILING)
