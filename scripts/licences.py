@@ -2,8 +2,9 @@
 
     .venv/bin/python scripts/licences.py
 
-Licences are read from the metadata of what is installed, for the names in requirements.lock (PEP 639: License-Expression,
-else the classifiers, else License). Weak copyleft is compatible where the package stands apart and unchanged, as wheels do.
+Licences are read from the metadata of what is installed, for the names in requirements.lock (PEP 639:
+License-Expression, else the classifiers, else License). Weak copyleft is compatible where the package stands apart and
+unchanged, as wheels do.
 """
 
 import re
