@@ -5,7 +5,8 @@ import random
 import pytest
 
 from bench.simulated import Healths, Overspent
-from bench.simulation import Attracted, Plan, Simulation, table
+from bench.simulated_plan import Plan, table
+from bench.simulation import Attracted, Simulation
 from services.router.health import Verdict
 
 SHORT = Plan(rate=2_000, seconds=1.6, edges=10, auths=3, pools=2, accounts=10, tenants=60)
