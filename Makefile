@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-browser fuzz chaos check bench bench-check proto docs lock clean
+.PHONY: help install up test test-browser fuzz chaos check bench bench-check simulate audit sbom proto docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,15 @@ bench: $(INSTALLED)  ## Measure everything, and write it into docs/BENCHMARKS.md
 
 bench-check: $(INSTALLED)  ## Fail where a budget of bench/budgets.toml is passed (needs wrk; six minutes)
 	$(BIN)/python bench/check.py $(BENCH)
+
+simulate: $(INSTALLED)  ## Simulate 100,000 requests a second with 50 edges, and check that no money is overspent
+	$(BIN)/python bench/simulation.py
+
+audit:  ## Look up the locked packages, and their licences, for what is known against them (needs the package index)
+	@PYTHON="$(PYTHON)" sh scripts/audit.sh
+
+sbom:  ## Write sbom.cdx.json, the CycloneDX bill of the locked packages that run (needs the package index)
+	@PYTHON="$(PYTHON)" sh scripts/sbom.sh
 
 proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 	$(BIN)/python scripts/generate_protos.py

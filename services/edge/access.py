@@ -75,6 +75,12 @@ def client_address(peer: str, headers: Iterable[tuple[bytes, bytes]], trusted: N
     return str(here)
 
 
+def is_within(address: str, blocks: Networks) -> bool:
+    """Whether an address is in one of the blocks."""
+    parsed = _address(address)
+    return parsed is not None and _within(parsed, blocks)
+
+
 def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Sequence[str]:
     """The entries of every X-Forwarded-For line, in order: lines of one name are one list (RFC 9110 section 5.3)."""
     lines = [value.decode("latin-1") for name, value in headers if name == _FORWARDED_FOR]

@@ -63,7 +63,7 @@ async def serve(settings: EdgeSettings) -> None:
     await clients.listen(nc)
     requests, keep_alive = RequestLog(), KeepAlive(settings.keep_alive_s)
     admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
-    doors = Doors(settings.body_timeout_s)
+    doors = Doors()
     relay = Relay(
         settings,
         principals,
@@ -82,7 +82,7 @@ async def serve(settings: EdgeSettings) -> None:
     usage = UsageLookup(clients, identification, settings)
     key_usage = KeyUsage(clients, identification, settings)
     app = Dispatch(relay, Answers(_routes(Catalog(routes, identification), usage, key_usage), brands))
-    server = web.server(app, drain_s=settings.drain_s)
+    server = web.server(app, settings.drain_s, settings.limits())
 
     def ready() -> bool:
         listening = server.started and not server.should_exit

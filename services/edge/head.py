@@ -16,6 +16,7 @@ _PASS: Final = 4
 _CONNECTION: Final = 5
 _HOST: Final = 6
 _ORIGIN: Final = 7
+_ENCODING: Final = 8
 _ACTIONS: Final = {
     b"authorization": _KEY,
     b"x-api-key": _KEY,
@@ -23,6 +24,7 @@ _ACTIONS: Final = {
     b"connection": _CONNECTION,
     b"host": _HOST,
     b"origin": _ORIGIN,
+    b"content-encoding": _ENCODING,
     # Noted, and passed on.
     b"idempotency-key": _NOTE,
     b"x-stainless-retry-count": _NOTE,
@@ -46,6 +48,7 @@ _QUERY: Final = "beta"
 """The parameter that the APIs know."""
 _IDEMPOTENCY_KEY_LENGTH: Final = 200
 _MAX_RETRY: Final = 1000
+_ENCODING_LENGTH: Final = 40
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class RequestHead:
     """A page of another origin asks: only browsers say so (https://fetch.spec.whatwg.org/#origin-header)."""
     length: bytes | None = None
     """The content-length as it was said."""
+    encoding: bytes = b""
+    """How the body is compressed."""
     idempotency_key: str = ""
     client_retry: int = 0
 
@@ -71,6 +76,15 @@ class RequestHead:
         if not self.length.isdigit():
             raise Refusal(Kind.INVALID_REQUEST, "content-length is not a number")
         return int(self.length)
+
+    def check_encoding(self) -> None:
+        """Raises Refusal where the body is compressed. No client of these APIs does that; and what a few bytes may grow
+        into is nothing to find out here."""
+        if self.encoding:
+            raise Refusal(
+                Kind.ENCODING_UNKNOWN,
+                f"content-encoding is {self.encoding.decode('latin-1')[:_ENCODING_LENGTH]!r}: send the body as it is",
+            )
 
     def key(self, prefixes: Sequence[str] = principal.KNOWN_PREFIXES) -> str:
         """The client key; `prefixes` is what keys may begin with, longest first. Raises Refusal when there is none,
@@ -114,6 +128,9 @@ def read_head(headers: Headers) -> RequestHead:
             head.host = value
         elif action == _ORIGIN:
             head.from_browser = True
+        elif action == _ENCODING:
+            if value.lower() != b"identity":
+                head.encoding = value
         else:
             connection = connection + b"," + value.lower() if connection else value.lower()
     if connection and connection not in (b"keep-alive", b"close"):  # it may name further hop-by-hop headers

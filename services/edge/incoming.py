@@ -22,7 +22,18 @@ class ClientGone(Exception):
 class Incoming:
     """One request as it comes in. The client is watched once the body is read."""
 
-    __slots__ = ("_doors", "_late", "_receive", "_relaying", "_settings", "_waits_since_s", "_watching", "gone")
+    __slots__ = (
+        "_began_s",
+        "_doors",
+        "_late",
+        "_receive",
+        "_relaying",
+        "_settings",
+        "_size_bytes",
+        "_waits_since_s",
+        "_watching",
+        "gone",
+    )
 
     def __init__(self, receive: Receive, settings: EdgeSettings, doors: "Doors") -> None:
         self._receive = receive
@@ -30,7 +41,8 @@ class Incoming:
         self._doors = doors
         self._relaying = asyncio.current_task()
         self._watching: asyncio.Task[None] | None = None
-        self._waits_since_s = 0.0
+        self._began_s = self._waits_since_s = 0.0
+        self._size_bytes = 0
         self._late = False
         self.gone = False
         """The client left: the cancellation of the request's coroutine was ours."""
@@ -45,12 +57,13 @@ class Incoming:
         try:
             body, more = await self._piece()
             if more:
+                self._began_s = self._waits_since_s
                 whole = BytesIO()  # grows in place and gives its bytes away: joined pieces would be there twice
-                size = whole.write(body)
+                self._size_bytes = whole.write(body)
                 while more:
                     body, more = await self._piece()
-                    size += whole.write(body)
-                    if size > limit:
+                    self._size_bytes += whole.write(body)
+                    if self._size_bytes > limit:
                         raise _too_large(limit)
                 body = whole.getvalue()
         finally:
@@ -70,9 +83,14 @@ class Incoming:
         if self._relaying is not None:
             self._watching = asyncio.create_task(self._watch())
 
-    def give_up(self, before_s: float) -> None:
-        """Ends the wait for a piece of the body that began before a moment."""
-        if self._waits_since_s < before_s and not self._late and self._relaying is not None:
+    def give_up_late(self, now_s: float) -> None:
+        """Ends the wait for a piece of the body that is not there in time, or for a body that comes in drops."""
+        patience_s = self._settings.body_timeout_s
+        late = now_s - self._waits_since_s > patience_s
+        if self._began_s:
+            took_s = now_s - self._began_s - patience_s
+            late = late or took_s * self._settings.body_bytes_per_s > self._size_bytes
+        if late and not self._late and self._relaying is not None:
             self._late = True
             self._relaying.cancel()
 
@@ -91,7 +109,9 @@ class Incoming:
                 raise
             self.absorb_cancellation()
             waited_s = self._settings.body_timeout_s
-            raise Refusal(Kind.REQUEST_TIMEOUT, f"nothing of the body came for {waited_s:g} s") from None
+            slow = clock.monotonic_s() - self._waits_since_s <= waited_s
+            what = "the body comes too slowly" if slow else f"nothing of the body came for {waited_s:g} s"
+            raise Refusal(Kind.REQUEST_TIMEOUT, what) from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         return message.get("body", b""), message.get("more_body", False)
@@ -109,8 +129,7 @@ class Doors:
     """Where clients come in and leave. One look at all of them every 25 ms, instead of a timer and a task for each
     request from its start: most short ones have ended before anybody would need to watch."""
 
-    def __init__(self, body_timeout_s: float) -> None:
-        self._body_timeout_s = body_timeout_s
+    def __init__(self) -> None:
         self.reading: set[Incoming] = set()
         """Those whose body is on its way."""
         self.read: list[Incoming] = []
@@ -124,9 +143,9 @@ class Doors:
             for incoming in waiting:
                 incoming.watch()
             waiting, self.read = self.read, []
-            before_s = clock.monotonic_s() - self._body_timeout_s
+            now_s = clock.monotonic_s()
             for incoming in [*self.reading]:
-                incoming.give_up(before_s)
+                incoming.give_up_late(now_s)
 
 
 def _too_large(limit: int) -> Refusal:

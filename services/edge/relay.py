@@ -101,6 +101,7 @@ class Relay:
         incoming = Incoming(receive, self._settings, self._doors)
         try:
             principal = await self._principals.of(head.key(self._brands.prefixes))
+            head.check_encoding()
             body = await incoming.body(head.content_length)
             request = _READERS[api](body, self._defaults(brand))
             if principal.models or principal.addresses:

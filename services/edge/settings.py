@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.edge import access
+from services.shared.connections import Limits
 from services.shared.settings import Secret, SettingsError, setting, variable
 
 
@@ -26,8 +27,23 @@ class EdgeSettings:
         " an earlier life are released by it",
         default="edge-0",
     )
+    connections: int = setting("connections of clients to this edge, at most", default=16_384, at_least=1)
+    connections_per_address: int = setting(
+        "connections from one address to this edge, at most; not for those of `trusted_proxies`",
+        default=4096,
+        at_least=1,
+    )
+    head_timeout_s: float = setting("seconds until the head of a request is there", default=30, at_least=0.1)
+    send_timeout_s: float = setting(
+        "seconds that a client may take for the next 48 KiB of its answer", default=300, at_least=0.1
+    )
     body_max_bytes: int = setting("bytes of a request body, at most", default=32 * 1024 * 1024, at_least=1024)
     body_timeout_s: float = setting("seconds between two pieces of a request body, at most", default=30, at_least=0.1)
+    body_bytes_per_s: int = setting(
+        "bytes of a request body that come each second on average, at least, once `body_timeout_s` is over",
+        default=4096,
+        at_least=0,
+    )
     answer_max_bytes: int = setting("bytes of a plain answer, at most", default=64 * 1024 * 1024, at_least=1024)
     decision_timeout_s: float = setting("seconds to wait for auth and for the router", default=3, at_least=0.1)
     usage_wait_ms: int = setting(
@@ -111,3 +127,14 @@ class EdgeSettings:
     def trusted_networks(self) -> access.Networks:
         """`trusted_proxies`, parsed."""
         return access.trusted_networks(self.trusted_proxies)
+
+    def limits(self) -> Limits:
+        """What a client's connections may take up."""
+        trusted = self.trusted_networks()
+        return Limits(
+            head_timeout_s=self.head_timeout_s,
+            send_timeout_s=self.send_timeout_s,
+            connections=self.connections,
+            connections_per_address=self.connections_per_address,
+            trusted=lambda address: access.is_within(address, trusted),
+        )

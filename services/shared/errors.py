@@ -57,6 +57,7 @@ class Kind(Enum):
     VOUCHER_SPENT = ("voucher_spent", 409, grpc.StatusCode.FAILED_PRECONDITION, Blame.CLIENT, "The voucher was redeemed by somebody else, is void or has expired; the message says which.")
     REQUEST_TIMEOUT = ("request_timeout", 408, grpc.StatusCode.DEADLINE_EXCEEDED, Blame.CLIENT, "The request's body did not arrive in time.")
     REQUEST_TOO_LARGE = ("request_too_large", 413, grpc.StatusCode.OUT_OF_RANGE, Blame.CLIENT, "The body is over the limit.")
+    ENCODING_UNKNOWN = ("encoding_unknown", 415, grpc.StatusCode.INVALID_ARGUMENT, Blame.CLIENT, "The body is compressed; it must be sent as it is.")
     RATE_LIMITED = ("rate_limited", 429, grpc.StatusCode.RESOURCE_EXHAUSTED, Blame.CLIENT, "A limit of the key, the tenant or their plans is reached; the message names it, Retry-After says for how long.")
     WATCHERS_FULL = ("watchers_full", 429, grpc.StatusCode.RESOURCE_EXHAUSTED, Blame.CLIENT, "As many watches of usage run as the ledger allows.")
     UPSTREAM_THROTTLED = ("upstream_throttled", 429, grpc.StatusCode.RESOURCE_EXHAUSTED, Blame.UPSTREAM, "Every upstream account that was tried asked for fewer requests.")

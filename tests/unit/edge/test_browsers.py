@@ -13,8 +13,8 @@ from tollhouse.v1 import auth_pb2, types_pb2
 
 SAFELISTED = {"cache-control", "content-language", "content-length", "content-type", "expires", "last-modified"}
 """What pages may read unasked: https://fetch.spec.whatwg.org/#cors-safelisted-response-header-name"""
-NOT_A_PAGES = {b"content-length", b"connection", b"host", b"origin", b"x-simulator"}
-"""What browsers say themselves, and what is for tests."""
+NOT_A_PAGES = {b"content-encoding", b"content-length", b"connection", b"host", b"origin", b"x-simulator"}
+"""What browsers say themselves, what is refused, and what is for tests."""
 
 
 def exposed(brand: Brand = BUILT_IN) -> set[str]:

@@ -12,7 +12,7 @@ from services.shared import lifecycle
 from services.shared.errors import Kind, Refusal
 from tests.unit.edge.test_picks import SETTINGS
 
-IMPATIENT = dataclasses.replace(SETTINGS, body_timeout_s=0.1, body_max_bytes=1024)
+IMPATIENT = dataclasses.replace(SETTINGS, body_timeout_s=0.1, body_max_bytes=1024, body_bytes_per_s=10)
 GONE = {"type": "http.disconnect"}
 
 
@@ -31,7 +31,7 @@ class Client:
 
 @pytest.fixture
 async def doors() -> AsyncIterator[Doors]:
-    doors = Doors(IMPATIENT.body_timeout_s)
+    doors = Doors()
     running = asyncio.create_task(doors.run())
     yield doors
     await lifecycle.end(running)
@@ -71,6 +71,20 @@ async def test_a_body_that_comes_slowly_is_waited_for(doors: Doors) -> None:
     speaking = asyncio.create_task(speak())
     assert await Incoming(client.messages.get, IMPATIENT, doors).body(None) == b"x" * 6
     await speaking
+
+
+async def test_a_body_that_comes_too_slowly_is_refused(doors: Doors) -> None:
+    client = Client()
+
+    async def speak() -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            client.says(b"x", more=True)
+
+    speaking = asyncio.create_task(speak())
+    with pytest.raises(Refusal, match="too slowly"):
+        await Incoming(client.messages.get, dataclasses.replace(IMPATIENT, body_bytes_per_s=1000), doors).body(None)
+    await lifecycle.end(speaking)
 
 
 @pytest.mark.parametrize(("length", "pieces"), [(2000, 0), (None, 3), (None, 1)])
