@@ -8,7 +8,6 @@ from typing import Final
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from services.shared import clock
 from services.shared.settings import Secret
 from services.shared.telemetry import logger
 from services.shared.tls import Tls
@@ -97,11 +96,10 @@ async def connect(url: Secret, *, name: str, wait_s: float = 30, tls: Tls | None
     async def failed(error: Exception) -> None:
         _log.warning("nats_error", error=repr(error))
 
-    deadline = clock.monotonic_s() + wait_s
-    while True:
-        try:
-            nc = Client() if tls is None else TlsClient(tls)
-            await nc.connect(
+    nc = Client() if tls is None else TlsClient(tls)
+    try:
+        async with asyncio.timeout(wait_s):
+            await nc.connect(  # which tries again by itself, for good
                 url.reveal(),
                 name=f"tollhouse-{name}",
                 connect_timeout=2,
@@ -114,11 +112,10 @@ async def connect(url: Secret, *, name: str, wait_s: float = 30, tls: Tls | None
                 error_cb=failed,
                 tls_handshake_first=tls is not None,
             )
-            return nc
-        except (OSError, NatsError, TimeoutError) as error:
-            if clock.monotonic_s() > deadline:
-                raise OSError(f"NATS did not answer for {wait_s:g} s: {error or repr(error)}") from None
-            await asyncio.sleep(0.1)
+    except (OSError, NatsError, TimeoutError) as error:
+        await nc.close()
+        raise OSError(f"NATS did not answer for {wait_s:g} s: {nc.last_error or error!r}") from None
+    return nc
 
 
 async def announce(nc: Client, subject: str, payload: bytes) -> None:
