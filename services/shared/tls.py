@@ -8,16 +8,17 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import grpc
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.shared import clock
 from services.shared.permissions import Peer
 from services.shared.settings import SettingsError, setting
 from services.shared.telemetry import logger
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 _LOOK_EVERY_S: Final = 1.0
 
@@ -158,6 +159,9 @@ class Tls:
         return before, material
 
     def _check(self, material: Material) -> None:
+        from cryptography import x509  # megabytes, which whoever speaks without TLS does not need
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
         certificate, key, authority = self._paths
         try:
             leaf = x509.load_pem_x509_certificate(material.certificate)
@@ -183,7 +187,9 @@ class Tls:
         return context
 
 
-def _uris(certificate: x509.Certificate) -> list[str]:
+def _uris(certificate: "x509.Certificate") -> list[str]:
+    from cryptography import x509
+
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
