@@ -123,7 +123,9 @@ def base_url(host: str, port: int) -> str:
 
 
 def _tls_settings(plan: Plan, service: str) -> dict[str, object]:
-    return {**authority.files(plan.tls, Peer(service))} if plan.tls else {}
+    """Without TLS they are empty, whatever the operator's variables say: one service alone cannot have it."""
+    files = authority.files(plan.tls or Path(), Peer(service))
+    return {name: path if plan.tls else "" for name, path in files.items()}
 
 
 def _grpc_service(
