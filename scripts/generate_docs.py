@@ -160,7 +160,7 @@ def _settings(title: str, service: str, cls: type[Any]) -> Iterator[str]:
             _bounds(field.metadata.get("at_least"), field.metadata.get("at_most")),
             field.metadata["doc"],
         )
-        for field in dataclasses.fields(cls)
+        for field in sorted(dataclasses.fields(cls), key=lambda field: field.kw_only)  # what many share comes last
     ]
     yield _table(("variable", "type", "default", "bounds", "meaning"), rows)
 

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--edges", type=int, default=1, help="edge processes that share the port (default: %(default)s)")
     up.add_argument("--auths", type=int, default=1, help="replicas of auth (default: %(default)s)")
     up.add_argument("--routers", type=int, default=1, help="replicas of the router (default: %(default)s)")
+    up.add_argument("--tls", action="store_true", help="services prove to each other who they are, over TLS")
     up.add_argument("--detach", action="store_true", help="return when everything is ready")
     up.add_argument("--json", action="store_true", help="print one line of JSON when everything is ready")
     up.set_defaults(run=_up)
@@ -108,6 +109,7 @@ def _up(arguments: argparse.Namespace) -> int:
             edges=arguments.edges,
             auths=arguments.auths,
             routers=arguments.routers,
+            tls=arguments.tls,
             detach=arguments.detach,
             json=arguments.json,
         )

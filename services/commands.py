@@ -14,6 +14,8 @@ import grpc
 
 from services.shared import rpc, settings
 from services.shared.errors import TRAILER
+from services.shared.permissions import Peer
+from services.shared.tls import Tls, TlsSettings
 from tollhouse.v1 import (
     auth_pb2_grpc,
     billing_pb2_grpc,
@@ -28,7 +30,7 @@ TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
-class CliSettings:
+class CliSettings(TlsSettings):
     """Read from TOLLHOUSE_CLI_*."""
 
     auth_address: str | None = settings.setting("host:port of auth's gRPC; from the state folder without", default=None)
@@ -107,6 +109,18 @@ class Services:
         password = Secrets.load(StateFolder(self._state_dir)).console
         return settings.Secret(with_credentials(place, role("console"), password))
 
+    def tls(self, service: str) -> Tls | None:
+        """The operator's certificate for a service: the one that is set, else that of the `up --tls` whose address of
+        the service is used."""
+        if self._cli.tls_certificate:
+            return Tls.of(self._cli, Peer.OPERATOR)
+        if getattr(self._cli, f"{service}_address") is not None:
+            return None
+        from services.embedded.authority import operator_tls
+        from services.embedded.state import StateFolder
+
+        return operator_tls(StateFolder(self._state_dir))
+
     def address(self, service: str) -> str:
         """host:port of a service's gRPC."""
         said: str | None = getattr(self._cli, f"{service}_address")
@@ -117,7 +131,7 @@ class Services:
         return RunState.read(self._state_dir).addresses[service]
 
     def _channel(self, service: str) -> grpc.Channel:
-        return grpc.insecure_channel(self.address(service))
+        return rpc.blocking_channel(self.address(service), tls=self.tls(service), to=Peer(service))
 
 
 def add_action(

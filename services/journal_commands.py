@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from services.commands import table
+from services.commands import CliSettings, table
 from services.edge.journal import Journal, read
 from services.edge.outbox import Outbox
 from services.edge.records import ENDED, PROGRESS
-from services.shared import bus
+from services.shared import bus, settings
+from services.shared.permissions import Peer
 from services.shared.settings import Secret
+from services.shared.tls import Tls
 from tollhouse.v1 import events_pb2
 
 _SEGMENT_BYTES: Final = 8 * 1024 * 1024
@@ -55,7 +57,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         return 1
     try:
         left, unconfirmed = asyncio.run(_publish(arguments.folder, arguments.nats_url_file.read_text().strip()))
-    except OSError as error:
+    except (OSError, settings.SettingsError) as error:
         print(f"tollhouse: {error}", file=sys.stderr)
         return 1
     print(f"{left - unconfirmed} of {left} requests are confirmed")
@@ -63,7 +65,8 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 async def _publish(folder: Path, nats_url: str) -> tuple[int, int]:
-    nc = await bus.connect(Secret(nats_url), name="journal-replay")
+    tls = Tls.of(settings.load(CliSettings, "cli"), Peer.OPERATOR)
+    nc = await bus.connect(Secret(nats_url), name="journal-replay", tls=tls)
     try:
         journal = Journal(folder, _SEGMENT_BYTES, 4 * _SEGMENT_BYTES)
         left = journal.left()

@@ -46,7 +46,7 @@ def _password_option(command: argparse.ArgumentParser) -> None:
 
 def _run(services: Services, work: Callable[[Administration], Any]) -> Any:
     async def opened() -> Any:
-        async with administration(services.console_database, services.address("auth")) as console:
+        async with administration(services.console_database, services.address("auth"), services.tls("auth")) as console:
             return await work(console)
 
     try:

@@ -57,9 +57,9 @@ class _Bearer(
         return details._replace(metadata=[*(details.metadata or ()), self._header])
 
 
-def with_token(address: str, token: str) -> grpc.Channel:
+def with_token(channel: grpc.Channel, token: str) -> grpc.Channel:
     """A channel every call on which brings a service token."""
-    return grpc.intercept_channel(grpc.insecure_channel(address), _Bearer(token))
+    return grpc.intercept_channel(channel, _Bearer(token))
 
 
 @dataclass(frozen=True)
@@ -95,25 +95,37 @@ class Deployment:
         self.operator = (ready["operator_email"], ready["operator_password"])
         """Address and password of the console's first operator."""
         self.simulator_url: str = ready["simulator_url"]
-        addresses = json.loads((state_dir / "run.json").read_text())["addresses"]
-        internal = json.loads((state_dir / "secrets.json").read_text())["ledger_token"]
-        self.auth = auth_pb2_grpc.AuthServiceStub(grpc.insecure_channel(addresses["auth"]))
-        processes = json.loads((state_dir / "run.json").read_text())["processes"]
+        self.run = json.loads((state_dir / "run.json").read_text())
+        self.internal_token: str = json.loads((state_dir / "secrets.json").read_text())["ledger_token"]
+        self.auth = auth_pb2_grpc.AuthServiceStub(self.channel("auth"))
         self.auths = [
-            auth_pb2_grpc.AuthServiceStub(grpc.insecure_channel(process["address"]))
-            for process in processes
+            auth_pb2_grpc.AuthServiceStub(self.channel("auth", process["address"]))
+            for process in self.run["processes"]
             if process["part"] == "auth"
         ]
-        self.router = router_pb2_grpc.RouterServiceStub(grpc.insecure_channel(addresses["router"]))
-        self.ledger = ledger_pb2_grpc.LedgerServiceStub(with_token(addresses["ledger"], internal))
-        self.billing = billing_pb2_grpc.BillingServiceStub(with_token(addresses["ledger"], internal))
-        self.tokens = tokens_pb2_grpc.TokenServiceStub(with_token(addresses["ledger"], internal))
+        self.router = router_pb2_grpc.RouterServiceStub(self.channel("router"))
+        ledger = with_token(self.channel("ledger"), self.internal_token)
+        self.ledger = ledger_pb2_grpc.LedgerServiceStub(ledger)
+        self.billing = billing_pb2_grpc.BillingServiceStub(ledger)
+        self.tokens = tokens_pb2_grpc.TokenServiceStub(ledger)
         self.usage = self.usage_with(ready["usage_token"])
         self._tenants = 0
 
     def usage_with(self, token: str) -> usage_pb2_grpc.UsageServiceStub:
         """UsageService as the holder of a service token sees it."""
-        return usage_pb2_grpc.UsageServiceStub(with_token(self.ready["usage_grpc"], token))
+        return usage_pb2_grpc.UsageServiceStub(with_token(self.channel("ledger"), token))
+
+    def channel(self, service: str, address: str = "", caller: str = "operator") -> grpc.Channel:
+        """A channel to a service; where it speaks TLS, with the certificate of `caller`."""
+        address = address or self.run["addresses"][service]
+        if not self.run["tls"]:
+            return grpc.insecure_channel(address)
+        authority, key, certificate = (
+            (self.state_dir / "tls" / name).read_bytes() for name in ("authority.pem", f"{caller}.key", f"{caller}.pem")
+        )
+        credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+        named = (("grpc.ssl_target_name_override", f"{service}.tollhouse.internal"),)
+        return grpc.secure_channel(address, credentials, options=named)
 
     # ---- people and money ----
 

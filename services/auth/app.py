@@ -11,16 +11,19 @@ from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
 from services.auth.store import Store
 from services.shared import bus, database, discovery, lifecycle, rpc
+from services.shared.permissions import Peer
+from services.shared.tls import Tls
 from tollhouse.v1 import auth_pb2, auth_pb2_grpc, billing_pb2_grpc, ledger_pb2_grpc
 
 
 async def serve(settings: AuthSettings) -> None:
     """Runs auth until SIGTERM."""
+    tls = Tls.of(settings, Peer.AUTH)
     pool, nc = await asyncio.gather(
         database.connect(settings.database_url, service="auth", size=settings.database_connections),
-        bus.connect(settings.nats_url, name="auth"),
+        bus.connect(settings.nats_url, name="auth", tls=tls),
     )
-    channel = rpc.channel(settings.ledger_address, settings.ledger_token)
+    channel = rpc.channel(settings.ledger_address, settings.ledger_token, tls=tls, to=Peer.LEDGER)
     ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(channel)
     billing: billing_pb2_grpc.BillingServiceAsyncStub = billing_pb2_grpc.BillingServiceStub(channel)
     prices = PriceBook(billing, settings.ledger_timeout_s)
@@ -42,7 +45,7 @@ async def serve(settings: AuthSettings) -> None:
 
     await nc.subscribe(bus.PRICES_CHANGED, cb=prices_changed)
     server = rpc.Server(
-        f"{settings.host}:{settings.port}", [auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name]
+        f"{settings.host}:{settings.port}", [auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name], tls=tls
     )
     api = AuthApi(Store(pool), grants, nc, settings.key_pepper.reveal().encode())
     auth_pb2_grpc.add_AuthServiceServicer_to_server(api, server.grpc)

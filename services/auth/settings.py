@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from services.shared.settings import Secret, setting
+from services.shared.tls import TlsSettings
 
 
 @dataclass(frozen=True)
-class AuthSettings:
+class AuthSettings(TlsSettings):
     """Read from TOLLHOUSE_AUTH_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_auth")

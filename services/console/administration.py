@@ -13,6 +13,7 @@ from services.console.store import Store
 from services.console.throttle import Throttle
 from services.shared import database
 from services.shared.settings import Secret
+from services.shared.tls import Tls
 
 _CONNECTIONS = 2
 _UNUSED = Secret("commands about people need none")
@@ -27,13 +28,15 @@ class Administration:
 
 
 @contextlib.asynccontextmanager
-async def administration(database_url: Secret, auth_address: str) -> AsyncIterator[Administration]:
+async def administration(
+    database_url: Secret, auth_address: str, tls: Tls | None = None
+) -> AsyncIterator[Administration]:
     """Opens the console's database for the time of the block. Raises OSError when it does not answer."""
     settings = ConsoleSettings(
         database_url=database_url, ledger_token=_UNUSED, master_key=_UNUSED, auth_address=auth_address
     )
     pool = await database.connect(database_url, service="console", size=_CONNECTIONS)
-    clients = Clients(settings)
+    clients = Clients(settings, tls)
     store = store_on(pool, settings)
     try:
         yield Administration(People(store, clients, Passwords(), Throttle(store, settings)), store)

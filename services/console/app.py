@@ -28,14 +28,17 @@ from services.console.store import Store
 from services.console.throttle import Throttle
 from services.console.token_store import TokenStore
 from services.shared import database, lifecycle, web
+from services.shared.permissions import Peer
+from services.shared.tls import Tls
 
 _SWEEP_S: Final = 600
 
 
 async def serve(settings: ConsoleSettings) -> None:
     """Runs the console until SIGTERM, then lets requests under way end."""
+    tls = Tls.of(settings, Peer.CONSOLE)
     pool = await database.connect(settings.database_url, service="console", size=settings.database_connections)
-    clients = Clients(settings)
+    clients = Clients(settings, tls)
     store, tokens = store_on(pool, settings), TokenStore(pool)
     cashier = Cashier(PaymentStore(pool), clients, providers(settings), settings.payments_check_s)
     server = web.server(application(settings, store, tokens, clients, cashier), drain_s=settings.drain_s)

@@ -10,7 +10,9 @@ import grpc
 from services.console.settings import ConsoleSettings
 from services.shared import rpc
 from services.shared.errors import Kind
+from services.shared.permissions import Peer
 from services.shared.settings import Secret
+from services.shared.tls import Tls
 from tollhouse.v1 import (
     auth_pb2_grpc,
     billing_pb2_grpc,
@@ -24,13 +26,13 @@ from tollhouse.v1 import (
 class Clients:
     """Stubs of the services. Every unary call has a deadline, and raises the Refusal that the service meant."""
 
-    def __init__(self, settings: ConsoleSettings) -> None:
-        def channel(address: str, unavailable: Kind, token: Secret | None = None) -> grpc.aio.Channel:
-            return rpc.channel(address, token, [_Asked(unavailable, settings.call_timeout_s)])
+    def __init__(self, settings: ConsoleSettings, tls: Tls | None = None) -> None:
+        def channel(peer: Peer, address: str, unavailable: Kind, token: Secret | None = None) -> grpc.aio.Channel:
+            return rpc.channel(address, token, [_Asked(unavailable, settings.call_timeout_s)], tls=tls, to=peer)
 
-        auth = channel(settings.auth_address, Kind.AUTH_UNAVAILABLE)
-        router = channel(settings.router_address, Kind.ROUTER_UNAVAILABLE)
-        ledger = channel(settings.ledger_address, Kind.LEDGER_UNAVAILABLE, settings.ledger_token)
+        auth = channel(Peer.AUTH, settings.auth_address, Kind.AUTH_UNAVAILABLE)
+        router = channel(Peer.ROUTER, settings.router_address, Kind.ROUTER_UNAVAILABLE)
+        ledger = channel(Peer.LEDGER, settings.ledger_address, Kind.LEDGER_UNAVAILABLE, settings.ledger_token)
         self._channels = (auth, router, ledger)
         self.auth: auth_pb2_grpc.AuthServiceAsyncStub = auth_pb2_grpc.AuthServiceStub(auth)
         self.router: router_pb2_grpc.RouterServiceAsyncStub = router_pb2_grpc.RouterServiceStub(router)

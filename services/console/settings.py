@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from services.shared.settings import Secret, SettingsError, setting, variable
+from services.shared.tls import TlsSettings
 
 _TOGETHER: Final = (
     ("oidc_issuer", "oidc_client_id"),
@@ -16,7 +17,7 @@ _TOGETHER: Final = (
 
 
 @dataclass(frozen=True)
-class ConsoleSettings:
+class ConsoleSettings(TlsSettings):
     """Read from TOLLHOUSE_CONSOLE_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_console")
@@ -111,6 +112,7 @@ class ConsoleSettings:
     drain_s: float = setting("seconds that requests under way get when the console stops", default=10, at_least=0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for group in _TOGETHER:
             if len({bool(getattr(self, name)) for name in group}) > 1:
                 names = [variable("console", name) for name in group]

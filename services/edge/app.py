@@ -39,6 +39,8 @@ from services.edge.settings import EdgeSettings
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
 from services.shared import bus, clock, discovery, ids, lifecycle, web
+from services.shared.permissions import Peer
+from services.shared.tls import Tls
 
 _FLUSH_S = 10
 _ROUTES_WITHIN_S = 10
@@ -46,14 +48,15 @@ _ROUTES_WITHIN_S = 10
 
 async def serve(settings: EdgeSettings) -> None:
     """Runs the edge until SIGTERM, then lets requests under way end."""
-    nc = await bus.connect(settings.nats_url, name=settings.edge_id)
+    tls = Tls.of(settings, Peer.EDGE)
+    nc = await bus.connect(settings.nats_url, name=settings.edge_id, tls=tls)
     journal = Journal(Path(settings.journal_dir), settings.journal_segment_bytes, settings.journal_max_bytes)
     left = await asyncio.to_thread(journal.left)
     outbox = Outbox(nc, journal, settings.edge_id, settings.outbox_requests)
     renewals = Renewals(outbox, settings.hold_renew_s)
     edge = f"{settings.edge_id}/{ids.ulid()}"
     pressure = Pressure(settings.stream_rest_ms / clock.MS_PER_S)
-    clients = Clients(settings, edge, renewals.soon, pressure)
+    clients = Clients(settings, edge, renewals.soon, pressure, tls)
     transports = Transports(settings, pressure)
     brands, routes = Brands(lambda: cast(Lists, clients.auth.any().stub)), Routes(clients.routers, settings)
     principals = Principals(clients.auth.any, settings, lambda: brands.prefixes)

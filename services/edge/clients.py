@@ -12,6 +12,8 @@ from services.edge.replicas import Replica, Replicas
 from services.edge.settings import EdgeSettings
 from services.shared import discovery, rpc
 from services.shared.errors import Kind
+from services.shared.permissions import Peer
+from services.shared.tls import Tls
 from tollhouse.v1 import auth_pb2, auth_pb2_grpc, router_pb2, router_pb2_grpc, usage_pb2_grpc
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ class AuthReplica(Replica):
         impatient: Callable[[], bool],
         gather_s: Callable[[], float],
         opened: Callable[[], None],
+        tls: Tls | None,
     ) -> None:
         self.name, self.address = name, address
-        self._channel = rpc.channel(address)
+        self._channel = rpc.channel(address, tls=tls, to=Peer.AUTH)
         self.stub: AuthStub = auth_pb2_grpc.AuthServiceStub(self._channel)
         super().__init__(
             self.stub.DecideStream,
@@ -62,9 +65,10 @@ class RouterReplica(Replica):
         timeout_s: float,
         impatient: Callable[[], bool],
         gather_s: Callable[[], float],
+        tls: Tls | None,
     ) -> None:
         self.name, self.address = name, address
-        self._channel = rpc.channel(address)
+        self._channel = rpc.channel(address, tls=tls, to=Peer.ROUTER)
         self.stub: RouterStub = router_pb2_grpc.RouterServiceStub(self._channel)
         super().__init__(
             self.stub.DecideStream,
@@ -95,18 +99,27 @@ class Clients:
             or leaves.
     """
 
-    def __init__(self, settings: EdgeSettings, edge: str, holds_moved: Callable[[], None], pressure: Pressure) -> None:
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        edge: str,
+        holds_moved: Callable[[], None],
+        pressure: Pressure,
+        tls: Tls | None,
+    ) -> None:
         timeout_s, gather_s = settings.decision_timeout_s, pressure.gather_s
 
         def auth_replica(name: str, address: str) -> AuthReplica:
-            return AuthReplica(name, address, edge, timeout_s, lambda: self.auth.several, gather_s, holds_moved)
+            return AuthReplica(name, address, edge, timeout_s, lambda: self.auth.several, gather_s, holds_moved, tls)
 
         def router_replica(name: str, address: str) -> RouterReplica:
-            return RouterReplica(name, address, timeout_s, lambda: self.routers.several, gather_s)
+            return RouterReplica(name, address, timeout_s, lambda: self.routers.several, gather_s, tls)
 
         self.auth: Auth = Replicas(auth_replica, Kind.AUTH_UNAVAILABLE, holds_moved)
         self.routers: Routers = Replicas(router_replica, Kind.ROUTER_UNAVAILABLE, lambda: None)
-        self._ledger_channel: grpc.aio.Channel = rpc.channel(settings.ledger_address, settings.ledger_token)
+        self._ledger_channel: grpc.aio.Channel = rpc.channel(
+            settings.ledger_address, settings.ledger_token, tls=tls, to=Peer.LEDGER
+        )
         self.usage: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(self._ledger_channel)
 
     async def listen(self, nc: Client) -> None:

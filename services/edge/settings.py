@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from services.edge import access
 from services.shared.connections import Limits
 from services.shared.settings import Secret, SettingsError, setting, variable
+from services.shared.tls import TlsSettings
 
 
 @dataclass(frozen=True)
-class EdgeSettings:
+class EdgeSettings(TlsSettings):
     """Read from TOLLHOUSE_EDGE_*."""
 
     nats_url: Secret = setting("URL of NATS, credentials included")
@@ -116,6 +117,7 @@ class EdgeSettings:
     drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.transport not in ("pooled", "aiohttp"):
             name = variable("edge", "transport")
             raise SettingsError(f"{name}: {self.transport!r} is neither 'pooled' nor 'aiohttp'")

@@ -5,21 +5,31 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import grpc
-import nats
 import psycopg
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
+
+from services.shared import rpc
+from services.shared.bus import TlsClient
+from services.shared.permissions import peer_named
+from services.shared.tls import Tls
 
 _TIMEOUT_S: Final = 2.0
 _NATS_PORT: Final = 4222
 
 
-async def healthy(url: str) -> bool:
-    """Whether what listens there is ready: postgresql, nats and tls (JetStream), grpc (health service), http (200)."""
-    check = {"postgresql": _postgres, "nats": _nats, "tls": _nats, "grpc": _grpc, "http": _http}[urlsplit(url).scheme]
+async def healthy(url: str, tls: Tls | None = None, part: str = "") -> bool:
+    """Whether what listens there is ready: postgresql, nats and tls (JetStream), grpc (health service), http (200).
+    With `tls` NATS and gRPC are asked over TLS, and the latter must be the service `part`."""
+    scheme = urlsplit(url).scheme
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            return await check(url)
+            if scheme in ("nats", "tls"):
+                return await _nats(url, tls)
+            if scheme == "grpc":
+                return await _grpc(url, tls, part)
+            return await {"postgresql": _postgres, "http": _http}[scheme](url)
     except (OSError, TimeoutError, psycopg.Error, NatsError, grpc.RpcError):
         return False
 
@@ -37,14 +47,22 @@ async def _postgres(url: str) -> bool:
     return True
 
 
-async def _nats(url: str) -> bool:
+async def _nats(url: str, tls: Tls | None) -> bool:
     async def quiet(_error: Exception) -> None:
         pass
 
     parts = urlsplit(url)  # the client tries a server that refuses for seconds, in which it may have come up
     _, writer = await asyncio.open_connection(parts.hostname, parts.port or _NATS_PORT)
     writer.close()
-    client = await nats.connect(url, connect_timeout=1, allow_reconnect=False, max_reconnect_attempts=0, error_cb=quiet)
+    client = TlsClient(tls) if tls else Client()
+    await client.connect(
+        url,
+        connect_timeout=1,
+        allow_reconnect=False,
+        max_reconnect_attempts=0,
+        error_cb=quiet,
+        tls_handshake_first=tls is not None,
+    )
     try:
         await client.jetstream().account_info()
     finally:
@@ -52,8 +70,8 @@ async def _nats(url: str) -> bool:
     return True
 
 
-async def _grpc(url: str) -> bool:
-    async with grpc.aio.insecure_channel(urlsplit(url).netloc) as channel:
+async def _grpc(url: str, tls: Tls | None, part: str) -> bool:
+    async with rpc.channel(urlsplit(url).netloc, tls=tls, to=peer_named(part)) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
         answer = await check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

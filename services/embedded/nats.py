@@ -6,18 +6,21 @@ import os
 from pathlib import Path
 from typing import Final
 
+from services.embedded import authority
 from services.embedded.health import with_credentials
 from services.embedded.process import Program, StartFailed
 from services.embedded.state import StateFolder, write_private
+from services.shared.tls import Tls
 
 USER: Final = "tollhouse"
 
 _MEMORY_STORE_BYTES: Final = 256 * 1024 * 1024
 
 
-def program(folder: StateFolder, port: int, password: str) -> Program:
-    """NATS on this folder, its configuration written anew. Raises StartFailed."""
-    config = {  # NATS reads JSON as a form of its own syntax
+def program(folder: StateFolder, port: int, password: str, tls: Tls | None = None) -> Program:
+    """NATS on this folder, its configuration written anew; with `tls`, what its health is asked by, it demands
+    certificates of the folder's authority. Raises StartFailed."""
+    config: dict[str, object] = {  # NATS reads JSON as a form of its own syntax
         "listen": f"127.0.0.1:{port}",
         "server_name": "tollhouse",
         "authorization": {"user": USER, "password": password},
@@ -28,6 +31,8 @@ def program(folder: StateFolder, port: int, password: str) -> Program:
             "max_memory_store": _MEMORY_STORE_BYTES,
         },
     }
+    if tls is not None:
+        config["tls"] = _tls(folder)
     write_private(folder.nats_config, json.dumps(config, indent=2).encode(), durable=False)
     url = f"nats://127.0.0.1:{port}"
     return Program(
@@ -39,7 +44,20 @@ def program(folder: StateFolder, port: int, password: str) -> Program:
         health_url=url,
         probe_url=client_url(port, password),
         tries=3,
+        tls=tls,
     )
+
+
+def _tls(folder: StateFolder) -> dict[str, object]:
+    own = authority.files(folder.tls, authority.NATS)
+    return {
+        "cert_file": str(own["tls_certificate"]),
+        "key_file": str(own["tls_key"]),
+        "ca_file": str(own["tls_authority"]),
+        "verify": True,
+        # No byte, of its greeting or of a password, before the handshake.
+        "handshake_first": True,
+    }
 
 
 def client_url(port: int, password: str) -> str:

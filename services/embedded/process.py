@@ -14,6 +14,7 @@ from services.embedded import leash
 from services.embedded.health import healthy
 from services.shared import clock
 from services.shared.telemetry import logger
+from services.shared.tls import Tls
 
 _BACKOFF_FIRST_S: Final = 0.1
 _BACKOFF_MOST_S: Final = 5.0
@@ -52,6 +53,12 @@ class Program:
     """How often it may die before it was ready for the first time."""
     before: Callable[[], Awaitable[None]] | None = None
     """Awaited before each start."""
+    tls: Tls | None = None
+    """What its health is asked by, if it speaks TLS."""
+
+    async def healthy(self) -> bool:
+        """Whether it works, by asking it."""
+        return await healthy(self.probe_url or self.health_url, self.tls, self.part)
 
 
 class Backoff:
@@ -94,13 +101,12 @@ class Child:
 
     async def ready(self, deadline_s: float) -> None:
         """Waits until it is ready, to a moment of the monotonic clock. Raises StartFailed."""
-        url = self.program.probe_url or self.program.health_url
         while clock.monotonic_s() < deadline_s:
             if self._keeper is None or self._keeper.done():
                 raise StartFailed(
                     f"{self.program.name} ended before it was ready:\n{tail(self._log_path, self._log_from)}"
                 )
-            if self._process and await healthy(url):
+            if self._process and await self.program.healthy():
                 self._was_ready = True
                 return
             await asyncio.sleep(_POLL_S)
@@ -121,6 +127,10 @@ class Child:
                 self.kill()
                 deadline_s += self.program.stop_within_s
             await asyncio.wait({self._keeper}, timeout=0.05)
+
+    def reload(self) -> None:
+        """Asks it to read its configuration anew, if it is up."""
+        self._send(signal.SIGHUP)
 
     def kill(self) -> None:
         """Ends it at once and for good."""

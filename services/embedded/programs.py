@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Final
 
 import services
+from services.embedded import authority
 from services.embedded.health import with_credentials
 from services.embedded.process import Program
 from services.embedded.state import Secrets
 from services.migrate import role
+from services.shared.permissions import Peer
 from services.shared.settings import PREFIX, variable
+from services.shared.tls import Tls
 
 _EDGE_DRAIN_S: Final = 30.0
 _EDGE_FLUSH_S: Final = 16.0
@@ -56,10 +59,16 @@ class Plan:
     receipt_key: str = field(repr=False)
     journals: Path
     """Where each edge has its journal, in a folder of its name."""
+    tls: Path | None = None
+    """The folder of certificates; None without TLS."""
 
     def address(self, service: str) -> str:
         """host:port of a service's gRPC."""
         return f"{_LOOPBACK}:{getattr(self.ports, service)}"
+
+    def operator_tls(self) -> Tls | None:
+        """What `up` itself asks services by; None without TLS."""
+        return authority.operator(self.tls) if self.tls else None
 
     def replica_ports(self, service: str) -> dict[str, int]:
         """The gRPC port of each replica of auth or the router, by the replica's name."""
@@ -69,14 +78,15 @@ class Plan:
         }
 
 
-def service_programs(plan: Plan, environment: Mapping[str, str]) -> dict[str, Program]:
-    """auth, auth-1 and so on, router, router-1 and so on, ledger, simulator, console, and edge-0 and so on, by name."""
+def service_programs(plan: Plan, environment: Mapping[str, str], tls: Tls | None = None) -> dict[str, Program]:
+    """auth, auth-1 and so on, router, router-1 and so on, ledger, simulator, console, and edge-0 and so on, by name.
+    `tls` is what the health of those that speak gRPC is asked by."""
     made = [
-        _grpc_service(plan, service, environment, name, port)
+        _grpc_service(plan, service, environment, name, port, tls)
         for service in ("auth", "router")
         for name, port in plan.replica_ports(service).items()
     ]
-    made.append(_grpc_service(plan, "ledger", environment, "ledger", plan.ports.ledger))
+    made.append(_grpc_service(plan, "ledger", environment, "ledger", plan.ports.ledger, tls))
     made.append(_simulator(plan, environment))
     made.append(_console(plan, environment))
     made += [_edge(plan, number, environment) for number in range(len(plan.ports.ops))]
@@ -112,12 +122,21 @@ def base_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str], name: str, port: int) -> Program:
+def _tls_settings(plan: Plan, service: str) -> dict[str, object]:
+    """Without TLS they are empty, whatever the operator's variables say: one service alone cannot have it."""
+    files = authority.files(plan.tls or Path(), Peer(service))
+    return {name: path if plan.tls else "" for name, path in files.items()}
+
+
+def _grpc_service(
+    plan: Plan, service: str, environment: Mapping[str, str], name: str, port: int, tls: Tls | None
+) -> Program:
     settings: dict[str, object] = {
         "host": _LOOPBACK,
         "port": port,
         "database_url": with_credentials(plan.database_url, role(service), getattr(plan.secrets, service)),
         "nats_url": plan.nats_url,
+        **_tls_settings(plan, service),
     }
     if service == "auth":
         settings |= {
@@ -139,6 +158,7 @@ def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str], name
         environment=child_environment(service, settings, environment),
         address=f"{_LOOPBACK}:{port}",
         health_url=f"grpc://{_LOOPBACK}:{port}",
+        tls=tls,
     )
 
 
@@ -166,6 +186,7 @@ def _console(plan: Plan, environment: Mapping[str, str]) -> Program:
         "router_address": plan.address("router"),
         "ledger_address": plan.address("ledger"),
         "ledger_token": plan.secrets.ledger_token,
+        **_tls_settings(plan, "console"),
     }
     usual = {
         variable("console", "api_url"): base_url(plan.host, plan.ports.public),
@@ -195,6 +216,7 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "key_pepper": plan.secrets.key_pepper,
         "edge_id": f"edge-{number}",
         "journal_dir": plan.journals / f"edge-{number}",
+        **_tls_settings(plan, "edge"),
     }
     drain_name = variable("edge", "drain_s")
     environment = _PRIVATE_UPSTREAMS["edge"] | {drain_name: str(_EDGE_DRAIN_S), **environment}

@@ -17,7 +17,9 @@ from services.embedded.programs import Plan
 from services.embedded.state import Operator, StateFolder, write_private
 from services.migrate import role
 from services.shared import rpc
+from services.shared.permissions import Peer
 from services.shared.settings import Secret
+from services.shared.tls import Tls
 from tollhouse.v1 import (
     auth_pb2,
     auth_pb2_grpc,
@@ -63,14 +65,16 @@ class Seeds:
     operator: Operator = Operator("", "")  # noqa: RUF009
 
 
-async def seed(folder: StateFolder, plan: Plan) -> Seeds:
+async def seed(folder: StateFolder, plan: Plan, tls: Tls | None) -> Seeds:
     """Makes what is missing and answers the demo key, the service token that reads usage, and the console's operator.
     Each step may be repeated, so that an interrupted first start is taken up where it ended; afterwards what the
     operator changed or deleted stays so. Raises grpc.RpcError, Refusal."""
     async with (
-        grpc.aio.insecure_channel(plan.address("auth")) as auth_channel,
-        grpc.aio.insecure_channel(plan.address("router")) as router_channel,
-        rpc.channel(plan.address("ledger"), Secret(plan.secrets.ledger_token)) as ledger_channel,
+        rpc.channel(plan.address("auth"), tls=tls, to=Peer.AUTH) as auth_channel,
+        rpc.channel(plan.address("router"), tls=tls, to=Peer.ROUTER) as router_channel,
+        rpc.channel(
+            plan.address("ledger"), Secret(plan.secrets.ledger_token), tls=tls, to=Peer.LEDGER
+        ) as ledger_channel,
     ):
         auth = auth_pb2_grpc.AuthServiceStub(auth_channel)
         router = router_pb2_grpc.RouterServiceStub(router_channel)
@@ -82,8 +86,8 @@ async def seed(folder: StateFolder, plan: Plan) -> Seeds:
             await _prices(billing)
         await _account(router, plan, first)
         key = await _key(folder, auth)
-        token = await _usage_token(folder, plan, ledger_channel)
-        operator = await _operator(folder, plan)
+        token = await _usage_token(folder, plan, ledger_channel, tls)
+        operator = await _operator(folder, plan, tls)
         if first:
             write_private(folder.seeded, b"")
         return Seeds(key, token, operator)
@@ -164,7 +168,7 @@ async def _key(folder: StateFolder, auth: auth_pb2_grpc.AuthServiceAsyncStub) ->
     return folder.demo_key.read_text(encoding="ascii").strip()
 
 
-async def _operator(folder: StateFolder, plan: Plan) -> Operator:
+async def _operator(folder: StateFolder, plan: Plan, tls: Tls | None) -> Operator:
     """Of the demo tenant too, so that both sides of the console can be seen."""
     if folder.operator.exists():
         operator = msgspec.json.decode(folder.operator.read_bytes(), type=Operator)
@@ -172,7 +176,7 @@ async def _operator(folder: StateFolder, plan: Plan) -> Operator:
         operator = Operator(OPERATOR, secrets.token_urlsafe(15))
         write_private(folder.operator, msgspec.json.encode(operator))
     url = Secret(with_credentials(plan.database_url, role("console"), plan.secrets.console))
-    async with administration(url, plan.address("auth")) as console:
+    async with administration(url, plan.address("auth"), tls) as console:
         try:
             await console.people.add(operator.email, operator.password, role="operator", tenant_id=TENANT)
         except AddressTaken:
@@ -181,11 +185,11 @@ async def _operator(folder: StateFolder, plan: Plan) -> Operator:
     return operator
 
 
-async def _usage_token(folder: StateFolder, plan: Plan, ledger: grpc.aio.Channel) -> str:
+async def _usage_token(folder: StateFolder, plan: Plan, ledger: grpc.aio.Channel, tls: Tls | None) -> str:
     """Made anew when it is not good any more, as with another database: the ready line must not hold a dead one."""
     if folder.usage_token.exists():
         kept = folder.usage_token.read_text(encoding="ascii").strip()
-        if await _reads_usage(plan, Secret(kept)):
+        if await _reads_usage(plan, Secret(kept), tls):
             return kept
     tokens = tokens_pb2_grpc.TokenServiceStub(ledger)
     request = tokens_pb2.CreateTokenRequest(name="up", scope=tokens_pb2.TOKEN_SCOPE_USAGE)
@@ -194,8 +198,8 @@ async def _usage_token(folder: StateFolder, plan: Plan, ledger: grpc.aio.Channel
     return made.secret
 
 
-async def _reads_usage(plan: Plan, token: Secret) -> bool:
-    async with rpc.channel(plan.address("ledger"), token) as channel:
+async def _reads_usage(plan: Plan, token: Secret, tls: Tls | None) -> bool:
+    async with rpc.channel(plan.address("ledger"), token, tls=tls, to=Peer.LEDGER) as channel:
         usage = usage_pb2_grpc.UsageServiceStub(channel)
         try:
             await usage.GetReceiptKeys(usage_pb2.GetReceiptKeysRequest(), timeout=_CALL_TIMEOUT_S)

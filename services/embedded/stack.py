@@ -9,6 +9,7 @@ import grpc
 import psycopg
 
 from services.embedded import nats, postgres, programs, seed
+from services.embedded.authority import Authority
 from services.embedded.health import healthy, with_credentials
 from services.embedded.process import Child, Program, StartFailed
 from services.embedded.programs import Plan
@@ -23,6 +24,7 @@ PARTS: Final = ("edge", "console", "auth", "router", "ledger", "nats", "postgres
 
 _OLDEST_POSTGRES: Final = 15
 _POLL_S: Final = 0.1
+_LOOK_AT_CERTIFICATES_S: Final = 60.0
 # What asks stops before what answers: edges drain into all others, auth gives its grants back to the ledger.
 _STOP_ORDER: Final = (("edge", "console"), ("auth", "router"), ("ledger", "simulator"), ("nats",), ("postgres",))
 
@@ -40,11 +42,16 @@ class Stack:
         self._children: dict[str, Child] = {}
         self._seeds = seed.Seeds()
         self._ready = False
+        self._authority = Authority(plan.tls) if plan.tls else None
+        if self._authority:
+            self._authority.renew(clock.now_utc())
+        self._tls = plan.operator_tls()
+        self._renewing: asyncio.Task[None] | None = None
 
     async def start(self, environment: Mapping[str, str]) -> RunState:
         """Starts everything and returns when all of it is ready. Raises StartFailed."""
         deadline_s = clock.monotonic_s() + START_DEADLINE_S
-        services = programs.service_programs(self._plan, environment)
+        services = programs.service_programs(self._plan, environment, self._tls)
         simulator = self._add(services.pop("simulator"))  # needs nobody
         await _together(self._start_database(deadline_s), self._start_nats(deadline_s))
         children = {name: self._add(program) for name, program in services.items()}
@@ -54,17 +61,21 @@ class Stack:
         async def seeded() -> None:
             await _together(*(child.ready(deadline_s) for child in (*backends, simulator)))
             try:
-                self._seeds = await seed.seed(self._folder, self._plan)
+                self._seeds = await seed.seed(self._folder, self._plan, self._tls)
             except (grpc.RpcError, Refusal, psycopg.Error) as error:
                 raise StartFailed(f"the demo data could not be stored: {_details(error)}") from error
 
         await _together(seeded(), *(child.ready(deadline_s) for child in facing))
         self._ready = True
+        if self._authority:
+            self._renewing = asyncio.create_task(self._renew(self._authority))
         self._publish()
         return self.state()
 
     async def stop(self) -> None:
         """Stops everything, in order."""
+        if self._renewing:
+            self._renewing.cancel()
         for parts in _STOP_ORDER:
             stopping = [child for child in self._children.values() if child.program.part in parts]
             await asyncio.gather(*(child.stop() for child in stopping))
@@ -108,7 +119,22 @@ class Stack:
                 )
                 for child in self._children.values()
             ],
+            tls=plan.tls is not None,
         )
+
+    async def _renew(self, authority: Authority) -> None:
+        """Renews certificates for good. By the wall clock, which goes on while the machine sleeps. Services see by
+        themselves that files are new; NATS wants to be told."""
+        while True:
+            await asyncio.sleep(_LOOK_AT_CERTIFICATES_S)
+            try:
+                renewed = authority.renew(clock.now_utc())
+            except OSError as error:
+                _log.error("certificates_not_renewed", error=str(error))
+                continue
+            if renewed:
+                _log.info("certificates_renewed")
+                self._children["nats"].reload()
 
     def _add(self, program: Program) -> Child:
         child = self._children[program.name] = Child(program, self._folder.log, self._publish)
@@ -138,9 +164,8 @@ class Stack:
 
     async def _start_nats(self, deadline_s: float) -> None:
         if "nats" not in self._external:
-            await self._add(nats.program(self._folder, self._plan.ports.nats, self._plan.secrets.nats)).ready(
-                deadline_s
-            )
+            plan = self._plan
+            await self._add(nats.program(self._folder, plan.ports.nats, plan.secrets.nats, self._tls)).ready(deadline_s)
             return
         while not await healthy(self._plan.nats_url):
             if clock.monotonic_s() > deadline_s:

@@ -46,6 +46,7 @@ class StateFolder:
         self.seeded = self.path / "seeded"
         self.postgres = self.path / "postgres"
         self.nats = self.path / "nats"
+        self.tls = self.path / "tls"
         self.nats_config = self.path / "nats.conf"
 
     def create(self) -> None:
@@ -173,6 +174,8 @@ class RunState(msgspec.Struct, frozen=True):
     addresses: dict[str, str]
     """By part; those of auth, router and ledger are host:port of their gRPC. Without passwords."""
     processes: list[ProcessState]
+    tls: bool = False
+    """Whether services speak TLS to each other; the certificates are in the state folder."""
 
     def ready_line(self) -> str:
         """The line that `up --json` prints."""

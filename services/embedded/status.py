@@ -9,9 +9,11 @@ from typing import Final
 
 import msgspec
 
+from services.embedded.authority import operator
 from services.embedded.health import healthy
 from services.embedded.stack import probe_url
 from services.embedded.state import NotRunning, ProcessState, RunState, Secrets, StateFolder
+from services.shared.tls import Tls
 
 _KIB_PER_MIB: Final = 1024
 
@@ -39,8 +41,10 @@ def run(state_dir: Path, json: bool) -> int:
             print("[]")
         print(f"tollhouse: {error}", file=sys.stderr)
         return 1
-    secrets = Secrets.load(StateFolder(state_dir))
-    rows = asyncio.run(_rows(state, {"postgres": secrets.postgres, "nats": secrets.nats}))
+    folder = StateFolder(state_dir)
+    secrets = Secrets.load(folder)
+    tls = operator(folder.tls) if state.tls else None
+    rows = asyncio.run(_rows(state, {"postgres": secrets.postgres, "nats": secrets.nats}, tls))
     print(msgspec.json.encode(rows).decode() if json else table(rows))
     return 0 if rows and all(row.health == "healthy" for row in rows) else 1
 
@@ -57,8 +61,10 @@ def table(rows: Sequence[ProcessStatus]) -> str:
     )
 
 
-async def _rows(state: RunState, passwords: dict[str, str]) -> list[ProcessStatus]:
-    answers = await asyncio.gather(*(healthy(probe_url(process, passwords)) for process in state.processes))
+async def _rows(state: RunState, passwords: dict[str, str], tls: Tls | None) -> list[ProcessStatus]:
+    answers = await asyncio.gather(
+        *(healthy(probe_url(process, passwords), tls, process.part) for process in state.processes)
+    )
     return [_row(process, answer) for process, answer in zip(state.processes, answers, strict=True)]
 
 

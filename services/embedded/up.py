@@ -40,6 +40,7 @@ class UpOptions:
     edges: int = 1
     auths: int = 1
     routers: int = 1
+    tls: bool = False
     detach: bool = False
     json: bool = False
 
@@ -140,6 +141,10 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         raise StartFailed("TOLLHOUSE_DATABASE_URL must be a URL: postgresql://user:password@host:port/database")
     if nats_url and not nats_url.startswith(("nats://", "tls://")):
         raise StartFailed("TOLLHOUSE_NATS_URL must be a URL: nats://user:password@host:port")
+    if nats_url and options.tls:
+        raise StartFailed(
+            "--tls is for the NATS of `up`: its authority is not that of TOLLHOUSE_NATS_URL; leave one of them out"
+        )
     plan = Plan(
         host=options.host,
         ports=Ports(
@@ -162,6 +167,7 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         master_key=master_key(folder),
         receipt_key=receipt_key(folder),
         journals=folder.journals,
+        tls=folder.tls if options.tls else None,
     )
     return plan, frozenset(name for name, url in (("postgres", database_url), ("nats", nats_url)) if url)
 
@@ -184,7 +190,8 @@ def _detach(options: UpOptions, folder: StateFolder) -> int:
     arguments = ("--state-dir", str(folder.path), "--host", options.host, "--port", str(options.port))
     console = () if options.console_port is None else ("--console-port", str(options.console_port))
     replicas = ("--edges", str(options.edges), "--auths", str(options.auths), "--routers", str(options.routers))
-    argv = (*service_command("up"), *arguments, *console, *replicas, "--json")
+    tls = ("--tls",) if options.tls else ()
+    argv = (*service_command("up"), *arguments, *console, *replicas, *tls, "--json")
     with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as errors:
         said_from = errors.tell()
         process = subprocess.Popen(

@@ -37,7 +37,9 @@ from services.ledger.tokens import Caller, Callers
 from services.ledger.usage_api import UsageApi
 from services.ledger.waiters import Waiters, booked_payload, booked_requests
 from services.shared import bus, clock, database, discovery, lifecycle, rpc
+from services.shared.permissions import Peer
 from services.shared.telemetry import logger
+from services.shared.tls import Tls
 from tollhouse.v1 import (
     billing_pb2,
     billing_pb2_grpc,
@@ -58,7 +60,8 @@ _PARTITIONS_EVERY_S = 3600
 
 async def serve(settings: LedgerSettings) -> None:
     """Runs the ledger until SIGTERM."""
-    pool, reading, nc = await _connected(settings)
+    tls = Tls.of(settings, Peer.LEDGER)
+    pool, reading, nc = await _connected(settings, tls)
     bookings, grants, balances, prices = (
         BookingStore(pool),
         GrantStore(pool, settings.unbooked_keep_s),
@@ -101,7 +104,7 @@ async def serve(settings: LedgerSettings) -> None:
         settings.advertise or f"{settings.host}:{settings.port}",
         lambda: {"unbooked": lag.behind.messages, "lag_ms": lag.behind.oldest_ms, "dead": lag.behind.dead_letters},
     )
-    server = rpc.Server(f"{settings.host}:{settings.port}", names, callers.guard)
+    server = rpc.Server(f"{settings.host}:{settings.port}", names, callers.guard, tls=tls)
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerApi(
             grants,
@@ -143,7 +146,7 @@ async def serve(settings: LedgerSettings) -> None:
     await asyncio.gather(pool.close(), reading.close())
 
 
-async def _connected(settings: LedgerSettings) -> tuple[database.Pool, database.Pool, Client]:
+async def _connected(settings: LedgerSettings, tls: Tls | None) -> tuple[database.Pool, database.Pool, Client]:
     """Postgres for money, Postgres for whoever reads usage, and NATS."""
     return await asyncio.gather(
         database.connect(settings.database_url, service="ledger", size=settings.database_connections, prepare=PREPARE),
@@ -154,7 +157,7 @@ async def _connected(settings: LedgerSettings) -> tuple[database.Pool, database.
             size=settings.read_connections,
             prepare=f"SET statement_timeout = {round(settings.read_timeout_s * clock.MS_PER_S)}",
         ),
-        bus.connect(settings.nats_url, name="ledger"),
+        bus.connect(settings.nats_url, name="ledger", tls=tls),
     )
 
 

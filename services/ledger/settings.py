@@ -7,10 +7,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.ledger.expiry import UNBOOKED_KEEP_S
 from services.ledger.receipts import signing_key
 from services.shared.settings import Secret, SettingsError, setting, variable
+from services.shared.tls import TlsSettings
 
 
 @dataclass(frozen=True)
-class LedgerSettings:
+class LedgerSettings(TlsSettings):
     """Read from TOLLHOUSE_LEDGER_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_ledger")
@@ -52,6 +53,7 @@ class LedgerSettings:
     drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         try:
             self.signing_key()
         except ValueError as error:

@@ -46,6 +46,8 @@ def _ensure_role(connection: psycopg.Connection, service: str, password: str | N
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(password)))
     connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, schema))
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(schema, name))
+    # By default nobody else has it. Where somebody gave it away: it is the one gate before all tables, later ones too.
+    connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM PUBLIC").format(schema))
 
 
 def _revision(connection: psycopg.Connection, service: str) -> str | None:

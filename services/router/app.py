@@ -18,15 +18,18 @@ from services.router.reach import Reach
 from services.router.settings import RouterSettings
 from services.router.store import Store
 from services.shared import bus, database, discovery, lifecycle, rpc
+from services.shared.permissions import Peer
+from services.shared.tls import Tls
 from tollhouse.v1 import router_pb2, router_pb2_grpc
 
 
 async def serve(settings: RouterSettings) -> None:
     """Runs the router until SIGTERM."""
     sealer = Sealer(settings.master_key.reveal())
+    tls = Tls.of(settings, Peer.ROUTER)
     pool, nc = await asyncio.gather(
         database.connect(settings.database_url, service="router", size=settings.database_connections),
-        bus.connect(settings.nats_url, name=settings.replica),
+        bus.connect(settings.nats_url, name=settings.replica, tls=tls),
     )
     store, leases, cooldowns = Store(pool), Leases(settings.lease_ttl_s), Cooldowns(nc, random.random)
     telling: set[asyncio.Task[None]] = set()
@@ -51,7 +54,9 @@ async def serve(settings: RouterSettings) -> None:
     await explanations.start()
     await catalog.load()  # after the subscription: no change falls between the two
     server = rpc.Server(
-        f"{settings.host}:{settings.port}", [router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name]
+        f"{settings.host}:{settings.port}",
+        [router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name],
+        tls=tls,
     )
     router_pb2_grpc.add_RouterServiceServicer_to_server(api, server.grpc)
     presence = discovery.Presence(

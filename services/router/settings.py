@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from services.shared.settings import Secret, setting
+from services.shared.tls import TlsSettings
 
 
 @dataclass(frozen=True)
-class RouterSettings:
+class RouterSettings(TlsSettings):
     """Read from TOLLHOUSE_ROUTER_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_router")

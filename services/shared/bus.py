@@ -1,15 +1,16 @@
 """NATS: the connection, and the names of everything that goes over it."""
 
 import asyncio
+import logging
+import ssl
 from typing import Final
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from services.shared import clock
 from services.shared.settings import Secret
 from services.shared.telemetry import logger
+from services.shared.tls import Tls
 
 USAGE_STREAM: Final = "TOLLHOUSE_USAGE"
 USAGE_SUBJECT: Final = "tollhouse.usage.v1"
@@ -64,9 +65,27 @@ ROUTE_EXPLAIN: Final = "tollhouse.ask.route"
 _log = logger("bus")
 
 
-async def connect(url: Secret, *, name: str, wait_s: float = 30) -> Client:
+# nats-py puts its own protocol under a connection that became TLS, which asyncio has a word about at every end of one.
+logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.getMessage())
+
+
+class TlsClient(Client):
+    """Shows its certificate as its files are when it connects, and again when it reconnects."""
+
+    def __init__(self, tls: Tls) -> None:
+        super().__init__()
+        self._tls = tls
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """What nats-py asks for before every handshake."""
+        return self._tls.context()
+
+
+async def connect(url: Secret, *, name: str, wait_s: float = 30, tls: Tls | None = None) -> Client:
     """Connects, retrying for `wait_s`, and stays connected for good: a server that hangs is noticed within seconds by
-    its missing pongs, and the client reconnects without end. Raises OSError."""
+    its missing pongs, and the client reconnects without end. With TLS the handshake comes first: a client that waited
+    for the server to ask for it could be talked into sending its password without. Raises OSError."""
 
     async def lost() -> None:
         _log.warning("nats_disconnected")
@@ -77,25 +96,26 @@ async def connect(url: Secret, *, name: str, wait_s: float = 30) -> Client:
     async def failed(error: Exception) -> None:
         _log.warning("nats_error", error=repr(error))
 
-    deadline = clock.monotonic_s() + wait_s
-    while True:
-        try:
-            return await nats.connect(
+    nc = Client() if tls is None else TlsClient(tls)
+    try:
+        async with asyncio.timeout(wait_s):
+            await nc.connect(  # which tries again by itself, for good
                 url.reveal(),
                 name=f"tollhouse-{name}",
                 connect_timeout=2,
                 ping_interval=2,
                 max_outstanding_pings=2,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=0.2,
+                reconnect_time_wait=0.2,  # type: ignore[arg-type]  # it sleeps so long
                 disconnected_cb=lost,
                 reconnected_cb=back,
                 error_cb=failed,
+                tls_handshake_first=tls is not None,
             )
-        except (OSError, NatsError, TimeoutError) as error:
-            if clock.monotonic_s() > deadline:
-                raise OSError(f"NATS did not answer for {wait_s:g} s: {error or repr(error)}") from None
-            await asyncio.sleep(0.1)
+    except (OSError, NatsError, TimeoutError) as error:
+        await nc.close()
+        raise OSError(f"NATS did not answer for {wait_s:g} s: {nc.last_error or error!r}") from None
+    return nc
 
 
 async def announce(nc: Client, subject: str, payload: bytes) -> None:

@@ -19,6 +19,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def now_utc() -> datetime:
+    """The time as certificates tell it."""
+    return datetime.fromtimestamp(time.time(), UTC)
+
+
 def now_iso() -> str:
     """The time for logs: UTC, ISO 8601, milliseconds."""
     second, ms = divmod(now_ms(), MS_PER_S)

@@ -46,6 +46,7 @@ class Kind(Enum):
     TOKEN_MISSING = ("token_missing", 401, grpc.StatusCode.UNAUTHENTICATED, Blame.CLIENT, "The gRPC call brings no service token in its metadata `authorization`.")
     TOKEN_UNKNOWN = ("token_unknown", 401, grpc.StatusCode.UNAUTHENTICATED, Blame.CLIENT, "The service token is malformed, expired, was revoked or never existed.")
     TOKEN_SCOPE = ("token_scope", 403, grpc.StatusCode.PERMISSION_DENIED, Blame.CLIENT, "The service token is good, but not for this call or this tenant.")
+    CALLER_FORBIDDEN = ("caller_forbidden", 403, grpc.StatusCode.PERMISSION_DENIED, Blame.CLIENT, "Whoever the client certificate of the gRPC call names may not make it; the message says who that is.")
     BALANCE_EXHAUSTED = ("balance_exhausted", 402, grpc.StatusCode.RESOURCE_EXHAUSTED, Blame.CLIENT, "The balance cannot cover what the request may cost; the message says how many output tokens it could afford.")
     KEY_CAP_EXHAUSTED = ("key_cap_exhausted", 402, grpc.StatusCode.RESOURCE_EXHAUSTED, Blame.CLIENT, "What is left of the key's spend cap cannot cover what the request may cost.")
     ROUTE_UNKNOWN = ("route_unknown", 404, grpc.StatusCode.UNIMPLEMENTED, Blame.CLIENT, "There is no such endpoint.")

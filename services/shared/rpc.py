@@ -1,10 +1,12 @@
 """gRPC: how our servers are made and how our clients reach them.
 
 Every server has health and reflection, and turns a `Refusal` into its gRPC status with the catalogue's kind in the
-trailer `tollhouse-error-bin`. An exception that nobody foresaw becomes INTERNAL without detail. A server with a guard
-asks it before each call of ours; health and reflection stay open.
+trailer `tollhouse-error-bin`. An exception that nobody foresaw becomes INTERNAL without detail. A server with TLS looks
+into `permissions` before each call of ours, one with a guard asks that too. Health and reflection say nothing that is
+secret, and stay open to whoever can connect: with TLS, to every certificate of the authority.
 """
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +14,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.shared import permissions
+from services.shared.channels import RotatingChannel
 from services.shared.errors import TRAILER, Kind, Refusal, from_detail, to_detail
+from services.shared.permissions import Peer
 from services.shared.settings import Secret
 from services.shared.telemetry import logger
+from services.shared.tls import Tls
 from tollhouse.v1 import types_pb2
 
 if TYPE_CHECKING:  # generic in their stubs only
@@ -38,7 +44,10 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
 )
 
 _OPEN: Final = ("/grpc.health.", "/grpc.reflection.")
-_TOKEN_KINDS: Final = (Kind.TOKEN_MISSING, Kind.TOKEN_UNKNOWN, Kind.TOKEN_SCOPE)
+_OURSELVES: Final = (Kind.TOKEN_MISSING, Kind.TOKEN_UNKNOWN, Kind.TOKEN_SCOPE, Kind.CALLER_FORBIDDEN)
+_SPIFFE_ID: Final = "peer_spiffe_id"
+"""What gRPC calls the one URI on a peer's certificate that is a SPIFFE ID
+(https://github.com/grpc/grpc/blob/v1.78.0/include/grpc/grpc_security_constants.h)."""
 
 Guard = Callable[[str, "_Context"], Awaitable[None]]
 """Lets a call pass or raises Refusal: given the method, such as `/tollhouse.v1.UsageService/GetUsage`, and the call's
@@ -48,12 +57,36 @@ _log = logger("rpc")
 
 
 def channel(
-    address: str, token: Secret | None = None, further: Sequence[grpc.aio.ClientInterceptor] = ()
+    address: str,
+    token: Secret | None = None,
+    further: Sequence[grpc.aio.ClientInterceptor] = (),
+    *,
+    tls: Tls | None = None,
+    to: Peer | None = None,
 ) -> grpc.aio.Channel:
     """A channel to one of our services; connects by itself and again when it breaks. Every call brings the token, and
-    passes the further interceptors first."""
+    passes the further interceptors first. With TLS only the service that is meant, `to`, is taken for it."""
     interceptors = [*further, *([_TokenOnUnary(token), _TokenOnStream(token)] if token else ())]
-    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+    options = [*_OPTIONS, *_demanding(to)]
+    return RotatingChannel(
+        tls,
+        lambda credentials: grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors),
+    )
+
+
+def blocking_channel(address: str, *, tls: Tls | None = None, to: Peer | None = None) -> grpc.Channel:
+    """A channel for a command, which ends before certificates rotate."""
+    if tls is None:
+        return grpc.insecure_channel(address)
+    return grpc.secure_channel(address, tls.channel_credentials(), options=_demanding(to))
+
+
+def _demanding(peer: Peer | None) -> Sequence[tuple[str, str]]:
+    """gRPC's clients compare a certificate's DNS names and addresses only, never its URI; so servers have such a name
+    that says who they are. It is the authority of requests too, which our servers do not look at."""
+    return (("grpc.ssl_target_name_override", peer.host),) if peer else ()
 
 
 def with_token(channel: grpc.Channel, token: Secret) -> grpc.Channel:
@@ -68,11 +101,11 @@ def bearer(token: Secret) -> tuple[str, str]:
 
 def refusal_of(error: grpc.aio.AioRpcError, unavailable: Kind) -> Refusal:
     """What a failed call to one of our services means. Without a catalogue kind it is `unavailable`; so it is when our
-    own token was refused, for that is nothing that whoever called us could mend."""
+    own token or certificate was refused, for that is nothing that whoever called us could mend."""
     for name, value in error.trailing_metadata() or ():
         if name == TRAILER and isinstance(value, bytes):
             refusal = from_detail(types_pb2.ErrorDetail.FromString(value))
-            if refusal.kind in _TOKEN_KINDS:
+            if refusal.kind in _OURSELVES:
                 break
             return refusal
     return Refusal(unavailable, f"{unavailable.meaning} ({error.code().name})")
@@ -81,9 +114,13 @@ def refusal_of(error: grpc.aio.AioRpcError, unavailable: Kind) -> Refusal:
 class Server:
     """One service's gRPC server, its health included. Serving state is told per service and for the whole."""
 
-    def __init__(self, address: str, names: Sequence[str], guard: Guard | None = None) -> None:
-        self.grpc = grpc.aio.server(interceptors=[_Gate(guard)], options=_OPTIONS)
+    def __init__(
+        self, address: str, names: Sequence[str], guard: Guard | None = None, *, tls: Tls | None = None
+    ) -> None:
+        guards = [*([_permitted] if tls else ()), *([guard] if guard else ())]
+        self.grpc = grpc.aio.server(interceptors=[_Gate(guards)], options=_OPTIONS)
         self.address = address
+        self._tls = tls
         self._health = health.aio.HealthServicer()
         self._names = ["", *names]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
@@ -92,7 +129,10 @@ class Server:
     async def start(self) -> None:
         """Binds, serves and says so. Raises OSError when the address is taken."""
         try:
-            bound = self.grpc.add_insecure_port(self.address)
+            if self._tls is None:
+                bound = self.grpc.add_insecure_port(self.address)
+            else:
+                bound = self.grpc.add_secure_port(self.address, self._tls.server_credentials())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self.address}") from error
         if not bound:
@@ -107,11 +147,17 @@ class Server:
         await self.grpc.stop(grace_s)
 
 
-class _Gate(grpc.aio.ServerInterceptor):
-    """Asks the guard before a call, and turns what a handler raises into a status."""
+async def _permitted(method: str, context: "_Context") -> None:
+    """The guard of a server with TLS."""
+    (uri,) = context.auth_context().get(_SPIFFE_ID) or (b"",)
+    permissions.permit(method, uri.decode("utf-8", "replace"))
 
-    def __init__(self, guard: Guard | None) -> None:
-        self._guard = guard
+
+class _Gate(grpc.aio.ServerInterceptor):
+    """Asks the guards before a call, and turns what a handler raises into a status."""
+
+    def __init__(self, guards: Sequence[Guard]) -> None:
+        self._guards = guards
 
     async def intercept_service(
         self,
@@ -122,23 +168,24 @@ class _Gate(grpc.aio.ServerInterceptor):
         method: str = handler_call_details.method
         if handler is None or method.startswith(_OPEN):
             return handler
+        codec = (handler.request_deserializer, handler.response_serializer)
         if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
+            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), *codec)
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
-            )
-        if self._guard is None:
+            return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), *codec)
+        if not self._guards:
             return handler  # streams of questions hold their refusals in the results of their items
-        raise NotImplementedError(f"{method}: a guarded server takes no stream of questions")
+        if handler.stream_stream is not None and inspect.iscoroutinefunction(handler.stream_stream):
+            return grpc.stream_stream_rpc_method_handler(self._unary(method, handler.stream_stream), *codec)
+        raise NotImplementedError(f"{method}: a guarded server takes no stream of this kind")
 
     def _unary(self, method: str, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """For one answer, and for a stream of questions, whose handler writes its answers itself."""
+
         async def guarded(request: Any, context: "_Context") -> Any:
             try:
-                if self._guard is not None:
-                    await self._guard(method, context)
+                for guard in self._guards:
+                    await guard(method, context)
                 return await answer(request, context)
             except Exception as error:
                 await _fail(method, context, error)
@@ -148,8 +195,8 @@ class _Gate(grpc.aio.ServerInterceptor):
     def _stream(self, method: str, answers: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         async def guarded(request: Any, context: "_Context") -> AsyncIterator[Any]:
             try:
-                if self._guard is not None:
-                    await self._guard(method, context)
+                for guard in self._guards:
+                    await guard(method, context)
                 async for answer in answers(request, context):
                     yield answer
             except Exception as error:

@@ -294,6 +294,12 @@ def test_what_is_not_running_has_no_status_and_nothing_to_stop(cli: Cli) -> None
     assert cli("down").returncode == 0
 
 
+def test_tls_is_not_for_a_nats_of_another_authority(cli: Cli) -> None:
+    refused = cli("up", "--detach", "--tls", "--port", "0", TOLLHOUSE_NATS_URL="nats://127.0.0.1:4222")
+    assert refused.returncode == 1
+    assert "--tls is for the NATS of `up`" in refused.stderr
+
+
 def test_up_shows_every_process_and_a_second_one_says_who_holds_the_folder(cli: Cli) -> None:
     ready = cli.up("--edges", "2")
     assert {part: len(pids) for part, pids in ready["pids"].items()} == {

@@ -11,7 +11,6 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from psycopg import sql
 
 from tests.deployment import MODEL, Deployment, deployed, eventually, message
 from tollhouse.v1 import auth_pb2, billing_pb2, router_pb2, types_pb2, usage_pb2
@@ -164,19 +163,6 @@ def test_usage_lands_in_the_partition_of_its_month(own: Deployment) -> None:
         ).fetchall()
         assert rows
         assert all(partition == f"usage_records_{month}" for partition, month in rows)
-
-
-def test_a_role_sees_its_own_schema_and_no_other(own: Deployment) -> None:
-    tables = {"auth": "keys", "router": "upstream_accounts", "ledger": "entries"}
-    for service, own_table in tables.items():
-        for schema, table in tables.items():
-            with database(own, f"tollhouse_{service}") as connection:
-                query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
-                if table == own_table:
-                    assert connection.execute(query).fetchone()
-                else:
-                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                        connection.execute(query)
 
 
 def test_prompts_answers_and_secrets_are_written_nowhere(own: Deployment, tmp_path: Path) -> None:

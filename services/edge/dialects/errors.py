@@ -32,6 +32,7 @@ _ANTHROPIC_TYPES: Final[Mapping[Kind, str]] = {
     Kind.TOKEN_MISSING: "authentication_error",
     Kind.TOKEN_UNKNOWN: "authentication_error",
     Kind.TOKEN_SCOPE: "permission_error",
+    Kind.CALLER_FORBIDDEN: "permission_error",
     Kind.BALANCE_EXHAUSTED: "billing_error",
     Kind.KEY_CAP_EXHAUSTED: "billing_error",
     Kind.ROUTE_UNKNOWN: "not_found_error",

@@ -1,5 +1,6 @@
 """Unit tests of services.embedded.programs."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,20 @@ def test_the_base_url_is_one_that_a_client_here_can_call(host: str, expected: st
 def test_a_plan_shows_no_secret() -> None:
     shown = repr(PLAN)
     assert not any(secret in shown for secret in ("pw-", "the-pepper", "the-master-key", "sim-credential"))
+
+
+def test_with_tls_each_process_gets_its_own_certificate_and_no_other() -> None:
+    programs = service_programs(dataclasses.replace(PLAN, tls=Path("/state/tls")), OPERATOR)
+    for name, program in programs.items():
+        own = {key.partition("_TLS_")[2]: value for key, value in program.environment.items() if "_TLS_" in key}
+        expected = {
+            "CERTIFICATE": f"/state/tls/{program.part}.pem",
+            "KEY": f"/state/tls/{program.part}.key",
+            "AUTHORITY": "/state/tls/authority.pem",
+        }
+        assert own == ({} if name == "simulator" else expected)
+
+
+def test_without_tls_no_service_has_it_alone() -> None:
+    programs = service_programs(PLAN, OPERATOR | {"TOLLHOUSE_AUTH_TLS_CERTIFICATE": "/mine/auth.pem"})
+    assert programs["auth"].environment["TOLLHOUSE_AUTH_TLS_CERTIFICATE"] == ""
