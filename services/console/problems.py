@@ -31,7 +31,7 @@ _STATUSES: Final = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: whoever handles an exception may set its traceback, as Starlette does
 class Problem(Exception):
     """A refused call.
 

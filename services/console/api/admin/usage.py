@@ -51,7 +51,7 @@ async def get_usage(call: Call) -> usage_pb2.Usage:
 
 
 async def summarize(call: Call) -> usage_pb2.SummarizeUsageResponse:
-    """Sums of hours or days, of one tenant or of all."""
+    """Sums of hours, days or a whole time, of one tenant or of all."""
     return await summed_of(call, call.query.get("tenant_id", ""))
 
 
@@ -94,7 +94,7 @@ _SPAN: Final[dict[str, Schema]] = {"from_ms": INTEGER, "to_ms": INTEGER, "key_id
 LISTED: Final[dict[str, Schema]] = {"status": {"type": "string", "enum": words_of(_STATUSES)}, **_SPAN}
 """What a list of requests may be narrowed to."""
 SUMMED: Final[dict[str, Schema]] = {
-    "period": {"type": "string", "enum": ["hour", "day"]},
+    "period": {"type": "string", "enum": words_of(_PERIODS)[1:]},
     "groups": {"type": "string", "description": f"Out of {', '.join(words_of(_GROUPS)[1:])}, between commas."},
     **_SPAN,
 }
@@ -112,7 +112,7 @@ operations = (
     reading(
         "/usage/summary",
         "summarizeUsage",
-        "Sums of hours or days",
+        "Sums of hours, of days, or of a whole time",
         summarize,
         usage_pb2.SummarizeUsageResponse,
         current=None,
