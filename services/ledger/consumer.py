@@ -210,7 +210,8 @@ class Consumer:
         if not said:
             return []
         parents = (traced.rpartition("=")[2] for traced in said.split(",")[:_TRACES_MOST])
-        return [span for parent in parents if (span := self._tracer.begin("book", parent)) is not None]
+        begun = (self._tracer.begin("book", parent, role="consumer") for parent in parents)
+        return [span for span in begun if span is not None]
 
     async def _rows(self, message: Msg) -> list[UsageRow]:
         """A message's events as rows; those that can never be booked are parked, each alone."""

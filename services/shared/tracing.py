@@ -128,12 +128,12 @@ class Tracer:
             )
         )
 
-    def begin(self, name: str, traceparent: str, since_ms: int = 0) -> "Span | None":
+    def begin(self, name: str, traceparent: str, since_ms: int = 0, role: Role = "server") -> "Span | None":
         """Begins a span under somebody else's, `since_ms` ago; None where spans go nowhere, or nobody samples it."""
         parent = read(traceparent) if self.on else None
         if parent is None or not parent.sampled:
             return None
-        return Span(self, name, parent.child(), clock.now_ns() - since_ms * 1_000_000)
+        return Span(self, name, parent.child(), clock.now_ns() - since_ms * 1_000_000, role)
 
     async def close(self) -> None:
         """Sends what is there, for a few seconds at most."""
@@ -145,19 +145,20 @@ class Tracer:
 class Span:
     """One that is under way."""
 
-    __slots__ = ("_began_ns", "_name", "_trace", "_tracer")
+    __slots__ = ("_began_ns", "_name", "_role", "_trace", "_tracer")
 
-    def __init__(self, tracer: Tracer, name: str, trace: Trace, began_ns: int) -> None:
+    def __init__(self, tracer: Tracer, name: str, trace: Trace, began_ns: int, role: Role) -> None:
         self._tracer = tracer
         self._name = name
         self._trace = trace
         self._began_ns = began_ns
+        self._role: Role = role
 
     def end(self, attributes: Attributes | None = None, *, error: str = "") -> None:
         """Exports it. `error` is why it failed."""
         now_ns = clock.now_ns()
         self._tracer.record(
-            self._name, self._trace, self._began_ns, now_ns, attributes or {}, role="server", error=error
+            self._name, self._trace, self._began_ns, now_ns, attributes or {}, role=self._role, error=error
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.deployment import Answer, Deployment, deployed, eventually, message, request
 from tests.spans import Received, Spans, received
 
-SERVER, CLIENT = 2, 3
+SERVER, CLIENT, CONSUMER = 2, 3, 5
 SPAN_ID = "00f067aa0ba902b7"
 
 
@@ -75,6 +75,7 @@ def test_a_trace_goes_from_the_clients_span_over_grpc_and_nats_to_the_booking(tr
     assert not any(span.failed for span in by_name.values())
     call = by_name["chat claude-sonnet-4-6"]
     assert call.kind == CLIENT
+    assert [by_name[name].kind for name in ("admit", "pick", "book")] == [SERVER, SERVER, CONSUMER]
     assert edge.began_ns <= call.began_ns <= call.ended_ns <= edge.ended_ns
     assert call.attributes["gen_ai.provider.name"] == "simulator"
     assert call.attributes["gen_ai.operation.name"] == "chat"
