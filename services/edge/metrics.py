@@ -6,7 +6,7 @@ microseconds. Names are put together at a scrape.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from services.edge.apis import Api, UpstreamKind
 from services.edge.clients import Clients
@@ -16,7 +16,7 @@ from services.edge.outbox import Outbox
 from services.edge.reply import Reply
 from services.edge.settings import EdgeSettings
 from services.shared.errors import Kind
-from services.shared.metrics import ITEMS, OTHER, Exposition, Labels, Names, counter, gauge, histogram
+from services.shared.metrics import ITEMS, OTHER, Distribution, Exposition, Labels, Names, counter, gauge, histogram
 from tollhouse.v1 import router_pb2
 
 Outcome: TypeAlias = router_pb2.Outcome.ValueType
@@ -105,6 +105,16 @@ BATCHES: Final = histogram(
 )
 
 
+class _Calls(NamedTuple):
+    """What every attempt of one kind, API and model is counted in, so that it is looked up once."""
+
+    operation: str
+    provider: str
+    durations: Distribution
+    input: Distribution
+    output: Distribution
+
+
 class Metrics:
     """The tallies of one edge's requests."""
 
@@ -112,6 +122,7 @@ class Metrics:
         self._models, self._brands = Names(_MODELS_MOST), Names(_BRANDS_MOST)
         self._requests: defaultdict[tuple[str, str, str, int | None, str | None], int] = defaultdict(int)
         self._attempts: defaultdict[tuple[UpstreamKind, Outcome], int] = defaultdict(int)
+        self._calls: dict[tuple[UpstreamKind, str, str], _Calls] = {}
         self._durations = exposition.histogram(DURATION)
         self._first_token = exposition.histogram(FIRST_TOKEN)
         self._added = exposition.histogram(ADDED)[()]
@@ -144,19 +155,30 @@ class Metrics:
     def _ended_attempt(self, api: str, model: str, attempt: Attempt) -> None:
         kind, tokens = attempt.picked.kind, attempt.tokens
         self._attempts[kind, attempt.outcome] += 1
-        operation, provider = OPERATIONS[api], PROVIDERS.get(kind, OTHER)
-        self._operations[operation, provider].observe(attempt.ended_s - attempt.began_s)
+        calls = self._calls.get((kind, api, model)) or self._first_call(kind, api, model)
+        calls.durations.observe(attempt.ended_s - attempt.began_s)
         if tokens is NO_TOKENS:
             return
-        usage = self._tokens
-        usage[operation, provider, model, "input"].observe(tokens.input)
-        usage[operation, provider, model, "output"].observe(tokens.output)
+        calls.input.observe(tokens.input)
+        calls.output.observe(tokens.output)
+        usage, operation, provider = self._tokens, calls.operation, calls.provider
         if tokens.cache_read:
             usage[operation, provider, model, "cache_read"].observe(tokens.cache_read)
         if tokens.cache_write_5m:
             usage[operation, provider, model, "cache_write_5m"].observe(tokens.cache_write_5m)
         if tokens.cache_write_1h:
             usage[operation, provider, model, "cache_write_1h"].observe(tokens.cache_write_1h)
+
+    def _first_call(self, kind: UpstreamKind, api: str, model: str) -> _Calls:
+        operation, provider = OPERATIONS[api], PROVIDERS.get(kind, OTHER)
+        calls = self._calls[kind, api, model] = _Calls(
+            operation,
+            provider,
+            self._operations[operation, provider],
+            self._tokens[operation, provider, model, "input"],
+            self._tokens[operation, provider, model, "output"],
+        )
+        return calls
 
     def _shown_requests(self) -> Iterable[tuple[Labels, float]]:
         counts: Counter[Labels] = Counter()
