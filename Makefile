@@ -58,8 +58,9 @@ sbom:  ## Write sbom.cdx.json, the CycloneDX bill of the locked packages that ru
 proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 	$(BIN)/python scripts/generate_protos.py
 
-docs: $(INSTALLED)  ## Generate docs/CONFIG.md and docs/ERRORS.md
+docs: $(INSTALLED)  ## Generate docs/CONFIG.md, ERRORS.md and METRICS.md, and the dashboards
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/generate_dashboards.py
 
 lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml
 	sh scripts/lock.sh

@@ -17,6 +17,7 @@ _CONNECTION: Final = 5
 _HOST: Final = 6
 _ORIGIN: Final = 7
 _ENCODING: Final = 8
+_TRACE: Final = 9
 _ACTIONS: Final = {
     b"authorization": _KEY,
     b"x-api-key": _KEY,
@@ -25,6 +26,7 @@ _ACTIONS: Final = {
     b"host": _HOST,
     b"origin": _ORIGIN,
     b"content-encoding": _ENCODING,
+    b"traceparent": _TRACE,
     # Noted, and passed on.
     b"idempotency-key": _NOTE,
     b"x-stainless-retry-count": _NOTE,
@@ -67,6 +69,8 @@ class RequestHead:
     """How the body is compressed."""
     idempotency_key: str = ""
     client_retry: int = 0
+    traceparent: bytes = b""
+    """The client's span, as it said: https://www.w3.org/TR/trace-context/#traceparent-header"""
 
     @property
     def content_length(self) -> int | None:
@@ -131,6 +135,8 @@ def read_head(headers: Headers) -> RequestHead:
         elif action == _ENCODING:
             if value.lower() != b"identity":
                 head.encoding = value
+        elif action == _TRACE:
+            head.traceparent = value
         else:
             connection = connection + b"," + value.lower() if connection else value.lower()
     if connection and connection not in (b"keep-alive", b"close"):  # it may name further hop-by-hop headers

@@ -44,6 +44,8 @@ class Ports:
     """Of further replicas of auth."""
     more_routers: tuple[int, ...] = ()
     """Of further replicas of the router."""
+    service_ops: Mapping[str, int] = field(default_factory=dict)
+    """The ops port of each replica of auth, router and ledger, by its name."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,13 @@ class Plan:
 
     def replica_ports(self, service: str) -> dict[str, int]:
         """The gRPC port of each replica of auth or the router, by the replica's name."""
-        more: tuple[int, ...] = getattr(self.ports, f"more_{service}s")
-        return {service: getattr(self.ports, service)} | {
-            f"{service}-{number}": port for number, port in enumerate(more, 1)
-        }
+        every = (getattr(self.ports, service), *getattr(self.ports, f"more_{service}s"))
+        return dict(zip(replica_names(service, len(every)), every, strict=True))
+
+
+def replica_names(service: str, count: int) -> list[str]:
+    """What the replicas of a service are called."""
+    return [service, *(f"{service}-{number}" for number in range(1, count))]
 
 
 def service_programs(plan: Plan, environment: Mapping[str, str], tls: Tls | None = None) -> dict[str, Program]:
@@ -128,12 +133,19 @@ def _tls_settings(plan: Plan, service: str) -> dict[str, object]:
     return {name: path if plan.tls else "" for name, path in files.items()}
 
 
+def _ops_url(port: int) -> str:
+    return f"http://{_LOOPBACK}:{port}"
+
+
 def _grpc_service(
     plan: Plan, service: str, environment: Mapping[str, str], name: str, port: int, tls: Tls | None
 ) -> Program:
+    ops_port = plan.ports.service_ops[name]
     settings: dict[str, object] = {
         "host": _LOOPBACK,
         "port": port,
+        "ops_host": _LOOPBACK,
+        "ops_port": ops_port,
         "database_url": with_credentials(plan.database_url, role(service), getattr(plan.secrets, service)),
         "nats_url": plan.nats_url,
         **_tls_settings(plan, service),
@@ -158,6 +170,7 @@ def _grpc_service(
         environment=child_environment(service, settings, environment),
         address=f"{_LOOPBACK}:{port}",
         health_url=f"grpc://{_LOOPBACK}:{port}",
+        ops_url=_ops_url(ops_port),
         tls=tls,
     )
 
@@ -199,7 +212,8 @@ def _console(plan: Plan, environment: Mapping[str, str]) -> Program:
         argv=service_command("console"),
         environment=child_environment("console", settings, environment),
         address=base_url(plan.host, plan.ports.console),
-        health_url=f"http://{_LOOPBACK}:{plan.ports.console_ops}/readyz",
+        health_url=f"{_ops_url(plan.ports.console_ops)}/readyz",
+        ops_url=_ops_url(plan.ports.console_ops),
         stop_within_s=_CONSOLE_STOP_S,
     )
 
@@ -230,6 +244,7 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         argv=service_command("edge"),
         environment=child_environment("edge", settings, environment),
         address=base_url(plan.host, plan.ports.public),
-        health_url=f"http://{_LOOPBACK}:{plan.ports.ops[number]}/readyz",
+        health_url=f"{_ops_url(plan.ports.ops[number])}/readyz",
+        ops_url=_ops_url(plan.ports.ops[number]),
         stop_within_s=drain_s + _EDGE_FLUSH_S,
     )

@@ -8,6 +8,7 @@ from typing import Final
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from services.shared.metrics import NATS_CONNECTED, Exposition
 from services.shared.settings import Secret
 from services.shared.telemetry import logger
 from services.shared.tls import Tls
@@ -15,6 +16,10 @@ from services.shared.tls import Tls
 USAGE_STREAM: Final = "TOLLHOUSE_USAGE"
 USAGE_SUBJECT: Final = "tollhouse.usage.v1"
 """Usage events, UsageEventBatch each, from edges to the ledger through JetStream."""
+
+TRACES: Final = "Tollhouse-Traces"
+"""The header of a usage message that names the spans of its requests that are traced: `request_id=traceparent`, commas
+between them. (`traceparent` itself names one for a whole message.)"""
 
 DEAD_STREAM: Final = "TOLLHOUSE_DEAD"
 DEAD_SUBJECT: Final = "tollhouse.dead.usage"
@@ -116,6 +121,11 @@ async def connect(url: Secret, *, name: str, wait_s: float = 30, tls: Tls | None
         await nc.close()
         raise OSError(f"NATS did not answer for {wait_s:g} s: {nc.last_error or error!r}") from None
     return nc
+
+
+def show(exposition: Exposition, nc: Client) -> None:
+    """Shows whether the connection stands."""
+    exposition.show_here(NATS_CONNECTED, lambda: nc.is_connected)
 
 
 async def announce(nc: Client, subject: str, payload: bytes) -> None:

@@ -19,6 +19,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def now_ns() -> int:
+    """Unix time in nanoseconds."""
+    return time.time_ns()
+
+
 def now_utc() -> datetime:
     """The time as certificates tell it."""
     return datetime.fromtimestamp(time.time(), UTC)

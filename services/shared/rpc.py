@@ -14,9 +14,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.shared import permissions
+from services.shared import clock, permissions
 from services.shared.channels import RotatingChannel
 from services.shared.errors import TRAILER, Kind, Refusal, from_detail, to_detail
+from services.shared.metrics import Histogram, histogram
 from services.shared.permissions import Peer
 from services.shared.settings import Secret
 from services.shared.telemetry import logger
@@ -52,6 +53,16 @@ _SPIFFE_ID: Final = "peer_spiffe_id"
 Guard = Callable[[str, "_Context"], Awaitable[None]]
 """Lets a call pass or raises Refusal: given the method, such as `/tollhouse.v1.UsageService/GetUsage`, and the call's
 context, which knows what the caller brought. Runs in the task of the handler, so that it may set context variables."""
+
+CALLS: Final = histogram(
+    "rpc_server_call_duration_seconds",
+    "how long calls of our gRPC methods took, by method and gRPC status code; streams that go on are not calls",
+    "service",
+    "rpc_method",
+    "rpc_response_status_code",
+)
+"""OpenTelemetry's name and attributes:
+https://opentelemetry.io/docs/specs/semconv/rpc/rpc-metrics/"""
 
 _log = logger("rpc")
 
@@ -112,15 +123,33 @@ def refusal_of(error: grpc.aio.AioRpcError, unavailable: Kind) -> Refusal:
 
 
 class Server:
-    """One service's gRPC server, its health included. Serving state is told per service and for the whole."""
+    """One service's gRPC server, its health included. Serving state is told per service and for the whole.
+
+    Args:
+        names: of its gRPC services, in full.
+        guard: asked before each call.
+        calls: notes each call: the service, the method, the status code.
+        service: what it is called there.
+        tls: whose certificates are asked of callers, who then may do what their table says; none without.
+    """
 
     def __init__(
-        self, address: str, names: Sequence[str], guard: Guard | None = None, *, tls: Tls | None = None
+        self,
+        address: str,
+        names: Sequence[str],
+        guard: Guard | None = None,
+        *,
+        calls: Histogram | None = None,
+        service: str = "",
+        tls: Tls | None = None,
     ) -> None:
         guards = [*([_permitted] if tls else ()), *([guard] if guard else ())]
-        self.grpc = grpc.aio.server(interceptors=[_Gate(guards)], options=_OPTIONS)
+        gate = _Gate(guards, _Calls(Histogram() if calls is None else calls, service))
+        self.grpc = grpc.aio.server(interceptors=[gate], options=_OPTIONS)
         self.address = address
         self._tls = tls
+        self.serving = False
+        """Whether it takes calls."""
         self._health = health.aio.HealthServicer()
         self._names = ["", *names]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
@@ -138,11 +167,13 @@ class Server:
         if not bound:
             raise OSError(f"cannot listen on {self.address}")
         await self.grpc.start()
+        self.serving = True
         for name in self._names:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Not serving, then no new calls, then those under way get `grace_s` to end."""
+        self.serving = False
         await self._health.enter_graceful_shutdown()
         await self.grpc.stop(grace_s)
 
@@ -154,10 +185,11 @@ async def _permitted(method: str, context: "_Context") -> None:
 
 
 class _Gate(grpc.aio.ServerInterceptor):
-    """Asks the guards before a call, and turns what a handler raises into a status."""
+    """Asks the guards before a call, turns what a handler raises into a status, and notes how it went."""
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
+    def __init__(self, guards: Sequence[Guard], calls: "_Calls") -> None:
         self._guards = guards
+        self._calls = calls
 
     async def intercept_service(
         self,
@@ -176,17 +208,32 @@ class _Gate(grpc.aio.ServerInterceptor):
         if not self._guards:
             return handler  # streams of questions hold their refusals in the results of their items
         if handler.stream_stream is not None and inspect.iscoroutinefunction(handler.stream_stream):
-            return grpc.stream_stream_rpc_method_handler(self._unary(method, handler.stream_stream), *codec)
+            return grpc.stream_stream_rpc_method_handler(self._conversation(method, handler.stream_stream), *codec)
         raise NotImplementedError(f"{method}: a guarded server takes no stream of this kind")
 
     def _unary(self, method: str, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """For one answer, and for a stream of questions, whose handler writes its answers itself."""
-
         async def guarded(request: Any, context: "_Context") -> Any:
+            began_s = clock.monotonic_s()
             try:
                 for guard in self._guards:
                     await guard(method, context)
                 return await answer(request, context)
+            except Exception as error:
+                await _fail(method, context, error)
+            finally:
+                self._calls.ended(method, context, began_s)
+
+        return guarded
+
+    def _conversation(self, method: str, converse: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """A stream of questions, whose handler writes its answers itself. It lasts as long as its caller, which is no
+        duration of a call."""
+
+        async def guarded(questions: Any, context: "_Context") -> Any:
+            try:
+                for guard in self._guards:
+                    await guard(method, context)
+                return await converse(questions, context)
             except Exception as error:
                 await _fail(method, context, error)
 
@@ -194,6 +241,7 @@ class _Gate(grpc.aio.ServerInterceptor):
 
     def _stream(self, method: str, answers: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         async def guarded(request: Any, context: "_Context") -> AsyncIterator[Any]:
+            began_s = clock.monotonic_s()
             try:
                 for guard in self._guards:
                     await guard(method, context)
@@ -201,8 +249,24 @@ class _Gate(grpc.aio.ServerInterceptor):
                     yield answer
             except Exception as error:
                 await _fail(method, context, error)
+            finally:
+                self._calls.ended(method, context, began_s)
 
         return guarded
+
+
+class _Calls:
+    """Notes how calls went."""
+
+    def __init__(self, durations: Histogram, service: str) -> None:
+        self._durations = durations
+        self._service = service
+
+    def ended(self, method: str, context: "_Context", began_s: float) -> None:
+        code = context.code() or grpc.StatusCode.OK
+        name = code.name if isinstance(code, grpc.StatusCode) else str(code)
+        took_s = clock.monotonic_s() - began_s
+        self._durations[self._service, method.removeprefix("/"), name].observe(took_s)
 
 
 async def _fail(method: str, context: "_Context", error: Exception) -> None:
