@@ -3,12 +3,12 @@
 # Only what the whole deployment shares is random here: delete nothing of it, and keep a copy apart from the database.
 set -eu
 umask 077
-if [ $# -ne 3 ]; then
-    echo "usage: $0 FOLDER POSTGRES_HOST:PORT NATS_URL_HOSTS" >&2
+if [ $# -lt 3 ]; then
+    echo "usage: $0 FOLDER POSTGRES_HOST:PORT NATS_HOST:PORT[,...] [SSLMODE]" >&2
     echo "  $0 deploy/compose/secrets postgres:5432 nats:4222" >&2
     exit 2
 fi
-folder=$1 postgres=$2 nats=$3
+folder=$1 postgres=$2 nats=$3 database=tollhouse${4:+?sslmode=$4}
 mkdir -p "$folder"
 cd "$folder"
 
@@ -33,9 +33,9 @@ for name in owner auth router ledger console; do
     letters 32 | keep "postgres_$name"
 done
 for service in auth router ledger console; do
-    echo "postgresql://tollhouse_$service:$(cat "postgres_$service")@$postgres/tollhouse" | keep "${service}_database_url"
+    echo "postgresql://tollhouse_$service:$(cat "postgres_$service")@$postgres/$database" | keep "${service}_database_url"
 done
-echo "postgresql://tollhouse:$(cat postgres_owner)@$postgres/tollhouse" | keep migrate_database_url
+echo "postgresql://tollhouse:$(cat postgres_owner)@$postgres/$database" | keep migrate_database_url
 
 letters 32 | keep nats_password
 letters 32 | keep nats_cluster_password

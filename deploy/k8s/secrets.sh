@@ -24,6 +24,7 @@ secret tollhouse-ledger database-url=ledger_database_url nats-url=nats_url inter
     receipt-key=receipt_key
 secret tollhouse-edge nats-url=nats_url key-pepper=key_pepper ledger-token=ledger_token
 secret tollhouse-console database-url=console_database_url master-key=console_master_key ledger-token=ledger_token
+secret tollhouse-operator database-url=console_database_url ledger-token=ledger_token
 secret tollhouse-migrate database-url=migrate_database_url auth-password=postgres_auth router-password=postgres_router \
     ledger-password=postgres_ledger console-password=postgres_console
 secret tollhouse-nats authorization.conf=nats_authorization.conf cluster.conf=nats_cluster.conf
