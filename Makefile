@@ -57,7 +57,7 @@ bench-check: $(INSTALLED)  ## Fail where a budget of bench/budgets.toml is passe
 proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 	$(BIN)/python scripts/generate_protos.py
 
-docs: $(INSTALLED)  ## Generate docs/CONFIG.md and docs/ERRORS.md
+docs: $(INSTALLED)  ## Generate docs/CONFIG.md, docs/ERRORS.md and docs/METRICS.md
 	$(BIN)/python scripts/generate_docs.py
 
 lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml

@@ -1,4 +1,4 @@
-"""Generates docs/CONFIG.md and docs/ERRORS.md from the code; with --check, fails when what is committed is stale."""
+"""Generates docs/CONFIG.md, docs/ERRORS.md and docs/METRICS.md from the code; with --check, fails when what is committed is stale."""
 
 import dataclasses
 import sys
@@ -17,8 +17,10 @@ from services.edge.brand import BUILT_IN, Brand, from_message
 from services.edge.dialects import errors
 from services.migrate.settings import MigrateSettings
 from services.shared.errors import Blame, Kind, Refusal
+from services.shared.metrics import Instrument
 from services.shared.settings import MISSING, Secret, variable
 
+MEASURED = ("edge", "auth", "router", "ledger", "console")
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 _CONFIG_HEAD = """\
@@ -64,6 +66,24 @@ _BRANDS_HEAD = """\
 
 Where [examples/brands](../examples/brands) say anything else than the tables above.
 """
+_METRICS_HEAD = """\
+# Metrics
+
+Generated from the code by `make docs`; do not edit.
+
+Every service serves them at `/metrics` of its operations port, in Prometheus' text format, or in OpenMetrics where the
+scraper asks for that. Labels are bounded: names beyond the most that one may have are told as `other`. A histogram has
+`_bucket`, `_sum` and `_count`; the unit of each metric stands last in its name. Names that begin with `gen_ai_`, `rpc_`
+and `http_` are OpenTelemetry's, with its dots as underscores.
+
+Beside these there are prometheus-client's own of the process: `process_resident_memory_bytes`,
+`process_virtual_memory_bytes`, `process_cpu_seconds_total`, `process_start_time_seconds`, `process_open_fds` and
+`process_max_fds`.
+
+What to look at and what to do when one of them is off is in [RUNBOOK.md](RUNBOOK.md); dashboards are in
+[deploy/grafana](../deploy/grafana), alerts in [deploy/prometheus](../deploy/prometheus).
+"""
+
 _BLAME = {Blame.CLIENT: "the client's", Blame.UPSTREAM: "the upstream's", Blame.OURS: "ours"}
 
 
@@ -115,6 +135,30 @@ def error_page() -> str:
     return "\n".join(parts)
 
 
+def metrics_page() -> str:
+    """docs/METRICS.md."""
+    parts = [_METRICS_HEAD]
+    for title, instruments in measured().items():
+        rows = [
+            (f"`{one.shown}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.meaning)
+            for one in instruments
+        ]
+        parts += [f"## {title}\n", _table(("metric", "kind", "labels", "meaning"), rows)]
+    return "\n".join(parts)
+
+
+def measured() -> dict[str, list[Instrument]]:
+    """Every metric by the service that shows it: all that the modules declare."""
+    shared = [one for name in ("metrics", "rpc") for one in declared(import_module(f"services.shared.{name}"))]
+    services = {name: declared(import_module(f"services.{name}.metrics")) for name in MEASURED}
+    return {"every service": shared, **services}
+
+
+def declared(module: types.ModuleType) -> list[Instrument]:
+    """The metrics that a module declares, in its order."""
+    return [value for value in vars(module).values() if isinstance(value, Instrument)]
+
+
 def _own(brand: Brand) -> list[tuple[str, ...]]:
     """The kinds that a brand has words or a status of its own for."""
     rows = []
@@ -142,7 +186,7 @@ def _error(kind: Kind, api: errors.Api, brand: Brand) -> dict[str, Any]:
     return error
 
 
-PAGES = {"CONFIG.md": config, "ERRORS.md": error_page}
+PAGES = {"CONFIG.md": config, "ERRORS.md": error_page, "METRICS.md": metrics_page}
 
 
 def _plain() -> list[tuple[str, str]]:

@@ -5,12 +5,15 @@ import contextlib
 
 from nats.aio.msg import Msg
 
+from services.auth import metrics
 from services.auth.grants import Grants
 from services.auth.grpc_api import AuthApi
 from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
 from services.auth.store import Store
-from services.shared import bus, database, discovery, lifecycle, rpc
+from services.shared import bus, database, discovery, lifecycle, rpc, web
+from services.shared.metrics import Exposition
+from services.shared.tracing import Tracer
 from tollhouse.v1 import auth_pb2, auth_pb2_grpc, billing_pb2_grpc, ledger_pb2_grpc
 
 
@@ -41,17 +44,28 @@ async def serve(settings: AuthSettings) -> None:
         prices.changed()
 
     await nc.subscribe(bus.PRICES_CHANGED, cb=prices_changed)
+    exposition = Exposition("auth")
     server = rpc.Server(
-        f"{settings.host}:{settings.port}", [auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name]
+        f"{settings.host}:{settings.port}",
+        [auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name],
+        calls=exposition.histogram(rpc.CALLS),
+        service="auth",
     )
-    api = AuthApi(Store(pool), grants, nc, settings.key_pepper.reveal().encode())
+    tracer = Tracer("auth", settings.replica)
+    api = AuthApi(Store(pool), grants, nc, settings.key_pepper.reveal().encode(), tracer)
     auth_pb2_grpc.add_AuthServiceServicer_to_server(api, server.grpc)
+    metrics.show(exposition, grants, api)
+    bus.show(exposition, nc)
+    database.show(exposition, pool)
     await server.start()
     lifecycle.settle_memory()
     presence = discovery.Presence(
         nc, "auth", settings.replica, settings.advertise or f"{settings.host}:{settings.port}", grants.figures
     )
-    async with lifecycle.background(prices.keep(), grants.keep(), presence.run()):
+    async with (
+        web.operations(settings.ops_host, settings.ops_port, lambda: server.serving, exposition),
+        lifecycle.background(prices.keep(), grants.keep(), presence.run()),
+    ):
         await lifecycle.stopped()
         await presence.leave()
         await asyncio.sleep(settings.drain_s)  # edges turn to other replicas, and take their holds along
@@ -60,4 +74,5 @@ async def serve(settings: AuthSettings) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
     await channel.close()
+    await tracer.close()
     await pool.close()

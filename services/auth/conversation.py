@@ -10,6 +10,7 @@ from services.auth.settings import AuthSettings
 from services.auth.tenants import Account, Tenant, Waiter, exhausted, is_free, lacking, within_reach
 from services.shared import clock, ids, rpc
 from services.shared.errors import Kind, Refusal
+from services.shared.metrics import Tally
 from services.shared.telemetry import logger
 from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc
 
@@ -27,11 +28,14 @@ def new_grant_id() -> str:
     return f"grant_{ids.ulid()}"
 
 
-def start_over(credit: Credit, lost_grant_id: str) -> None:
-    """Goes on in a new grant, unless that was done already: both a renewal and a raise may find that one is lost."""
-    if credit.grant_id == lost_grant_id:
-        _log.warning("grant_lost", grant_id=lost_grant_id)
-        credit.start_over(new_grant_id())
+def start_over(credit: Credit, lost_grant_id: str) -> bool:
+    """Goes on in a new grant, unless that was done already: both a renewal and a raise may find that one is lost.
+    Answers whether it was done now."""
+    if credit.grant_id != lost_grant_id:
+        return False
+    _log.warning("grant_lost", grant_id=lost_grant_id)
+    credit.start_over(new_grant_id())
+    return True
 
 
 class Conversation:
@@ -52,6 +56,10 @@ class Conversation:
         self._recall = recall
         self.began = asyncio.Event()
         """Set when this replica's grants of an earlier life are abandoned."""
+        self.raises = Tally()
+        """By `ok`, or by the kind of what failed."""
+        self.lost = 0
+        """Grants that the ledger had ended."""
 
     def soon(self, tenant: Tenant, account: Account, hold_nano: int) -> None:
         """Has a grant raised on behalf of a hold of `hold_nano`; 0 to have those who wait answered."""
@@ -109,19 +117,20 @@ class Conversation:
             async with asyncio.timeout(self._settings.ledger_timeout_s):
                 await self.began.wait()
         except TimeoutError:
+            self.raises[Kind.LEDGER_UNAVAILABLE.label,] += len(asked)
             return Refusal(Kind.LEDGER_UNAVAILABLE, Kind.LEDGER_UNAVAILABLE.meaning)
         raises = map(self._raise, [tenant] * len(asked), asked, hold_nanos, [waiting] * len(asked))
         # All of them to their end: none may be under way still when the next conversation begins.
         faults = [fault for fault in await asyncio.gather(*raises, return_exceptions=True) if fault is not None]
+        self.raises["ok",] += len(asked) - len(faults)
         if not faults:
             return None
         for account in asked:
             account.reserve.raised_s = float("-inf")
-        fault = faults[0]
-        if isinstance(fault, grpc.aio.AioRpcError):
-            return rpc.refusal_of(fault, Kind.LEDGER_UNAVAILABLE)
-        _log.error("raise_failed", tenant_id=tenant.tenant_id, exc_info=fault)
-        return Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning)
+        refusals = [_refusal_of(tenant, fault) for fault in faults]
+        for refusal in refusals:
+            self.raises[refusal.kind.label,] += 1
+        return refusals[0]
 
     async def _raise(self, tenant: Tenant, account: Account, hold_nano: int, waiting: Sequence[Waiter]) -> None:
         """Raises a grant; one that was lost, or given up meanwhile for a new one, is no answer to those who wait."""
@@ -132,7 +141,7 @@ class Conversation:
                 account.cap_lowered = False
             response = await self._ask(tenant, account, hold_nano, waiting)
             if response.lost:
-                start_over(account.credit, grant_id)
+                self.lost += start_over(account.credit, grant_id)
             if account.credit.grant_id != grant_id:
                 continue
             if not account.cap_lowered:
@@ -189,3 +198,13 @@ class Conversation:
                 await self.lower(account.credit)
             except grpc.aio.AioRpcError as error:
                 _log.warning("grant_not_given_back", tenant_id=tenant.tenant_id, error=error.code().name)
+
+
+def _refusal_of(tenant: Tenant, fault: BaseException) -> Refusal:
+    """What those who wait are told when a raise failed."""
+    if isinstance(fault, Refusal):
+        return fault
+    if isinstance(fault, grpc.aio.AioRpcError):
+        return rpc.refusal_of(fault, Kind.LEDGER_UNAVAILABLE)
+    _log.error("raise_failed", tenant_id=tenant.tenant_id, exc_info=fault)
+    return Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning)

@@ -7,6 +7,7 @@ waits for it.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 import grpc
 
@@ -20,6 +21,7 @@ from services.auth.settings import AuthSettings
 from services.auth.tenants import Account, Tenant, Waiter
 from services.shared import clock
 from services.shared.errors import Kind, Refusal
+from services.shared.metrics import Tally
 from services.shared.pricing import Rates
 from services.shared.telemetry import logger
 from tollhouse.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc
@@ -29,6 +31,14 @@ _log = logger("grants")
 _AGAIN_S = 0.1
 _KEPT_AT_ONCE = 4
 """Tenants that the ledger is asked about at a time, beside renewals: it has others to answer."""
+
+
+class Totals(NamedTuple):
+    """What grants of balances hold, and have left beside what was settled, in nano-dollars; who waits for more."""
+
+    held_nano: int
+    left_nano: int
+    waiting: int
 
 
 class Grants:
@@ -183,6 +193,30 @@ class Grants:
             "holds": sum(len(tenant.holds.standing) for tenant in self._tenants.values()),
         }
 
+    def totals(self) -> Totals:
+        """Of all tenants here."""
+        balances = [tenant.balance.credit for tenant in self._tenants.values()]
+        return Totals(
+            sum(credit.held_nano for credit in balances),
+            sum(credit.granted_nano - credit.settled_nano for credit in balances),
+            sum(len(tenant.waiters) for tenant in self._tenants.values()),
+        )
+
+    @property
+    def raises(self) -> Tally:
+        """Raises of grants: `ok`, or the kind of what failed."""
+        return self._conversation.raises
+
+    @property
+    def lost(self) -> int:
+        """Grants that the ledger had ended in the meantime."""
+        return self._conversation.lost
+
+    @property
+    def orphaned(self) -> int:
+        """Holds that were booked as their lost edges last told them."""
+        return self._orphans.booked
+
     def _rates(self, model: str, terms: Terms) -> Rates | None:
         return self._prices.in_force(model, terms.brand, terms.plan, terms.group)
 
@@ -335,7 +369,7 @@ class Grants:
             timeout=self._settings.ledger_timeout_s,
         )
         for grant_id in by_grant.keys() - set(response.grant_ids):
-            start_over(by_grant[grant_id], grant_id)
+            self._conversation.lost += start_over(by_grant[grant_id], grant_id)
 
     async def _give_back_if_idle(self, tenant: Tenant, now_s: float) -> None:
         # What is given back is forgotten first: whoever comes now starts with grants of its own.

@@ -17,7 +17,9 @@ from services.auth.store import KeyRow, Store
 from services.shared import clock
 from services.shared.batching import answer_stream
 from services.shared.errors import Kind, Refusal, to_detail
+from services.shared.metrics import ITEMS, Distribution, Tally
 from services.shared.telemetry import logger
+from services.shared.tracing import Span, Tracer
 from tollhouse.v1 import auth_pb2, types_pb2
 
 _log = logger("grpc_api")
@@ -26,9 +28,13 @@ _log = logger("grpc_api")
 class AuthApi(Management):
     """Who is asking, is there credit for it, and do limits let it pass."""
 
-    def __init__(self, store: Store, grants: Grants, nc: Client, pepper: bytes) -> None:
+    def __init__(self, store: Store, grants: Grants, nc: Client, pepper: bytes, tracer: Tracer) -> None:
         super().__init__(store, nc, pepper)
         self._grants = grants
+        self._tracer = tracer
+        self.admissions = Tally()
+        """By `admitted`, or by the kind of the refusal."""
+        self.batches = Distribution(ITEMS)
 
     async def DecideStream(self, request_iterator: AsyncIterator[auth_pb2.AuthDecideRequest], context: Context) -> None:  # type: ignore[override]
         await answer_stream(request_iterator, context, self._decide)
@@ -46,6 +52,7 @@ class AuthApi(Management):
         """What is known at once, and awaitables of what is not."""
         response = auth_pb2.AuthDecideResponse(sequence=request.sequence)
         later: list[Awaitable[auth_pb2.AuthDecideResponse]] = []
+        self.batches.observe(len(request.admit) + len(request.settle) + len(request.renew) + len(request.extend))
         for renew in request.renew:
             renewed = self._grants.renew(renew, request.edge)
             grants = (renewed.grant_id, renewed.key_grant_id) if renewed else ("", "")
@@ -54,15 +61,16 @@ class AuthApi(Management):
         # everything else frees credit for the holds to come.
         early = [self._grants.settle(settle) for settle in request.settle]
         for admit in request.admit:
+            span = self._tracer.begin("admit", admit.traceparent) if admit.traceparent else None
             try:
                 hold = self._grants.admit(admit, request.edge)
             except Refusal as refusal:
-                self._add_refused(response, admit, to_detail(refusal))
+                self._add_refused(response, admit, to_detail(refusal), span)
                 continue
             if isinstance(hold, Hold):
-                self._add_admitted(response, admit, hold)
+                self._add_admitted(response, admit, hold, span)
             else:
-                later.append(self._admit_later(admit, hold))
+                later.append(self._admit_later(admit, hold, span))
         for extend in request.extend:
             try:
                 grown = self._grants.extend(extend)
@@ -81,20 +89,27 @@ class AuthApi(Management):
             later.append(self._resolve(request.resolve))
         return response, later
 
-    async def _admit_later(self, item: auth_pb2.AdmitItem, hold: Awaitable[Hold]) -> auth_pb2.AuthDecideResponse:
+    async def _admit_later(
+        self, item: auth_pb2.AdmitItem, hold: Awaitable[Hold], span: Span | None
+    ) -> auth_pb2.AuthDecideResponse:
         response = auth_pb2.AuthDecideResponse()
         try:
-            self._add_admitted(response, item, await hold)
+            self._add_admitted(response, item, await hold, span)
         except Exception as error:
-            self._add_refused(response, item, _detail_of(error))
+            self._add_refused(response, item, _detail_of(error), span)
         except asyncio.CancelledError:
             if _cancelled_ourselves():
                 raise
-            self._add_refused(response, item, _settled_meanwhile())
+            self._add_refused(response, item, _settled_meanwhile(), span)
         return response
 
-    def _add_admitted(self, response: auth_pb2.AuthDecideResponse, item: auth_pb2.AdmitItem, hold: Hold) -> None:
+    def _add_admitted(
+        self, response: auth_pb2.AuthDecideResponse, item: auth_pb2.AdmitItem, hold: Hold, span: Span | None
+    ) -> None:
         rates = hold.rates
+        if span is not None:
+            span.end({"tollhouse.held_nano": hold.amount_nano})
+        self.admissions["admitted",] += 1
         response.admit.add(
             id=item.id,
             grant_id=hold.grant_id,
@@ -106,8 +121,15 @@ class AuthApi(Management):
         )
 
     def _add_refused(
-        self, response: auth_pb2.AuthDecideResponse, item: auth_pb2.AdmitItem, error: types_pb2.ErrorDetail
+        self,
+        response: auth_pb2.AuthDecideResponse,
+        item: auth_pb2.AdmitItem,
+        error: types_pb2.ErrorDetail,
+        span: Span | None,
     ) -> None:
+        if span is not None:
+            span.end(error=error.kind)
+        self.admissions[error.kind,] += 1
         response.admit.add(id=item.id, error=error, limits=self._grants.limit_states(item))
 
     async def _extend_later(self, item_id: int, hold: Awaitable[Hold]) -> auth_pb2.AuthDecideResponse:

@@ -25,6 +25,8 @@ class Orphans:
     def __init__(self, ledger: "ledger_pb2_grpc.LedgerServiceAsyncStub", timeout_s: float) -> None:
         self._ledger = ledger
         self._timeout_s = timeout_s
+        self.booked = 0
+        """Holds that were settled so."""
 
     async def book(self, tenant: Tenant, now_s: float) -> None:
         """Settles what lost edges left behind by what they last said. A hold stays until its usage is booked (I3)."""
@@ -55,6 +57,7 @@ class Orphans:
             await self._ledger.BookOrphans(ledger_pb2.BookOrphansRequest(events=told), timeout=self._timeout_s)
         for hold, events in usage:
             if hold.expires_s <= now_s:  # not renewed or settled meanwhile
+                self.booked += 1
                 tenant.settle(hold.hold_id, [tokens_of(event.tokens) for event in events], now_s)
 
 

@@ -16,6 +16,10 @@ class AuthSettings:
     ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7001, at_least=1, at_most=65535)
+    ops_host: str = setting("address to listen on for /healthz, /readyz and /metrics", default="127.0.0.1")
+    ops_port: int = setting(
+        "port to listen on for /healthz, /readyz and /metrics", default=8082, at_least=1, at_most=65535
+    )
     replica: str = setting(
         "this replica's name, unique among them: its grants are held under it, edges know it by it", default="auth-0"
     )

@@ -14,6 +14,7 @@ from services.console.clients import Clients
 from services.console.codes import Codes
 from services.console.console import Console
 from services.console.failures import Failures
+from services.console.metrics import REQUESTS, Measured
 from services.console.pages import ROUTES
 from services.console.passwords import Passwords
 from services.console.payments.cashier import Cashier
@@ -28,6 +29,7 @@ from services.console.store import Store
 from services.console.throttle import Throttle
 from services.console.token_store import TokenStore
 from services.shared import database, lifecycle, web
+from services.shared.metrics import Exposition
 
 _SWEEP_S: Final = 600
 
@@ -38,19 +40,22 @@ async def serve(settings: ConsoleSettings) -> None:
     clients = Clients(settings)
     store, tokens = store_on(pool, settings), TokenStore(pool)
     cashier = Cashier(PaymentStore(pool), clients, providers(settings), settings.payments_check_s)
-    server = web.server(application(settings, store, tokens, clients, cashier), drain_s=settings.drain_s)
-    ops = web.server(web.ops_routes(lambda: server.started and not server.should_exit), drain_s=0)
+    bare = application(settings, store, tokens, clients, cashier)
+    exposition = Exposition("console")
+    server = web.server(Measured(bare, exposition.histogram(REQUESTS)), drain_s=settings.drain_s)
+    database.show(exposition, pool)
     lifecycle.settle_memory()
-    async with lifecycle.background(_sweep(store, tokens), cashier.reconcile()):
-        serving = asyncio.gather(
-            server.serve([web.listen(settings.host, settings.port, shared=False)]),
-            ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
-        )
+    async with (
+        lifecycle.background(_sweep(store, tokens), cashier.reconcile()),
+        web.operations(
+            settings.ops_host, settings.ops_port, lambda: server.started and not server.should_exit, exposition
+        ),
+    ):
+        serving = asyncio.create_task(server.serve([web.listen(settings.host, settings.port, shared=False)]))
         await lifecycle.stopped_or_done(serving)
         server.should_exit = True
         while server.started and not serving.done() and server.server_state.tasks:
             await asyncio.sleep(0.05)
-        ops.should_exit = True
         await serving
     await cashier.close()
     await clients.close()

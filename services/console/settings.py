@@ -24,8 +24,10 @@ class ConsoleSettings:
     ledger_token: Secret = setting("the ledger's internal service token")
     host: str = setting("address to listen on for browsers", default="127.0.0.1")
     port: int = setting("port to listen on for browsers", default=8090, at_least=1, at_most=65535)
-    ops_host: str = setting("address to listen on for /healthz and /readyz", default="127.0.0.1")
-    ops_port: int = setting("port to listen on for /healthz and /readyz", default=8091, at_least=1, at_most=65535)
+    ops_host: str = setting("address to listen on for /healthz, /readyz and /metrics", default="127.0.0.1")
+    ops_port: int = setting(
+        "port to listen on for /healthz, /readyz and /metrics", default=8091, at_least=1, at_most=65535
+    )
     auth_address: str = setting("host:port of auth's gRPC", default="127.0.0.1:7001")
     router_address: str = setting("host:port of the router's gRPC", default="127.0.0.1:7002")
     ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")

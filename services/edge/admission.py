@@ -62,6 +62,8 @@ class Admission:
             likely_input_tokens=exchange.likely_input_tokens,
             likely_output_tokens=exchange.likely_output_tokens,
         )
+        if exchange.trace is not None and exchange.trace.sampled:
+            item.traceparent = exchange.trace.traceparent
         return hold.auth.ask("admit", item)
 
     async def answer(self, exchange: Exchange, admitting: Admitting) -> auth_pb2.AdmitResult:

@@ -18,6 +18,10 @@ class Api(Enum):
     RESPONSES = "/v1/responses"
     EMBEDDINGS = "/v1/embeddings"
 
+    def __init__(self, path: str) -> None:
+        self.label = self.name.lower()
+        """In metrics and spans."""
+
     @property
     def dialect(self) -> str:
         """In whose words its errors are: "anthropic" or "openai"."""

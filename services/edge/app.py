@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.edge import shapes
+from services.edge import metrics, shapes
 from services.edge.admission import Admission
 from services.edge.answers import Answers, answered, no_route
 from services.edge.apis import ENDPOINTS, Api, canonical_path
@@ -36,9 +36,12 @@ from services.edge.reply import Send
 from services.edge.request_log import RequestLog
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
+from services.edge.traces import Traces
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
 from services.shared import bus, clock, discovery, ids, lifecycle, web
+from services.shared.metrics import Exposition
+from services.shared.tracing import Tracer
 
 _FLUSH_S = 10
 _ROUTES_WITHIN_S = 10
@@ -53,7 +56,9 @@ async def serve(settings: EdgeSettings) -> None:
     renewals = Renewals(outbox, settings.hold_renew_s)
     edge = f"{settings.edge_id}/{ids.ulid()}"
     pressure = Pressure(settings.stream_rest_ms / clock.MS_PER_S)
-    clients = Clients(settings, edge, renewals.soon, pressure)
+    exposition, tracer = Exposition("edge"), Tracer("edge", settings.edge_id)
+    tallies = metrics.Metrics(exposition)
+    clients = Clients(settings, edge, renewals.soon, pressure, tallies.batches)
     transports = Transports(settings, pressure)
     brands, routes = Brands(lambda: cast(Lists, clients.auth.any().stub)), Routes(clients.routers, settings)
     principals = Principals(clients.auth.any, settings, lambda: brands.prefixes)
@@ -77,6 +82,8 @@ async def serve(settings: EdgeSettings) -> None:
         requests,
         brands,
         doors,
+        tallies,
+        Traces(tracer, settings),
     )
     identification = Identification(principals, brands, settings)
     usage = UsageLookup(clients, identification, settings)
@@ -88,7 +95,11 @@ async def serve(settings: EdgeSettings) -> None:
         listening = server.started and not server.should_exit
         return listening and not outbox.full and clients.known and routes.known.is_set() and brands.known.is_set()
 
-    ops = web.server(web.ops_routes(ready), drain_s=0)
+    def in_flight() -> int:
+        return len(server.server_state.tasks) if server.started else 0
+
+    metrics.show(exposition, clients, outbox, journal, settings, in_flight, lambda: len(keep_alive))
+    bus.show(exposition, nc)
     presence = discovery.Presence(
         nc,
         "edge",
@@ -96,23 +107,26 @@ async def serve(settings: EdgeSettings) -> None:
         f"{settings.host}:{settings.port}",
         lambda: {
             **requests.figures(),
-            "in_flight": len(server.server_state.tasks) if server.started else 0,
+            "in_flight": in_flight(),
             "unsent": outbox.depth,
         },
     )
     lifecycle.settle_memory()
-    async with lifecycle.background(
-        outbox.run(),
-        journal.keep(),
-        renewals.run(clients.auth),
-        clients.auth.keep(),
-        clients.routers.keep(),
-        routes.keep(),
-        brands.keep(),
-        keep_alive.run(),
-        doors.run(),
-        pressure.run(),
-        presence.run(),
+    async with (
+        lifecycle.background(
+            outbox.run(),
+            journal.keep(),
+            renewals.run(clients.auth),
+            clients.auth.keep(),
+            clients.routers.keep(),
+            routes.keep(),
+            brands.keep(),
+            keep_alive.run(),
+            doors.run(),
+            pressure.run(),
+            presence.run(),
+        ),
+        web.operations(settings.ops_host, settings.ops_port, ready, exposition),
     ):
 
         async def serve_clients() -> None:
@@ -121,22 +135,19 @@ async def serve(settings: EdgeSettings) -> None:
             await server.serve([web.listen(settings.host, settings.port, shared=True)])
 
         recovering = asyncio.create_task(_recover(edge, journal, left, outbox, clients.auth))
-        serving = asyncio.gather(
-            serve_clients(),
-            ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
-        )
+        serving = asyncio.create_task(serve_clients())
         await lifecycle.stopped_or_done(serving)
         await presence.leave()
         server.should_exit = True
         while server.started and not serving.done() and server.server_state.tasks:
             await asyncio.sleep(0.05)
-        ops.should_exit = True
         await serving
         requests.flush()
         await outbox.flush(_FLUSH_S)
         recovering.cancel()
     await clients.close()
     await transports.close()
+    await tracer.close()
     journal.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)

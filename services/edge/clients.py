@@ -12,6 +12,7 @@ from services.edge.replicas import Replica, Replicas
 from services.edge.settings import EdgeSettings
 from services.shared import discovery, rpc
 from services.shared.errors import Kind
+from services.shared.metrics import Distribution, Histogram
 from tollhouse.v1 import auth_pb2, auth_pb2_grpc, router_pb2, router_pb2_grpc, usage_pb2_grpc
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class AuthReplica(Replica):
         impatient: Callable[[], bool],
         gather_s: Callable[[], float],
         opened: Callable[[], None],
+        sizes: Distribution,
     ) -> None:
         self.name, self.address = name, address
         self._channel = rpc.channel(address)
@@ -45,6 +47,7 @@ class AuthReplica(Replica):
             impatient=impatient,
             gather_s=gather_s,
             opened=opened,
+            sizes=sizes,
         )
 
     async def close(self, flush_s: float = 5) -> None:
@@ -62,6 +65,7 @@ class RouterReplica(Replica):
         timeout_s: float,
         impatient: Callable[[], bool],
         gather_s: Callable[[], float],
+        sizes: Distribution,
     ) -> None:
         self.name, self.address = name, address
         self._channel = rpc.channel(address)
@@ -75,6 +79,7 @@ class RouterReplica(Replica):
             timeout_s,
             impatient=impatient,
             gather_s=gather_s,
+            sizes=sizes,
         )
 
     async def close(self, flush_s: float = 5) -> None:
@@ -93,16 +98,26 @@ class Clients:
         edge: this edge's name and its life, a slash between them.
         holds_moved: called when holds should be renewed soon: a replica of auth answers again after it had been away,
             or leaves.
+        batches: notes the sizes of batches by the service that they go to.
     """
 
-    def __init__(self, settings: EdgeSettings, edge: str, holds_moved: Callable[[], None], pressure: Pressure) -> None:
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        edge: str,
+        holds_moved: Callable[[], None],
+        pressure: Pressure,
+        batches: Histogram,
+    ) -> None:
         timeout_s, gather_s = settings.decision_timeout_s, pressure.gather_s
 
         def auth_replica(name: str, address: str) -> AuthReplica:
-            return AuthReplica(name, address, edge, timeout_s, lambda: self.auth.several, gather_s, holds_moved)
+            return AuthReplica(
+                name, address, edge, timeout_s, lambda: self.auth.several, gather_s, holds_moved, batches["auth",]
+            )
 
         def router_replica(name: str, address: str) -> RouterReplica:
-            return RouterReplica(name, address, timeout_s, lambda: self.routers.several, gather_s)
+            return RouterReplica(name, address, timeout_s, lambda: self.routers.several, gather_s, batches["router",])
 
         self.auth: Auth = Replicas(auth_replica, Kind.AUTH_UNAVAILABLE, holds_moved)
         self.routers: Routers = Replicas(router_replica, Kind.ROUTER_UNAVAILABLE, lambda: None)

@@ -18,6 +18,7 @@ from services.edge.sizing import input_tokens_likely
 from services.edge.upstream import Failure, UpstreamFailed
 from services.shared import ids
 from services.shared.pricing import Tokens
+from services.shared.tracing import Trace
 from tollhouse.v1 import auth_pb2, events_pb2, router_pb2, types_pb2
 
 NO_TOKENS: Final = Tokens()
@@ -57,6 +58,10 @@ class Attempt:
     head: AnswerHead | None = None
     """Of the upstream's answer."""
     reported: bool = False
+    began_s: float = 0.0
+    """When it was sent, on the monotonic clock; 0 while it was not."""
+    content_s: float = 0.0
+    """When the upstream's answer could be passed on: the whole of it, or the first content of a stream; 0 before."""
     ended_s: float = 0.0
 
     def begin(self) -> None:
@@ -160,6 +165,9 @@ class Exchange:
     """The upstream account that has no Responses API after all."""
     body_sha256: bytes = b""
     attempts: list[Attempt] = field(default_factory=list)
+    body_s: float = 0.0
+    """How long the client's body was waited for."""
+    trace: Trace | None = None
     meter: StreamMeter | None = None
     """Of the stream that is being relayed."""
 
@@ -175,6 +183,14 @@ class Exchange:
     def likely_output_tokens(self) -> int:
         """A fair guess, for limits; corrected when the request has ended."""
         return min(self.hold.output_tokens, self.hold.stretch)
+
+    def added_s(self, first_byte_s: float) -> float:
+        """Of the time until the first byte of the answer, what was waited for no upstream and for no client."""
+        waited_s = self.body_s
+        for attempt in self.attempts:
+            if attempt.began_s:
+                waited_s += (attempt.content_s or attempt.ended_s) - attempt.began_s
+        return max(0.0, first_byte_s - self.began_s - waited_s)
 
     def forget_body(self) -> None:
         """No further attempt will be made: a stream may last for minutes, and need not keep its request that long."""

@@ -16,6 +16,7 @@ _PASS: Final = 4
 _CONNECTION: Final = 5
 _HOST: Final = 6
 _ORIGIN: Final = 7
+_TRACE: Final = 8
 _ACTIONS: Final = {
     b"authorization": _KEY,
     b"x-api-key": _KEY,
@@ -23,6 +24,7 @@ _ACTIONS: Final = {
     b"connection": _CONNECTION,
     b"host": _HOST,
     b"origin": _ORIGIN,
+    b"traceparent": _TRACE,
     # Noted, and passed on.
     b"idempotency-key": _NOTE,
     b"x-stainless-retry-count": _NOTE,
@@ -62,6 +64,8 @@ class RequestHead:
     """The content-length as it was said."""
     idempotency_key: str = ""
     client_retry: int = 0
+    traceparent: bytes = b""
+    """The client's span, as it said: https://www.w3.org/TR/trace-context/#traceparent-header"""
 
     @property
     def content_length(self) -> int | None:
@@ -114,6 +118,8 @@ def read_head(headers: Headers) -> RequestHead:
             head.host = value
         elif action == _ORIGIN:
             head.from_browser = True
+        elif action == _TRACE:
+            head.traceparent = value
         else:
             connection = connection + b"," + value.lower() if connection else value.lower()
     if connection and connection not in (b"keep-alive", b"close"):  # it may name further hop-by-hop headers

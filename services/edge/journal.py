@@ -102,6 +102,11 @@ class Journal:
         """What the files take."""
         return (len(self._segments) + (self._next is not None)) * self._segment_bytes
 
+    @property
+    def needed_bytes(self) -> int:
+        """What is written in files that something is needed of."""
+        return sum(segment.at for segment in self._segments if segment.needed)
+
     def progress(self, request_id: str, payload: bytes) -> None:
         """A request is under way: what to book should this process be lost. Replaces what was written before."""
         segment = self._append(PROGRESS, request_id, payload)

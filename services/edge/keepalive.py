@@ -22,6 +22,10 @@ class KeepAlive:
         self._look_s = min(_LOOK_S, silent_s / 2)
         self._streams: set[Reply] = set()
 
+    def __len__(self) -> int:
+        """Streams under way."""
+        return len(self._streams)
+
     def add(self, reply: Reply) -> None:
         """Its request asks for a stream."""
         self._streams.add(reply)

@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from services.edge.journal import Journal, Left, Segment
 from services.shared import bus, clock, ids
 from services.shared.telemetry import logger
+from services.shared.tracing import Trace
 from tollhouse.v1 import events_pb2
 
 _log = logger("outbox")
@@ -30,14 +31,17 @@ _WINDOW_MESSAGES: Final = 256
 _CONFIRM_WITHIN_S: Final = 2.0
 _REFUSED_PAUSE_S: Final = 0.5
 
+_Ended = tuple[bytes, Segment | None, str]
+"""What a request ended with: its events, what keeps them, its trace."""
+
 
 @dataclass(slots=True)
 class _Message:
     """A published batch: its payload, and the journal's segments that keep its requests."""
 
-    id: str
     payload: bytes
     segments: list[Segment | None]
+    headers: dict[str, str]
     sent_s: float
 
 
@@ -49,7 +53,7 @@ class Outbox:
         self._journal = journal
         self._prefix = f"{edge_id}-{ids.ulid()}"
         self._limit_requests = limit_requests
-        self._waiting: deque[tuple[bytes, Segment | None]] = deque()
+        self._waiting: deque[_Ended] = deque()
         self._unconfirmed: dict[str, _Message] = {}
         self._unconfirmed_requests = 0
         self._numbers = itertools.count(1)
@@ -72,15 +76,17 @@ class Outbox:
         """A request is about to reach an upstream, or goes on: what to book should this process be lost."""
         self._journal.progress(request_id, _serialised(so_far))
 
-    def end(self, request_id: str, events: Sequence[events_pb2.UsageEvent]) -> None:
-        """A request has ended. Never waits and never refuses: the work is done, and must be paid."""
+    def end(self, request_id: str, events: Sequence[events_pb2.UsageEvent], trace: Trace | None = None) -> None:
+        """A request has ended. Never waits and never refuses: the work is done, and must be paid. Its trace goes along
+        in the message's header, if it is sampled."""
         payload = _serialised(events)
         segment = self._journal.end(request_id, payload)
         if payload:
-            self._add(payload, segment)
+            sampled = trace is not None and trace.sampled
+            self._add(payload, segment, f"{request_id}={trace.traceparent}" if trace and sampled else "")
 
-    def _add(self, payload: bytes, segment: Segment | None) -> None:
-        self._waiting.append((payload, segment))
+    def _add(self, payload: bytes, segment: Segment | None, traced: str = "") -> None:
+        self._waiting.append((payload, segment, traced))
         self._wake.set()
 
     async def replay(self, left: Sequence[Left]) -> None:
@@ -118,8 +124,11 @@ class Outbox:
                 taken = [self._waiting.popleft() for _ in range(min(_BATCH_REQUESTS, len(self._waiting)))]
                 number = str(next(self._numbers))
                 # Serialised batches, one after the other, are one batch: a repeated field goes on.
-                payload = b"".join([payload for payload, _ in taken])
-                message = _Message(f"{self._prefix}-{number}", payload, [segment for _, segment in taken], 0.0)
+                payload = b"".join([payload for payload, _, _ in taken])
+                headers = {"Nats-Msg-Id": f"{self._prefix}-{number}"}
+                if traces := ",".join([traced for _, _, traced in taken if traced]):
+                    headers[bus.TRACES] = traces
+                message = _Message(payload, [segment for _, segment, _ in taken], headers, 0.0)
                 self._unconfirmed[number] = message
                 self._unconfirmed_requests += len(taken)
                 await self._publish(number, message)
@@ -129,9 +138,7 @@ class Outbox:
         if not self._nc.is_connected:
             return
         try:
-            await self._nc.publish(
-                bus.USAGE_SUBJECT, message.payload, f"{self._inbox}.{number}", {"Nats-Msg-Id": message.id}
-            )
+            await self._nc.publish(bus.USAGE_SUBJECT, message.payload, f"{self._inbox}.{number}", message.headers)
         except (NatsError, OSError) as error:
             _log.warning("usage_not_sent", error=repr(error))
 

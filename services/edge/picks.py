@@ -60,7 +60,7 @@ class Picks:
         return attempt.router.ask("pick", self._item(exchange, attempt, pool, wait_ms))
 
     def _item(self, exchange: Exchange, attempt: Attempt, pool: str, wait_ms: int) -> router_pb2.PickItem:
-        return router_pb2.PickItem(
+        item = router_pb2.PickItem(
             lease_id=attempt.lease_id,
             model=exchange.request.model,
             exclude=exchange.tried(),
@@ -72,6 +72,9 @@ class Picks:
             only=attempt.only,
             kinds=KINDS_FOR[exchange.api],
         )
+        if exchange.trace is not None and exchange.trace.sampled:
+            item.traceparent = exchange.trace.traceparent
+        return item
 
     async def _picked(self, exchange: Exchange, attempt: Attempt, pool: str, picking: Picking) -> Refusal | None:
         """Notes the account that was picked; answers why there is none in this pool. Raises Refusal when there will be

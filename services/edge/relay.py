@@ -24,6 +24,7 @@ from services.edge.head import onward_query, read_head
 from services.edge.hold import CREDIT_IS_OUT
 from services.edge.incoming import ClientGone, Doors, Incoming, Receive, Scope
 from services.edge.keepalive import KeepAlive
+from services.edge.metrics import Metrics
 from services.edge.outbox import Outbox
 from services.edge.passages import Passage
 from services.edge.picks import Picking, Picks
@@ -33,12 +34,14 @@ from services.edge.reply import Reply, Send, Unfinished
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
 from services.edge.sizing import input_tokens_at_most, input_tokens_likely
+from services.edge.traces import Traces
 from services.edge.translations import translation
 from services.edge.transports import Transports
 from services.edge.upstream import Answer, Failure, UpstreamFailed
 from services.shared import clock, ids
 from services.shared.errors import Blame, Kind, Refusal, from_detail
 from services.shared.telemetry import RecordLog, logger
+from services.shared.tracing import Trace
 from tollhouse.v1 import router_pb2
 
 _log = logger("relay")
@@ -75,6 +78,8 @@ class Relay:
         requests: RecordLog,
         brands: Brands,
         doors: Doors,
+        metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self._settings = settings
         self._principals = principals
@@ -88,6 +93,8 @@ class Relay:
         self._requests = requests
         self._brands = brands
         self._doors = doors
+        self._metrics = metrics
+        self._traces = traces
         self._without_responses: set[tuple[str, str]] = set()
         """Where there is no Responses API, for which model."""
         self._trusted = access.trusted_networks(settings.trusted_proxies)
@@ -99,9 +106,12 @@ class Relay:
         reply = Reply(send, ids.request_id(created_ms), SPEECHES[api], brand, from_browser=head.from_browser)
         exchange: Exchange | None = None
         incoming = Incoming(receive, self._settings, self._doors)
+        trace = self._traces.begin(head.traceparent)
         try:
             principal = await self._principals.of(head.key(self._brands.prefixes))
+            asked_s = clock.monotonic_s()
             body = await incoming.body(head.content_length)
+            body_s = clock.monotonic_s() - asked_s
             request = _READERS[api](body, self._defaults(brand))
             if principal.models or principal.addresses:
                 address = access.client_address(scope["client"][0], scope["headers"], self._trusted)
@@ -120,6 +130,8 @@ class Relay:
                 self._routes.pools(principal.group, request.model),
                 self._routes.times(request.model),
                 conversation(principal.tenant_id, request.session, *request.beginning),
+                body_s=body_s,
+                trace=trace,
             )
             request.forget_beginning()
             del body  # the exchange forgets its own when a stream begins, which may last for minutes
@@ -151,7 +163,7 @@ class Relay:
             self._keep_alive.remove(reply)
             if exchange is not None:
                 self._settle(exchange, reply)
-            self._record(exchange, reply, began_s)
+            self._record(api, brand, exchange, reply, trace, began_s)
 
     def _defaults(self, brand: Brand) -> Defaults:
         settings = self._settings
@@ -221,6 +233,7 @@ class Relay:
         left_s = exchange.times.total_s - (clock.monotonic_s() - exchange.began_s)
         patience = exchange.times.patience(exchange.request.stream, max(0.0, left_s))
         attempt.begin()
+        attempt.began_s = clock.monotonic_s()
         self._outbox.progress(exchange.request_id, exchange.so_far())
         try:
             transport = self._transports.to(attempt.picked.proxy)
@@ -275,6 +288,7 @@ class Relay:
     ) -> Refusal | None:
         """An error that is the client's own fault goes on as it is, anything else to the next account."""
         failure, body, error = await attempts.refused(attempt, answer)
+        attempt.content_s = clock.monotonic_s()
         if self._may_try_again(exchange, attempt):
             if error.signature_invalid and not exchange.without_thinking:
                 # Thinking that another account signed: this one can go on without it.
@@ -303,6 +317,7 @@ class Relay:
         """The whole answer is read before any of it is sent, so that one that breaks off can be tried elsewhere."""
         try:
             body = await answer.read(self._settings.answer_max_bytes)
+            attempt.content_s = clock.monotonic_s()
             said = passage.answer(body)
         except UpstreamFailed as failed:
             return attempts.failed(attempt, failed)
@@ -341,6 +356,7 @@ class Relay:
             if held_back:
                 attempt.tokens, attempt.estimated = meter.result(exchange.likely_input_tokens)
             raise
+        attempt.content_s = clock.monotonic_s()
         begun = meter.begun or meter.size_bytes > _HELD_BACK_BYTES
         failure = None if begun else attempts.broken(attempt, meter.last_data)
         if failure is not None:
@@ -447,9 +463,14 @@ class Relay:
             self._report(exchange.attempts[-1])
             exchange.hold.auth.tell("settle", exchange.settlement())
             delivered = Delivered(reply.first_byte_s, reply.size_bytes, reply.sha256)
-            self._outbox.end(exchange.request_id, exchange.usage_events(delivered))
+            self._outbox.end(exchange.request_id, exchange.usage_events(delivered), exchange.trace)
 
-    def _record(self, exchange: Exchange | None, reply: Reply, began_s: float) -> None:
+    def _record(
+        self, api: Api, brand: Brand, exchange: Exchange | None, reply: Reply, trace: Trace | None, began_s: float
+    ) -> None:
+        ended_s = clock.monotonic_s()
+        self._metrics.ended(api, brand.name, exchange, reply, began_s, ended_s)
+        trace = self._traces.ended(trace, api, exchange, reply, began_s, ended_s)
         self._requests.add(
             request_id=reply.request_id,
             tenant_id=exchange.principal.tenant_id if exchange else None,
@@ -457,7 +478,8 @@ class Relay:
             status=reply.status,
             error=reply.error,
             attempts=len(exchange.attempts) if exchange else 0,
-            duration_ms=round((clock.monotonic_s() - began_s) * 1000),
+            duration_ms=round((ended_s - began_s) * 1000),
+            trace_id=trace.hexadecimal if trace else None,
         )
 
 

@@ -19,8 +19,10 @@ class EdgeSettings:
     port: int = setting(
         "port to listen on for clients; several edges may share it", default=8080, at_least=1, at_most=65535
     )
-    ops_host: str = setting("address to listen on for /healthz and /readyz", default="127.0.0.1")
-    ops_port: int = setting("port to listen on for /healthz and /readyz", default=8081, at_least=1, at_most=65535)
+    ops_host: str = setting("address to listen on for /healthz, /readyz and /metrics", default="127.0.0.1")
+    ops_port: int = setting(
+        "port to listen on for /healthz, /readyz and /metrics", default=8081, at_least=1, at_most=65535
+    )
     edge_id: str = setting(
         "this edge's name, unique in the deployment: it stands in ids of JetStream messages and in logs, and holds of"
         " an earlier life are released by it",
@@ -96,6 +98,21 @@ class EdgeSettings:
     )
     trusted_proxies: str = setting(
         "addresses and CIDR blocks, between commas, whose X-Forwarded-For tells where a client is", default=""
+    )
+    trace_share: float = setting(
+        "share of requests that are traced, where OTEL_EXPORTER_OTLP_ENDPOINT says where to",
+        default=0.01,
+        at_least=0,
+        at_most=1,
+    )
+    trace_by_clients: bool = setting(
+        "whether a client's traceparent that says that it is sampled has its request traced; its ids are kept anyway",
+        default=False,
+    )
+    trace_slow_ms: int = setting(
+        "milliseconds that we may add to a request before it is traced whatever the coin said; 0 for any",
+        default=1000,
+        at_least=0,
     )
     drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)
 

@@ -41,6 +41,8 @@ class Program:
     address: str
     health_url: str
     """As run.json shows it: without a password."""
+    ops_url: str = ""
+    """Of its operations port; empty where it has none."""
     probe_url: str = field(default="", repr=False)
     """The same with its password, if it takes one."""
     wrapper: tuple[str, ...] = ()

@@ -41,6 +41,8 @@ class Ports:
     """Of further replicas of auth."""
     more_routers: tuple[int, ...] = ()
     """Of further replicas of the router."""
+    service_ops: Mapping[str, int] = field(default_factory=dict)
+    """The ops port of each replica of auth, router and ledger, by its name."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,13 @@ class Plan:
 
     def replica_ports(self, service: str) -> dict[str, int]:
         """The gRPC port of each replica of auth or the router, by the replica's name."""
-        more: tuple[int, ...] = getattr(self.ports, f"more_{service}s")
-        return {service: getattr(self.ports, service)} | {
-            f"{service}-{number}": port for number, port in enumerate(more, 1)
-        }
+        every = (getattr(self.ports, service), *getattr(self.ports, f"more_{service}s"))
+        return dict(zip(replica_names(service, len(every)), every, strict=True))
+
+
+def replica_names(service: str, count: int) -> list[str]:
+    """What the replicas of a service are called."""
+    return [service, *(f"{service}-{number}" for number in range(1, count))]
 
 
 def service_programs(plan: Plan, environment: Mapping[str, str]) -> dict[str, Program]:
@@ -112,10 +117,17 @@ def base_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _ops_url(port: int) -> str:
+    return f"http://{_LOOPBACK}:{port}"
+
+
 def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str], name: str, port: int) -> Program:
+    ops_port = plan.ports.service_ops[name]
     settings: dict[str, object] = {
         "host": _LOOPBACK,
         "port": port,
+        "ops_host": _LOOPBACK,
+        "ops_port": ops_port,
         "database_url": with_credentials(plan.database_url, role(service), getattr(plan.secrets, service)),
         "nats_url": plan.nats_url,
     }
@@ -139,6 +151,7 @@ def _grpc_service(plan: Plan, service: str, environment: Mapping[str, str], name
         environment=child_environment(service, settings, environment),
         address=f"{_LOOPBACK}:{port}",
         health_url=f"grpc://{_LOOPBACK}:{port}",
+        ops_url=_ops_url(ops_port),
     )
 
 
@@ -178,7 +191,8 @@ def _console(plan: Plan, environment: Mapping[str, str]) -> Program:
         argv=service_command("console"),
         environment=child_environment("console", settings, environment),
         address=base_url(plan.host, plan.ports.console),
-        health_url=f"http://{_LOOPBACK}:{plan.ports.console_ops}/readyz",
+        health_url=f"{_ops_url(plan.ports.console_ops)}/readyz",
+        ops_url=_ops_url(plan.ports.console_ops),
         stop_within_s=_CONSOLE_STOP_S,
     )
 
@@ -208,6 +222,7 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         argv=service_command("edge"),
         environment=child_environment("edge", settings, environment),
         address=base_url(plan.host, plan.ports.public),
-        health_url=f"http://{_LOOPBACK}:{plan.ports.ops[number]}/readyz",
+        health_url=f"{_ops_url(plan.ports.ops[number])}/readyz",
+        ops_url=_ops_url(plan.ports.ops[number]),
         stop_within_s=drain_s + _EDGE_FLUSH_S,
     )

@@ -105,6 +105,7 @@ class Stack:
                     child.restarts,
                     child.program.address,
                     child.program.health_url,
+                    child.program.ops_url,
                 )
                 for child in self._children.values()
             ],

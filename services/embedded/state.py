@@ -143,6 +143,8 @@ class ProcessState(msgspec.Struct, frozen=True):
     restarts: int
     address: str
     health_url: str
+    ops_url: str = ""
+    """Of the operations port: /healthz, /readyz and /metrics; empty for what has none."""
 
 
 class Operator(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 
 from services.embedded import nats, ports, postgres, seed
 from services.embedded.process import StartFailed, rotate
-from services.embedded.programs import Plan, Ports, base_url, python_path, service_command
+from services.embedded.programs import Plan, Ports, base_url, python_path, replica_names, service_command
 from services.embedded.stack import Stack
 from services.embedded.state import Held, NotRunning, RunState, Secrets, StateFolder, master_key, receipt_key
 from services.shared import clock, settings, telemetry
@@ -130,7 +130,9 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
             raise StartFailed(f"cannot listen on {base_url(options.host, port)}: {fault}; choose another with {option}")
     if public == console:
         raise StartFailed("--port and --console-port are the same")
-    free = iter(ports.free(5 + options.auths + options.routers + options.edges, taken=[public, console]))
+    watched = ["ledger", *replica_names("auth", options.auths), *replica_names("router", options.routers)]
+    count = 5 + options.auths + options.routers + options.edges + len(watched)
+    free = iter(ports.free(count, taken=[public, console]))
     ledger, simulator, database, bus, console_ops = itertools.islice(free, 5)
     auth, *more_auths = itertools.islice(free, options.auths)
     router, *more_routers = itertools.islice(free, options.routers)
@@ -154,6 +156,7 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
             console_ops=console_ops,
             more_auths=tuple(more_auths),
             more_routers=tuple(more_routers),
+            service_ops=dict(zip(watched, itertools.islice(free, len(watched)), strict=True)),
             ops=tuple(free),
         ),
         database_url=database_url or postgres.database_url(database, secrets.postgres),

@@ -10,6 +10,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from psycopg_pool import PoolTimeout
 
+from services.ledger import metrics
 from services.ledger.billing_api import BillingApi
 from services.ledger.consumer import Consumer, ensure_streams, progress
 from services.ledger.dead_letters import DeadLetters
@@ -35,8 +36,10 @@ from services.ledger.token_api import TokenApi, caller_of
 from services.ledger.tokens import Caller, Callers
 from services.ledger.usage_api import UsageApi
 from services.ledger.waiters import Waiters, booked_payload, booked_requests
-from services.shared import bus, clock, database, discovery, lifecycle, rpc
+from services.shared import bus, clock, database, discovery, lifecycle, rpc, web
+from services.shared.metrics import Exposition, Tally
 from services.shared.telemetry import logger
+from services.shared.tracing import Tracer
 from tollhouse.v1 import (
     billing_pb2,
     billing_pb2_grpc,
@@ -74,7 +77,8 @@ async def serve(settings: LedgerSettings) -> None:
 
     await asyncio.gather(bookings.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
     await price_rows.load_costs()
-    consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, settings.stream_max_bytes, announce)
+    tracer = Tracer("ledger", settings.replica)
+    consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, settings.stream_max_bytes, announce, tracer)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
         for pb2, name in (
@@ -100,7 +104,9 @@ async def serve(settings: LedgerSettings) -> None:
         settings.advertise or f"{settings.host}:{settings.port}",
         lambda: {"unbooked": lag.behind.messages, "lag_ms": lag.behind.oldest_ms, "dead": lag.behind.dead_letters},
     )
-    server = rpc.Server(f"{settings.host}:{settings.port}", names, callers.guard)
+    exposition, expired = Exposition("ledger"), Tally()
+    calls = exposition.histogram(rpc.CALLS)
+    server = rpc.Server(f"{settings.host}:{settings.port}", names, callers.guard, calls, "ledger")
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerApi(
             grants,
@@ -123,22 +129,29 @@ async def serve(settings: LedgerSettings) -> None:
         BillingApi(balances, prices, VoucherStore(pool), AuditStore(pool), nc), server.grpc
     )
     tokens_pb2_grpc.add_TokenServiceServicer_to_server(TokenApi(tokens, nc), server.grpc)
+    metrics.show(exposition, bookings, consumer, lag, fleet, expired)
+    bus.show(exposition, nc)
+    database.show(exposition, pool, reading)
     await server.start()
     lifecycle.settle_memory()
-    async with lifecycle.background(
-        consumer.run(),
-        feed.run(),
-        price_rows.keep(),
-        lag.run(),
-        presence.run(),
-        _expire_grants(grants, nc.jetstream(), settings.grant_ttl_s),
-        _keep_partitions(bookings),
+    async with (
+        web.operations(settings.ops_host, settings.ops_port, lambda: server.serving, exposition),
+        lifecycle.background(
+            consumer.run(),
+            feed.run(),
+            price_rows.keep(),
+            lag.run(),
+            presence.run(),
+            _expire_grants(grants, nc.jetstream(), settings.grant_ttl_s, expired),
+            _keep_partitions(bookings),
+        ),
     ):
         await lifecycle.stopped()
         await presence.leave()
         await server.stop(settings.drain_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
+    await tracer.close()
     await asyncio.gather(pool.close(), reading.close())
 
 
@@ -193,8 +206,8 @@ async def _hear_of_replicas(nc: Client, fleet: Fleet) -> None:
         await discovery.listen(nc, service, heard)
 
 
-async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float) -> None:
-    """Ends grants whose holders are gone, once their events are in."""
+async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float, expired: Tally) -> None:
+    """Ends grants whose holders are gone, once their events are in, and counts them."""
     expiry = Expiry(ttl_s)
     while True:
         await asyncio.sleep(_EXPIRE_EVERY_S)
@@ -206,6 +219,7 @@ async def _expire_grants(grants: GrantStore, js: JetStreamContext, ttl_s: float)
                 continue
             lost = await grants.expire_grants(abandoned_until_s, expiry.unrenewed_until_s())
             if lost:
+                expired[()] += lost
                 _log.warning("grants_expired", count=lost)
         except (psycopg.Error, PoolTimeout, NatsError, OSError, TimeoutError) as error:
             expiry.blind()

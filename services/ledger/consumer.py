@@ -20,10 +20,12 @@ from nats.js.errors import NotFoundError
 from psycopg_pool import PoolTimeout
 
 from services.ledger.price_rows import PriceRows
-from services.ledger.settlement import Poison, UsageRow, decode, settle
+from services.ledger.settlement import Poison, UsageRow, decode, settle, unix_ms
 from services.ledger.store.booking import BookingStore
 from services.shared import bus, clock
+from services.shared.metrics import Distribution
 from services.shared.telemetry import logger
+from services.shared.tracing import Span, Tracer
 from tollhouse.v1 import events_pb2
 
 _log = logger("consumer")
@@ -37,6 +39,8 @@ _PULL_PAUSE_S = 0.1
 _APART_S = 0.04
 _PAUSE_S = 0.5
 _DUPLICATE_WINDOW_S = 120
+_TRACES_MOST = 64
+DELAYS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
 
 
 async def ensure_streams(js: JetStreamContext, max_bytes: int) -> None:
@@ -146,6 +150,7 @@ class Consumer:
         fetch_messages: int,
         stream_max_bytes: int,
         announce: Callable[[int, list[str]], Awaitable[None]],
+        tracer: Tracer,
     ) -> None:
         self._nc = nc
         self._js = nc.jetstream()
@@ -154,6 +159,11 @@ class Consumer:
         self._fetch_messages = fetch_messages
         self._stream_max_bytes = stream_max_bytes
         self._announce = announce
+        self._tracer = tracer
+        self.delays = Distribution(DELAYS_S)
+        """How old the oldest message of each booking was, in seconds."""
+        self.parked = 0
+        """What was put among the dead letters."""
 
     async def run(self) -> None:
         """Books until cancelled; rides out restarts of NATS and Postgres."""
@@ -174,6 +184,7 @@ class Consumer:
 
     async def _book(self, messages: list[Msg]) -> None:
         """Books messages in one transaction; when it fails, each alone, so that one bad message holds up none."""
+        spans = [span for message in messages for span in self._spans(message)]
         rows = [row for message in messages for row in await self._rows(message)]
         booked = 0
         if rows:
@@ -188,7 +199,18 @@ class Consumer:
                 rows = []
         for message in messages:
             await message.ack()
+        for span in spans:
+            span.end({"tollhouse.booking.transaction_id": booked})
+        self.delays.observe(max(0, clock.now_ms() - unix_ms(messages[0].metadata.timestamp)) / clock.MS_PER_S)
         await self._announce(booked, [row.request_id for row in rows if row.final])
+
+    def _spans(self, message: Msg) -> list[Span]:
+        """Of the requests of a message that are traced: their booking. They wait in it for a while."""
+        said = message.headers.get(bus.TRACES) if message.headers else None
+        if not said:
+            return []
+        parents = (traced.rpartition("=")[2] for traced in said.split(",")[:_TRACES_MOST])
+        return [span for parent in parents if (span := self._tracer.begin("book", parent)) is not None]
 
     async def _rows(self, message: Msg) -> list[UsageRow]:
         """A message's events as rows; those that can never be booked are parked, each alone."""
@@ -211,6 +233,7 @@ class Consumer:
         """Keeps what cannot be booked, with the reason. After a redelivery of the message it is kept once all the same;
         replayed, it is another message, and parked anew."""
         _log.error("usage_parked", reason=reason)
+        self.parked += 1
         digest = hashlib.sha256(event_id.encode()).hexdigest() if event_id else "all"
         headers = {
             "Tollhouse-Reason": reason.replace("\n", " ")[:1000],

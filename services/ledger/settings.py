@@ -24,6 +24,10 @@ class LedgerSettings:
     advertise: str = setting("host:port that it announces; without, its host and port", default="")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7003, at_least=1, at_most=65535)
+    ops_host: str = setting("address to listen on for /healthz, /readyz and /metrics", default="127.0.0.1")
+    ops_port: int = setting(
+        "port to listen on for /healthz, /readyz and /metrics", default=8084, at_least=1, at_most=65535
+    )
     read_connections: int = setting(
         "connections to Postgres for reading usage, at most, beside the others", default=4, at_least=1, at_most=100
     )

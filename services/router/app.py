@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from nats.aio.msg import Msg
 
+from services.router import metrics
 from services.router.catalog import Catalog
 from services.router.cooldowns import Cooldowns
 from services.router.credentials import Sealer
@@ -17,7 +18,9 @@ from services.router.leases import Leases
 from services.router.reach import Reach
 from services.router.settings import RouterSettings
 from services.router.store import Store
-from services.shared import bus, database, discovery, lifecycle, rpc
+from services.shared import bus, database, discovery, lifecycle, rpc, web
+from services.shared.metrics import Exposition
+from services.shared.tracing import Tracer
 from tollhouse.v1 import router_pb2, router_pb2_grpc
 
 
@@ -39,7 +42,8 @@ async def serve(settings: RouterSettings) -> None:
         told.add_done_callback(telling.discard)
 
     catalog = Catalog(store, sealer, loaded=loaded, credential_changed=cooldowns.forget_refusals)
-    decider = Decider(catalog, leases, cooldowns, settings, replica=settings.replica)
+    tracer = Tracer("router", settings.replica)
+    decider = Decider(catalog, leases, cooldowns, settings, replica=settings.replica, tracer=tracer)
     explanations = Explanations(nc, decider)
     reach = Reach(settings.private_upstreams)
     api = RouterApi(store, catalog, leases, cooldowns, decider, explanations, sealer, nc, reach)
@@ -50,9 +54,16 @@ async def serve(settings: RouterSettings) -> None:
     await nc.subscribe(bus.CATALOG_CHANGED, cb=catalog_changed)
     await explanations.start()
     await catalog.load()  # after the subscription: no change falls between the two
+    exposition = Exposition("router")
     server = rpc.Server(
-        f"{settings.host}:{settings.port}", [router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name]
+        f"{settings.host}:{settings.port}",
+        [router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name],
+        calls=exposition.histogram(rpc.CALLS),
+        service="router",
     )
+    metrics.show(exposition, catalog, leases, cooldowns, decider)
+    bus.show(exposition, nc)
+    database.show(exposition, pool)
     router_pb2_grpc.add_RouterServiceServicer_to_server(api, server.grpc)
     presence = discovery.Presence(
         nc,
@@ -61,7 +72,10 @@ async def serve(settings: RouterSettings) -> None:
         settings.advertise or f"{settings.host}:{settings.port}",
         lambda: {"leases": len(leases), "upstream_accounts": len(catalog.accounts), "cooling": cooldowns.count},
     )
-    async with lifecycle.background(cooldowns.run(), catalog.keep(), decider.run()):
+    async with (
+        web.operations(settings.ops_host, settings.ops_port, lambda: server.serving, exposition),
+        lifecycle.background(cooldowns.run(), catalog.keep(), decider.run()),
+    ):
         await server.start()
         lifecycle.settle_memory()
         async with lifecycle.background(presence.run()):
@@ -71,4 +85,5 @@ async def serve(settings: RouterSettings) -> None:
         await server.stop(settings.drain_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
+    await tracer.close()
     await pool.close()

@@ -1,5 +1,6 @@
 """The health of every upstream account, for each family of models, shared with the other replicas of the router."""
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
@@ -8,6 +9,7 @@ from nats.aio.client import Client
 from services.router.cooldown_bucket import CooldownBucket, Key
 from services.router.health import FOREVER_MS, NO_CAUSE, Cause, Health, Shared, Verdict
 from services.shared import clock
+from services.shared.metrics import Tally
 from services.shared.telemetry import logger
 from tollhouse.v1 import router_pb2
 
@@ -47,6 +49,8 @@ class Cooldowns:
         self._accounts: dict[str, dict[str, Health]] = {}
         self._left: dict[str, _Left] = {}
         self._missing: set[str] = set()
+        self.begun = Tally()
+        """Cooldowns that began or became longer here, by cause."""
         self._bucket = CooldownBucket(nc, self._current, self._received, self._received_all)
 
     def verdict(self, account_id: str, family: str, now_ms: int) -> Verdict:
@@ -135,6 +139,11 @@ class Cooldowns:
         """How many accounts `cooling` names."""
         return len(self.cooling())
 
+    def by_cause(self) -> Counter[Cause]:
+        """How many cooldowns stand, by their cause."""
+        every = (health.cooldown for families in self._accounts.values() for health in families.values())
+        return Counter(cooldown.cause for cooldown in every if cooldown is not None)
+
     async def run(self) -> None:
         """Shares cooldowns until cancelled. While NATS is away everything goes on from memory, and is written after."""
         await self._bucket.run()
@@ -164,6 +173,8 @@ class Cooldowns:
 
     def _changed(self, account_id: str, family: str, health: Health) -> None:
         _log_change(account_id, family, health)
+        if health.cooldown is not None:
+            self.begun[router_pb2.Cause.Name(health.cooldown.cause).removeprefix("CAUSE_").lower(),] += 1
         self._bucket.changed((account_id, family))
 
     def _current(self, key: Key) -> Shared | None:

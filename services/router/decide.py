@@ -2,6 +2,7 @@
 
 import asyncio
 import random as randomness
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
@@ -18,7 +19,9 @@ from services.router.sight import AccountsSeen, Health
 from services.router.waiting import Waiting
 from services.shared import clock
 from services.shared.errors import Kind, to_detail
+from services.shared.metrics import ITEMS, Distribution, Tally
 from services.shared.telemetry import logger
+from services.shared.tracing import Tracer
 from tollhouse.v1 import router_pb2
 
 _log = logger("decide")
@@ -62,6 +65,7 @@ class Decider:
         settings: the router's.
         random: gives numbers from 0.0 to below 1.0.
         replica: the name of this replica, for whoever asks how a request was routed.
+        tracer: exports the spans of picks that are traced, if anybody does.
     """
 
     def __init__(
@@ -73,17 +77,24 @@ class Decider:
         *,
         random: Callable[[], float] = randomness.random,
         replica: str = "",
+        tracer: Tracer | None = None,
     ) -> None:
         self._catalog = catalog
         self._leases = leases
         self._cooldowns = cooldowns
         self._random = random
+        self._tracer = tracer
         self._decisions = Decisions(settings.decisions, replica)
         self._conversations = Conversations(
             settings.conversations, round(settings.conversation_idle_s * clock.MS_PER_S)
         )
         self._waiting = Waiting(self._try_again, self._refuse)
         self._closed: dict[tuple[str, str], tuple[Tiers, Refused, int]] = {}
+        self.picks = Tally()
+        """By reason, or by the kind of the refusal."""
+        self.outcomes: defaultdict[tuple[str, router_pb2.Outcome.ValueType], int] = defaultdict(int)
+        """Ended attempts, by the kind of the upstream account and by outcome."""
+        self.batches = Distribution(ITEMS)
 
     def decide(
         self, request: router_pb2.RouterDecideRequest
@@ -91,6 +102,7 @@ class Decider:
         """What is known at once, and awaitables of picks that wait."""
         response = router_pb2.RouterDecideResponse(sequence=request.sequence)
         later: list[Awaitable[router_pb2.RouterDecideResponse]] = []
+        self.batches.observe(len(request.pick) + len(request.report))
         now_ms = clock.now_ms()
         # What ends a lease of this very batch waits for it; everything else frees slots for the picks to come, and
         # first of all for those that wait already.
@@ -114,6 +126,11 @@ class Decider:
         for awaitable in later:
             response.MergeFrom(await awaitable)
         return response
+
+    @property
+    def waiting(self) -> int:
+        """Picks that wait for an upstream account."""
+        return len(self._waiting)
 
     def explain(self, request_id: str) -> list[router_pb2.Decision]:
         """How a request was routed, as far as this replica remembers; in the order of its attempts."""
@@ -219,6 +236,9 @@ class Decider:
         self, item: router_pb2.PickItem, picked: Picked, family: str, serving: int, now_ms: int, began_ms: int
     ) -> None:
         account_id = picked.account.upstream_account_id if picked.account else ""
+        self.picks[picked.reason,] += 1
+        if item.traceparent and self._tracer is not None:
+            self._trace(self._tracer, item, picked, now_ms - began_ms)
         self._decisions.keep(
             Kept(
                 item.lease_id,
@@ -233,6 +253,12 @@ class Decider:
                 now_ms - began_ms,
             )
         )
+
+    def _trace(self, tracer: Tracer, item: router_pb2.PickItem, picked: Picked, waited_ms: int) -> None:
+        span = tracer.begin("pick", item.traceparent, waited_ms)
+        if span is not None:
+            said = {"tollhouse.pool": item.pool, "tollhouse.pick.reason": picked.reason}
+            span.end(said, error="" if picked.account else picked.reason)
 
     def _try_again(self, item: router_pb2.PickItem, began_ms: int) -> router_pb2.RouterDecideResponse | Refused:
         """A pick that waits."""
@@ -292,6 +318,7 @@ class Decider:
     def _ended(self, lease_id: str, lease: Lease, report: router_pb2.ReportItem, now_ms: int) -> None:
         """Notes how an attempt ended."""
         self._closed.clear()
+        self.outcomes[lease.account.kind, report.outcome] += 1
         self._decisions.ended(lease_id, report.outcome)
         self._tell(lease_id, lease, report, now_ms)
 

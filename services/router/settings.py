@@ -15,6 +15,10 @@ class RouterSettings:
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     replica: str = setting("this replica's name, unique among them: edges know it by it", default="router-0")
     port: int = setting("port to listen on for gRPC", default=7002, at_least=1, at_most=65535)
+    ops_host: str = setting("address to listen on for /healthz, /readyz and /metrics", default="127.0.0.1")
+    ops_port: int = setting(
+        "port to listen on for /healthz, /readyz and /metrics", default=8083, at_least=1, at_most=65535
+    )
     advertise: str = setting("host:port that edges reach this replica at; without, its host and port", default="")
     database_connections: int = setting("connections to Postgres, at most", default=4, at_least=1, at_most=100)
     lease_ttl_s: float = setting("seconds after which a lease that was never given back ends", default=3700, at_least=1)

@@ -18,6 +18,7 @@ import grpc
 
 from services.shared import clock
 from services.shared.errors import Kind, Refusal
+from services.shared.metrics import ITEMS, Distribution
 from services.shared.telemetry import logger
 
 _log = logger("batching")
@@ -49,6 +50,7 @@ class Decisions:
         gather_s: how long under load a batch waits for more to come; a message costs as much as some fifteen questions
             in it.
         opened: called when the service answers again on a new stream, after it had broken.
+        sizes: notes how many questions each batch held.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Decisions:
         impatient: Callable[[], bool] = lambda: False,
         gather_s: Callable[[], float] = lambda: _GATHER_S,
         opened: Callable[[], None] | None = None,
+        sizes: Distribution | None = None,
     ) -> None:
         self._stream = stream
         self._once = once
@@ -73,6 +76,7 @@ class Decisions:
         self._impatient = impatient
         self._gather_s = gather_s
         self._opened = opened
+        self._sizes = sizes or Distribution(ITEMS)
         self.up = True
         """False from the moment its stream breaks until it answers again."""
         self._last_id = 0
@@ -214,6 +218,7 @@ class Decisions:
         self._crowded = count >= _CROWD
         if not fields and self.up:
             return None
+        self._sizes.observe(count)
         self._sequence += 1
         return self._request_type(sequence=self._sequence, **fields)
 

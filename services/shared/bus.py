@@ -8,12 +8,17 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from services.shared import clock
+from services.shared.metrics import NATS_CONNECTED, Exposition
 from services.shared.settings import Secret
 from services.shared.telemetry import logger
 
 USAGE_STREAM: Final = "TOLLHOUSE_USAGE"
 USAGE_SUBJECT: Final = "tollhouse.usage.v1"
 """Usage events, UsageEventBatch each, from edges to the ledger through JetStream."""
+
+TRACES: Final = "Tollhouse-Traces"
+"""The header of a usage message that names the spans of its requests that are traced: `request_id=traceparent`, commas
+between them. (`traceparent` itself names one for a whole message.)"""
 
 DEAD_STREAM: Final = "TOLLHOUSE_DEAD"
 DEAD_SUBJECT: Final = "tollhouse.dead.usage"
@@ -96,6 +101,11 @@ async def connect(url: Secret, *, name: str, wait_s: float = 30) -> Client:
             if clock.monotonic_s() > deadline:
                 raise OSError(f"NATS did not answer for {wait_s:g} s: {error or repr(error)}") from None
             await asyncio.sleep(0.1)
+
+
+def show(exposition: Exposition, nc: Client) -> None:
+    """Shows whether the connection stands."""
+    exposition.show_here(NATS_CONNECTED, lambda: nc.is_connected)
 
 
 async def announce(nc: Client, subject: str, payload: bytes) -> None:

@@ -19,6 +19,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def now_ns() -> int:
+    """Unix time in nanoseconds."""
+    return time.time_ns()
+
+
 def now_iso() -> str:
     """The time for logs: UTC, ISO 8601, milliseconds."""
     second, ms = divmod(now_ms(), MS_PER_S)

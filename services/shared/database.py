@@ -4,6 +4,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from services.shared.metrics import DATABASE_CONNECTIONS, DATABASE_WAITING, Exposition
 from services.shared.settings import Secret
 
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
@@ -33,3 +34,13 @@ async def connect(url: Secret, *, service: str, size: int, prepare: str = "", wa
         await pool.close()
         raise OSError(f"Postgres did not answer for {wait_s:g} s: {error}") from None
     return pool
+
+
+def show(exposition: Exposition, *pools: Pool) -> None:
+    """Shows how busy the connections are."""
+
+    def sum_of(name: str) -> float:
+        return sum(pool.get_stats().get(name, 0) for pool in pools)
+
+    exposition.show_here(DATABASE_WAITING, lambda: sum_of("requests_waiting"))
+    exposition.show_here(DATABASE_CONNECTIONS, lambda: sum_of("pool_size"))

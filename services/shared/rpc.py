@@ -12,7 +12,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.shared import clock
 from services.shared.errors import TRAILER, Kind, Refusal, from_detail, to_detail
+from services.shared.metrics import Histogram, histogram
 from services.shared.settings import Secret
 from services.shared.telemetry import logger
 from tollhouse.v1 import types_pb2
@@ -43,6 +45,16 @@ _TOKEN_KINDS: Final = (Kind.TOKEN_MISSING, Kind.TOKEN_UNKNOWN, Kind.TOKEN_SCOPE)
 Guard = Callable[[str, "_Context"], Awaitable[None]]
 """Lets a call pass or raises Refusal: given the method, such as `/tollhouse.v1.UsageService/GetUsage`, and the call's
 context, which knows what the caller brought. Runs in the task of the handler, so that it may set context variables."""
+
+CALLS: Final = histogram(
+    "rpc_server_call_duration_seconds",
+    "how long calls of our gRPC methods took, by method and gRPC status code; streams that go on are not calls",
+    "service",
+    "rpc_method",
+    "rpc_response_status_code",
+)
+"""OpenTelemetry's name and attributes:
+https://opentelemetry.io/docs/specs/semconv/rpc/rpc-metrics/"""
 
 _log = logger("rpc")
 
@@ -79,11 +91,29 @@ def refusal_of(error: grpc.aio.AioRpcError, unavailable: Kind) -> Refusal:
 
 
 class Server:
-    """One service's gRPC server, its health included. Serving state is told per service and for the whole."""
+    """One service's gRPC server, its health included. Serving state is told per service and for the whole.
 
-    def __init__(self, address: str, names: Sequence[str], guard: Guard | None = None) -> None:
-        self.grpc = grpc.aio.server(interceptors=[_Gate(guard)], options=_OPTIONS)
+    Args:
+        names: of its gRPC services, in full.
+        guard: asked before each call.
+        calls: notes each call: the service, the method, the status code.
+        service: what it is called there.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        names: Sequence[str],
+        guard: Guard | None = None,
+        calls: Histogram | None = None,
+        service: str = "",
+    ) -> None:
+        self.grpc = grpc.aio.server(
+            interceptors=[_Gate(guard, _Calls(Histogram() if calls is None else calls, service))], options=_OPTIONS
+        )
         self.address = address
+        self.serving = False
+        """Whether it takes calls."""
         self._health = health.aio.HealthServicer()
         self._names = ["", *names]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
@@ -98,20 +128,23 @@ class Server:
         if not bound:
             raise OSError(f"cannot listen on {self.address}")
         await self.grpc.start()
+        self.serving = True
         for name in self._names:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Not serving, then no new calls, then those under way get `grace_s` to end."""
+        self.serving = False
         await self._health.enter_graceful_shutdown()
         await self.grpc.stop(grace_s)
 
 
 class _Gate(grpc.aio.ServerInterceptor):
-    """Asks the guard before a call, and turns what a handler raises into a status."""
+    """Asks the guard before a call, turns what a handler raises into a status, and notes how it went."""
 
-    def __init__(self, guard: Guard | None) -> None:
+    def __init__(self, guard: Guard | None, calls: "_Calls") -> None:
         self._guard = guard
+        self._calls = calls
 
     async def intercept_service(
         self,
@@ -136,17 +169,21 @@ class _Gate(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: str, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         async def guarded(request: Any, context: "_Context") -> Any:
+            began_s = clock.monotonic_s()
             try:
                 if self._guard is not None:
                     await self._guard(method, context)
                 return await answer(request, context)
             except Exception as error:
                 await _fail(method, context, error)
+            finally:
+                self._calls.ended(method, context, began_s)
 
         return guarded
 
     def _stream(self, method: str, answers: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         async def guarded(request: Any, context: "_Context") -> AsyncIterator[Any]:
+            began_s = clock.monotonic_s()
             try:
                 if self._guard is not None:
                     await self._guard(method, context)
@@ -154,8 +191,24 @@ class _Gate(grpc.aio.ServerInterceptor):
                     yield answer
             except Exception as error:
                 await _fail(method, context, error)
+            finally:
+                self._calls.ended(method, context, began_s)
 
         return guarded
+
+
+class _Calls:
+    """Notes how calls went."""
+
+    def __init__(self, durations: Histogram, service: str) -> None:
+        self._durations = durations
+        self._service = service
+
+    def ended(self, method: str, context: "_Context", began_s: float) -> None:
+        code = context.code() or grpc.StatusCode.OK
+        name = code.name if isinstance(code, grpc.StatusCode) else str(code)
+        took_s = clock.monotonic_s() - began_s
+        self._durations[self._service, method.removeprefix("/"), name].observe(took_s)
 
 
 async def _fail(method: str, context: "_Context", error: Exception) -> None:

@@ -1,8 +1,9 @@
 """HTTP servers of our own: uvicorn as all of them run it, their sockets, and the operations port."""
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 import uvicorn
@@ -10,6 +11,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from services.shared import lifecycle
+from services.shared.metrics import READY, Exposition
 
 _KEEP_ALIVE_S: Final = 75  # longer than load balancers keep idle connections, so that they close them first
 _BACKLOG: Final = 4096
@@ -56,8 +60,9 @@ def listen(host: str, port: int, *, shared: bool) -> socket.socket:
     return sock
 
 
-def ops_routes(ready: Callable[[], bool]) -> Starlette:
-    """What the operations port serves: /healthz while the process lives, /readyz while it takes requests."""
+def ops_routes(ready: Callable[[], bool], exposition: Exposition) -> Starlette:
+    """What the operations port serves: /healthz while the process lives, /readyz while it takes requests, /metrics for
+    Prometheus."""
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -65,4 +70,24 @@ def ops_routes(ready: Callable[[], bool]) -> Starlette:
     async def readyz(request: Request) -> Response:
         return PlainTextResponse("ready\n") if ready() else PlainTextResponse("not ready\n", 503)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+    async def metrics(request: Request) -> Response:
+        text, content_type = exposition.text(request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": content_type})
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+
+
+@contextlib.asynccontextmanager
+async def operations(host: str, port: int, ready: Callable[[], bool], exposition: Exposition) -> AsyncIterator[None]:
+    """Serves the operations port as long as the body runs, and watches the event loop. Raises OSError when the address
+    is taken."""
+    exposition.show_here(READY, ready)
+    server_ = server(ops_routes(ready, exposition), drain_s=0)
+    serving = asyncio.create_task(server_.serve([listen(host, port, shared=False)]))
+    watching = asyncio.create_task(exposition.watch_loop())
+    try:
+        yield
+    finally:
+        server_.should_exit = True
+        await lifecycle.end(watching)
+        await serving

@@ -11,6 +11,7 @@ from services.edge import answer_head, app, browsers, head
 from services.edge.brand import BUILT_IN
 from services.edge.dialects import anthropic, openai, upstream_errors
 from services.shared import principal, web
+from services.shared.metrics import Exposition
 from tests.docs.pages import headings, in_code, page
 from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2
 
@@ -31,7 +32,9 @@ def test_the_page_names_exactly_the_endpoints_that_there_are() -> None:
     of_usage = ("every", "one", "delete", "summary", "balance", "receipt", "receipt_keys")
     names = (*of_usage, "subscription", "billing_usage", "token")
     nothing = cast(Any, SimpleNamespace(**dict.fromkeys(names)))
-    served = endpoints(app._routes(nothing, nothing, nothing)) | endpoints(web.ops_routes(lambda: True))
+    served = endpoints(app._routes(nothing, nothing, nothing)) | endpoints(
+        web.ops_routes(lambda: True, Exposition("edge"))
+    )
     said = {heading for heading in headings(API) if re.match(r"(GET|POST|PUT|PATCH|DELETE) /", heading)}
     assert said == served
 

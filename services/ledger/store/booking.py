@@ -20,6 +20,7 @@ from services.ledger.store.postings import post
 from services.ledger.store.queries import Connection, lock_accounts, row, spend
 from services.shared import clock, ids
 from services.shared.database import Pool
+from services.shared.metrics import SECONDS, Distribution
 from services.shared.telemetry import logger
 from tollhouse.v1 import events_pb2
 
@@ -115,11 +116,28 @@ class Booked(NamedTuple):
     events: int
 
 
+class Totals(NamedTuple):
+    """What bookings came to, corrections apart; money in nano-dollars."""
+
+    events: int = 0
+    cost_nano: int = 0
+    upstream_cost_nano: int = 0
+    shortfall_nano: int = 0
+
+    def plus(self, other: "Totals") -> "Totals":
+        """Both together."""
+        return Totals(*map(sum, zip(self, other, strict=True)))
+
+
 class BookingStore:
     """Usage records and what follows from them."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.totals = Totals()
+        """Since the process began."""
+        self.durations = Distribution(SECONDS)
+        """How long bookings took, in seconds."""
 
     async def ensure_partitions(self, months_ahead: int = 3) -> None:
         """Makes the monthly partitions of usage_records from this month on; existing ones stay. A month that cannot be
@@ -136,6 +154,13 @@ class BookingStore:
     async def book(self, rows: Sequence[UsageRow]) -> Booked:
         """Books usage in one transaction (I1, I4). Rows booked before are passed over, so redelivery does no harm; one
         that was booked as an orphan before is corrected."""
+        began_s = clock.monotonic_s()
+        transaction_id, came_to = await self._book(rows)
+        self.durations.observe(clock.monotonic_s() - began_s)
+        self.totals = self.totals.plus(came_to)
+        return Booked(transaction_id, came_to.events)
+
+    async def _book(self, rows: Sequence[UsageRow]) -> tuple[int, Totals]:
         async with self._pool.connection() as connection, connection.transaction():
             async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
                 copy.set_types(_COPY_TYPES)
@@ -150,14 +175,15 @@ class BookingStore:
                 raise Rollback  # all of it was booked before: leave no empty transaction behind
             if orphaned:  # every account in one go: corrections would lock them one by one, in the order of requests
                 await lock_accounts(connection, sorted({*orphaned, *(summed[1] for summed in sums if summed[4])}))
-            if sums:
-                await self._charge(connection, sums)
+            shortfall_nano = await self._charge(connection, sums) if sums else 0
             corrected = await correct_orphans(connection) if orphaned else 0
-            return Booked(corrected or int(sums[0][0]), events)
-        return Booked(0, 0)
+            cost_nano, upstream_cost_nano = (sum(int(summed[column]) for summed in sums) for column in (4, 5))
+            transaction_id = corrected or int(sums[0][0])
+            return transaction_id, Totals(events, cost_nano, upstream_cost_nano, shortfall_nano)
+        return 0, Totals()
 
-    async def _charge(self, connection: Connection, sums: Sequence[TupleRow]) -> None:
-        """Posts what was booked. Locks accounts first, then grants, as everybody does."""
+    async def _charge(self, connection: Connection, sums: Sequence[TupleRow]) -> int:
+        """Posts what was booked. Locks accounts first, then grants, as everybody does. Answers the shortfall."""
         costs: dict[str, int] = {}
         spent: dict[str, int] = {}
         transaction_id, upstream_cost_nano = int(sums[0][0]), 0
@@ -175,6 +201,7 @@ class BookingStore:
         for tenant_id, made in charges.items():
             if made.shortfall_nano:
                 await self._note_shortfall(connection, transaction_id, tenant_id, made)
+        return sum(made.shortfall_nano for made in charges.values())
 
     async def _note_shortfall(self, connection: Connection, transaction_id: int, tenant_id: str, made: Charge) -> None:
         """Says on the records which usage the balance did not pay for."""

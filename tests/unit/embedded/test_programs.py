@@ -23,7 +23,17 @@ SECRETS = Secrets(
 PLAN = Plan(
     host="0.0.0.0",
     ports=Ports(
-        public=8080, auth=1, router=2, ledger=3, simulator=4, postgres=5, nats=6, console=9, console_ops=10, ops=(7, 8)
+        public=8080,
+        auth=1,
+        router=2,
+        ledger=3,
+        simulator=4,
+        postgres=5,
+        nats=6,
+        console=9,
+        console_ops=10,
+        ops=(7, 8),
+        service_ops={"auth": 11, "router": 12, "ledger": 13, "auth-1": 14, "router-1": 15},
     ),
     database_url="postgresql://tollhouse:pw-superuser@127.0.0.1:5/tollhouse",
     nats_url="nats://tollhouse:pw-nats@127.0.0.1:6",

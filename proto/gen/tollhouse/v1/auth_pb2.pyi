@@ -92,6 +92,7 @@ class AdmitItem(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     LIKELY_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     LIKELY_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     hold_id: _builtins.str
@@ -114,6 +115,8 @@ class AdmitItem(_message.Message):
     """About how many input tokens, for the limits; corrected by what the settlement says."""
     likely_output_tokens: _builtins.int
     """About how many output tokens, for the limits; corrected likewise."""
+    traceparent: _builtins.str
+    """The span that asks, as in the header traceparent; empty for a request that is not traced."""
     def __init__(
         self,
         *,
@@ -128,10 +131,11 @@ class AdmitItem(_message.Message):
         policy: _builtins.bytes = ...,
         likely_input_tokens: _builtins.int = ...,
         likely_output_tokens: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "key_cap_nano", b"key_cap_nano"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "likely_input_tokens", b"likely_input_tokens", "likely_output_tokens", b"likely_output_tokens", "model", b"model", "output_tokens", b"output_tokens", "policy", b"policy", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano", "hold_id", b"hold_id", "id", b"id", "input_tokens", b"input_tokens", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "likely_input_tokens", b"likely_input_tokens", "likely_output_tokens", b"likely_output_tokens", "model", b"model", "output_tokens", b"output_tokens", "policy", b"policy", "tenant_id", b"tenant_id", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__key_cap_nano: _TypeAlias = _typing.Literal["key_cap_nano"]  # noqa: Y015
     _WhichOneofArgType__key_cap_nano: _TypeAlias = _typing.Literal["_key_cap_nano", b"_key_cap_nano"]  # noqa: Y015

@@ -173,6 +173,7 @@ class PickItem(_message.Message):
     WAIT_MS_FIELD_NUMBER: _builtins.int
     ONLY_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     lease_id: _builtins.str
@@ -193,6 +194,8 @@ class PickItem(_message.Message):
     """How long to wait for an account when none can take the attempt now, in milliseconds."""
     only: _builtins.str
     """Pick this upstream account and no other, whatever `exclude` says; empty for any."""
+    traceparent: _builtins.str
+    """The span that asks, as in the header traceparent; empty for a request that is not traced."""
     @_builtins.property
     def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Upstream accounts that this request has tried already."""
@@ -215,10 +218,11 @@ class PickItem(_message.Message):
         wait_ms: _builtins.int = ...,
         only: _builtins.str = ...,
         kinds: _abc.Iterable[Global___UpstreamKind.ValueType] | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "exclude", b"exclude", "id", b"id", "input_tokens", b"input_tokens", "kinds", b"kinds", "lease_id", b"lease_id", "model", b"model", "only", b"only", "output_tokens", b"output_tokens", "pool", b"pool", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation", b"conversation", "exclude", b"exclude", "id", b"id", "input_tokens", b"input_tokens", "kinds", b"kinds", "lease_id", b"lease_id", "model", b"model", "only", b"only", "output_tokens", b"output_tokens", "pool", b"pool", "traceparent", b"traceparent", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
