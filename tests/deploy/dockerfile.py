@@ -96,10 +96,10 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def as_user() -> tuple[str, ...]:
-    """In front of a command: where the tests are run by root, it runs as the user of the image, without a capability, in
-    a user namespace in which root's files are its own."""
-    return () if os.geteuid() else ("unshare", "--user", f"--map-user={USER}", f"--map-group={USER}")
+def as_user(user: int = USER) -> tuple[str, ...]:
+    """In front of a command: where the tests are run by root, it runs as this user, without a capability, in a user
+    namespace in which root's files are its own."""
+    return () if os.geteuid() else ("unshare", "--user", f"--map-user={user}", f"--map-group={user}")
 
 
 def _copy(sent: list[Path], source: str, target: Path) -> None:
