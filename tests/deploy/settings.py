@@ -22,8 +22,8 @@ CLASSES = _classes()
 
 AGREED = {"ledger": {"stream_replicas"}, "router": {"bucket_replicas"}}
 TLS = {"tls_certificate", "tls_key", "tls_authority"}
-"""Settings that the manifests use already while what reads them is on its way: replicas of streams, TLS between services.
-Both go when that is there."""
+"""Settings that the manifests use already while what reads them is on its way: replicas of streams, TLS between
+services. Both go when that is there."""
 
 
 def known(service: str) -> set[str]:
@@ -50,7 +50,9 @@ def faults(service: str, environment: Mapping[str, str]) -> list[str]:
     ours = {name for name in environment if name.startswith("TOLLHOUSE_")}
     allowed = known(service) if service in CLASSES else set()
     missing = {
-        name for name in (needed(service) if service in CLASSES else ()) if not {name, f"{name}_FILE"} & environment.keys()
+        name
+        for name in (needed(service) if service in CLASSES else ())
+        if not {name, f"{name}_FILE"} & environment.keys()
     }
     return [f"{name} is not a setting of {service}" for name in sorted(ours - allowed)] + [
         f"{name} is missing" for name in sorted(missing)

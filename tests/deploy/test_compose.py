@@ -76,7 +76,11 @@ def test_every_service_that_stays_has_a_health_check_of_a_port_it_listens_to(ser
         (asked,) = re.findall(r"127\.0\.0\.1:(\d+)", " ".join(service["healthcheck"]["test"]))
         port = "port" if kind == "simulator" else "ops_port"
         assert value(kind, port, service["environment"]) == asked, name
-    assert {name for name, service in services.items() if "healthcheck" not in service} == {"migrate", "demo", "operator"}
+    assert {name for name, service in services.items() if "healthcheck" not in service} == {
+        "migrate",
+        "demo",
+        "operator",
+    }
 
 
 def test_services_get_longer_to_end_than_they_need(services: dict[str, Service]) -> None:

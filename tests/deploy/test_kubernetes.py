@@ -109,9 +109,9 @@ def test_a_service_account_is_there_for_every_workload(overlay: str, workload: W
 def test_selectors_of_services_budgets_and_autoscalers_find_one_workload(overlay: str) -> None:
     there = workloads(overlay)
     for made in of_kind(overlay, "Service"):
-        (found,) = [one for one in there if fits({"matchLabels": made["spec"]["selector"]}, one.labels)] or [None]
-        if found is None:  # CloudNativePG's pods are made by its operator
-            raise AssertionError(f"nothing is behind the service {name_of(made)}")
+        behind = [one for one in there if fits({"matchLabels": made["spec"]["selector"]}, one.labels)]
+        assert len(behind) == 1, name_of(made)
+        (found,) = behind
         for port in made["spec"]["ports"]:
             assert port["targetPort"] in found.ports
             assert port["port"] == found.ports[port["targetPort"]]
@@ -223,7 +223,10 @@ def test_every_config_map_that_is_mounted_is_there(overlay: str, workload: Workl
 def test_streams_have_as_many_replicas_as_there_are_servers_of_nats_up_to_three(overlay: str) -> None:
     by_name = {workload.name: workload for workload in workloads(overlay)}
     servers = by_name["nats"].spec["replicas"]
-    for name, variable in (("ledger", "TOLLHOUSE_LEDGER_STREAM_REPLICAS"), ("router", "TOLLHOUSE_ROUTER_BUCKET_REPLICAS")):
+    for name, variable in (
+        ("ledger", "TOLLHOUSE_LEDGER_STREAM_REPLICAS"),
+        ("router", "TOLLHOUSE_ROUTER_BUCKET_REPLICAS"),
+    ):
         assert by_name[name].environment[variable] == str(min(servers, 3))
 
 
@@ -280,7 +283,9 @@ def test_what_scales_edges_is_a_metric_of_theirs() -> None:
 def test_no_two_objects_are_the_same_thing(overlay: str) -> None:
     ids = [(made["kind"], name_of(made)) for made in objects(overlay)]
     assert len(ids) == len(set(ids))
-    assert {made["metadata"].get("namespace") for made in objects(overlay) if made["kind"] != "Namespace"} == {"tollhouse"}
+    assert {made["metadata"].get("namespace") for made in objects(overlay) if made["kind"] != "Namespace"} == {
+        "tollhouse"
+    }
 
 
 def test_manifests_hold_no_secret(overlay: str) -> None:

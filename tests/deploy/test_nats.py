@@ -63,6 +63,8 @@ def test_the_servers_of_the_cluster_look_for_as_many_as_there_are() -> None:
     assert f"@nats-{nats.spec['replicas']}." not in script
 
 
-@pytest.mark.parametrize("path", ["deploy/k8s/base/nats.conf", "deploy/k8s/overlays/dev/nats.conf", "deploy/compose/nats.conf"])
+@pytest.mark.parametrize(
+    "path", ["deploy/k8s/base/nats.conf", "deploy/k8s/overlays/dev/nats.conf", "deploy/compose/nats.conf"]
+)
 def test_what_is_acknowledged_is_on_the_disk(path: str) -> None:
     assert "sync_interval: always" in (ROOT / path).read_text()
