@@ -57,8 +57,9 @@ bench-check: $(INSTALLED)  ## Fail where a budget of bench/budgets.toml is passe
 proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 	$(BIN)/python scripts/generate_protos.py
 
-docs: $(INSTALLED)  ## Generate docs/CONFIG.md, docs/ERRORS.md and docs/METRICS.md
+docs: $(INSTALLED)  ## Generate docs/CONFIG.md, ERRORS.md and METRICS.md, and the dashboards
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/generate_dashboards.py
 
 lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml
 	sh scripts/lock.sh

@@ -1,4 +1,4 @@
-"""Generates docs/CONFIG.md, docs/ERRORS.md and docs/METRICS.md from the code; with --check, fails when what is committed is stale."""
+"""Generates docs/CONFIG.md, ERRORS.md and METRICS.md from the code; with --check, fails when one of them is stale."""
 
 import dataclasses
 import sys

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from services.shared import clock
 
@@ -212,7 +213,7 @@ def _values(instrument: Instrument, reading: Reading) -> Metric:
 
 def _buckets(instrument: Instrument, spread: Histogram) -> Metric:
     shown = HistogramMetricFamily(instrument.name, instrument.meaning, labels=instrument.labels)
-    bounds = [*(f"{bound:g}" for bound in spread.bounds), "+Inf"]
+    bounds = [*map(floatToGoString, spread.bounds), "+Inf"]
     for labels, seen in list(spread.items()):
         shown.add_metric(labels, list(zip(bounds, accumulate(seen.counts), strict=True)), seen.sum)
     return shown
