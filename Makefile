@@ -59,6 +59,7 @@ proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 
 docs: $(INSTALLED)  ## Generate docs/CONFIG.md, ERRORS.md and METRICS.md, and the dashboards
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/generate_rules.py
 	$(BIN)/python scripts/generate_dashboards.py
 
 lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml
