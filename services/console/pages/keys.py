@@ -14,7 +14,7 @@ from services.console.console import Console, console_of
 from services.console.failures import sentence
 from services.console.forms import Form
 from services.console.guards import customer
-from services.console.key_form import Choices
+from services.console.key_form import Choices, listed
 from services.console.rendering import redirect
 from services.console.visit import tenant_of, visit_of
 from services.shared import clock, ids
@@ -63,20 +63,8 @@ async def make(request: Request) -> Response:
     key = key_form.key_of(form, auth_pb2.Key(group="default", enabled=True), choices, clock.now_ms())
     if form.errors:
         return await _form_page(request, form, status=422)
-    asked = auth_pb2.CreateKeyRequest(
-        tenant_id=tenant_of(request),
-        name=key.name,
-        expires_ms=key.expires_ms,
-        idempotency_key=f"console:{form['idempotency_key']}"[:200],
-        group=key.group,
-        plan=key.plan,
-        brand=await _brand(request),
-        models=key.models,
-        addresses=key.addresses,
-        limits=key.limits,
-    )
-    if key.HasField("spend_cap_nano"):
-        asked.spend_cap_nano = key.spend_cap_nano
+    once = f"console:{form['idempotency_key']}"[:200]
+    asked = key_form.creation(key, tenant_of(request), await _brand(request), once)
     try:
         change = partial(console.clients.auth.CreateKey, asked)
         made = await deeds.done(request, "create_own_key", asked.tenant_id, change, name=asked.name)
@@ -224,11 +212,6 @@ async def _choices(console: Console) -> Choices:
     groups = listed(console.settings.key_groups) or ["default"]
     models = {model.model for group in groups for model in catalogue.models(group)}
     return Choices(groups, listed(console.settings.key_plans), sorted(models))
-
-
-def listed(names: str) -> list[str]:
-    """Names between commas."""
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 async def _brand(request: Request) -> str:
