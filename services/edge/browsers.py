@@ -45,6 +45,7 @@ ASKED_WITH: Final = (
     "x-app",
     "user-agent",
     "idempotency-key",
+    "traceparent",
     *(f"x-stainless-{name}" for name in _STAINLESS),
     # All others; `authorization` is the one that it does not stand for, and older browsers do not know it.
     "*",

@@ -110,7 +110,7 @@ class EdgeSettings:
         default=False,
     )
     trace_slow_ms: int = setting(
-        "milliseconds that we may add to a request before it is traced whatever the coin said; 0 for any",
+        "milliseconds that we may add to a request before it is traced whatever the coin said; 0 for never",
         default=1000,
         at_least=0,
     )

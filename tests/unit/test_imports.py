@@ -10,7 +10,6 @@ from services.__main__ import SERVICES
 
 DATABASE = ("psycopg", "psycopg_pool")
 MIGRATIONS = ("alembic", "mako", "sqlalchemy")
-SERVER = ("httptools", "starlette", "uvicorn")
 COMMANDS = (
     "services.billing_commands",
     "services.commands",
@@ -25,9 +24,9 @@ TEMPLATES = ("jinja2",)
 NOT_USED = {
     "console": (*MIGRATIONS, *COMMANDS, "nats"),
     "edge": (*DATABASE, *MIGRATIONS, *COMMANDS, *TEMPLATES, "cryptography", "jwt"),
-    "auth": (*MIGRATIONS, *SERVER, *COMMANDS, *TEMPLATES, "jwt"),
-    "router": (*MIGRATIONS, *SERVER, *COMMANDS, *TEMPLATES, "jwt"),
-    "ledger": (*MIGRATIONS, *SERVER, *COMMANDS, *TEMPLATES),
+    "auth": (*MIGRATIONS, *COMMANDS, *TEMPLATES, "jwt"),
+    "router": (*MIGRATIONS, *COMMANDS, *TEMPLATES, "jwt"),
+    "ledger": (*MIGRATIONS, *COMMANDS, *TEMPLATES),
     "simulator": (
         *DATABASE,
         *MIGRATIONS,
