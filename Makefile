@@ -3,7 +3,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-browser fuzz chaos check bench bench-check simulate audit sbom proto docs lock clean
+.PHONY: help install up compose-up test test-browser fuzz chaos check check-deploy bench bench-check simulate audit sbom \
+	proto docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,6 +18,11 @@ $(INSTALLED): requirements-dev.lock requirements-sdk1.lock pyproject.toml tests/
 
 up: $(INSTALLED)  ## Start everything on this machine; Ctrl-C stops it
 	@$(BIN)/tollhouse up
+
+compose-up:  ## Start everything in containers, with the simulator, and print a call that works (needs Docker)
+	@sh deploy/secrets.sh deploy/compose/secrets postgres:5432 nats:4222
+	docker compose --profile simulator up --build --detach --wait load-balancer simulator
+	@docker compose --profile simulator run --rm demo
 
 test: $(INSTALLED)  ## Run every test but the slow suites
 	$(BIN)/pytest
@@ -40,6 +46,9 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and 
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/pytest tests/unit tests/docs -q
 
+check-deploy: $(INSTALLED)  ## Check Dockerfile, docker-compose.yml and deploy/k8s; run the compose file without an engine
+	@PYTHON="$(PYTHON)" sh scripts/check_deploy.sh
+
 bench: $(INSTALLED)  ## Measure everything, and write it into docs/BENCHMARKS.md (needs wrk; half an hour)
 	$(BIN)/python bench/report.py $(BENCH)
 
@@ -60,6 +69,7 @@ proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 
 docs: $(INSTALLED)  ## Generate docs/CONFIG.md, ERRORS.md and METRICS.md, and the dashboards
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/generate_rules.py
 	$(BIN)/python scripts/generate_dashboards.py
 
 lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml

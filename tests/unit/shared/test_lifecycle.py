@@ -1,6 +1,8 @@
 """Unit tests of services.shared.lifecycle."""
 
 import asyncio
+import subprocess
+import sys
 
 from services.shared import lifecycle
 
@@ -48,3 +50,12 @@ async def test_loops_of_the_background_end_with_the_body() -> None:
     async with asyncio.timeout(10), lifecycle.background(loses_cancellations(1, lost), cleans_up()):
         await asyncio.sleep(0)
     assert (lost, ended) == ([0], ["cleaned up"])
+
+
+def test_a_process_may_open_as_many_files_as_it_is_ever_allowed_to() -> None:
+    code = (
+        "import resource as r; from services.shared import lifecycle;"
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, 128)); lifecycle.allow_open_files(); print(*r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["128", "128"]

@@ -1,0 +1,59 @@
+"""The settings that deployments may name: what the services read."""
+
+import dataclasses
+from collections.abc import Mapping
+from importlib import import_module
+
+from services.__main__ import SERVICES
+from services.commands import CliSettings
+from services.migrate.settings import MigrateSettings
+from services.shared.settings import MISSING, variable
+
+
+def _classes() -> dict[str, type]:
+    found: dict[str, type] = {"migrate": MigrateSettings, "cli": CliSettings}
+    for name, (package, class_name) in SERVICES.items():
+        found[name] = getattr(import_module(f"{package}.settings"), class_name)
+    return found
+
+
+CLASSES = _classes()
+
+
+AGREED = {"ledger": {"stream_replicas"}, "router": {"bucket_replicas"}}
+TLS = {"tls_certificate", "tls_key", "tls_authority"}
+"""Settings that the manifests use already while what reads them is on its way: replicas of streams, TLS between
+services. Both go when that is there."""
+
+
+def known(service: str) -> set[str]:
+    """Every variable that a service reads."""
+    fields = {field.name for field in dataclasses.fields(CLASSES[service])} | AGREED.get(service, set()) | TLS
+    names = {variable(service, field) for field in fields}
+    return names | {f"{name}_FILE" for name in names}
+
+
+def needed(service: str) -> set[str]:
+    """The variables without which it does not start."""
+    fields = dataclasses.fields(CLASSES[service])
+    return {variable(service, field.name) for field in fields if field.default is MISSING}
+
+
+def value(service: str, name: str, environment: Mapping[str, str]) -> str:
+    """What a setting is there: as the environment says, else its default."""
+    fields = {field.name: field.default for field in dataclasses.fields(CLASSES[service])}
+    return environment.get(variable(service, name), str(fields[name]))
+
+
+def faults(service: str, environment: Mapping[str, str]) -> list[str]:
+    """What is wrong with an environment: variables of ours that nobody reads, needed ones that are missing."""
+    ours = {name for name in environment if name.startswith("TOLLHOUSE_")}
+    allowed = known(service) if service in CLASSES else set()
+    missing = {
+        name
+        for name in (needed(service) if service in CLASSES else ())
+        if not {name, f"{name}_FILE"} & environment.keys()
+    }
+    return [f"{name} is not a setting of {service}" for name in sorted(ours - allowed)] + [
+        f"{name} is missing" for name in sorted(missing)
+    ]
