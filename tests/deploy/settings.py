@@ -21,14 +21,12 @@ CLASSES = _classes()
 
 
 AGREED = {"ledger": {"stream_replicas"}, "router": {"bucket_replicas"}}
-TLS = {"tls_certificate", "tls_key", "tls_authority"}
-"""Settings that the manifests use already while what reads them is on its way: replicas of streams, TLS between
-services. Both go when that is there."""
+"""Settings that the manifests use already while what reads them is on its way: replicas of streams."""
 
 
 def known(service: str) -> set[str]:
     """Every variable that a service reads."""
-    fields = {field.name for field in dataclasses.fields(CLASSES[service])} | AGREED.get(service, set()) | TLS
+    fields = {field.name for field in dataclasses.fields(CLASSES[service])} | AGREED.get(service, set())
     names = {variable(service, field) for field in fields}
     return names | {f"{name}_FILE" for name in names}
 

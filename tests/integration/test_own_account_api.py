@@ -69,10 +69,12 @@ def test_a_new_password_takes_the_old_one_and_ends_sessions(tollhouse: Deploymen
     assert Visitor.of(tollhouse).sign_in(email_of(caller.visitor), OTHER).status_code == 303
 
 
-def test_the_session_that_changes_the_password_goes_on(tollhouse: Deployment, caller: ApiCaller) -> None:
+def test_every_session_ends_when_the_password_changes_the_one_that_changed_it_too(
+    tollhouse: Deployment, caller: ApiCaller
+) -> None:
     other = another_session(tollhouse, caller)
     data(with_session(caller.visitor, "PUT", PASSWORDS, json={"old_password": PASSWORD, "new_password": OTHER}))
-    assert caller.visitor.is_signed_in
+    assert not caller.visitor.is_signed_in
     assert not other.is_signed_in
 
 
