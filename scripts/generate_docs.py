@@ -16,6 +16,7 @@ from services.commands import CliSettings
 from services.edge.brand import BUILT_IN, Brand, from_message
 from services.edge.dialects import errors
 from services.migrate.settings import MigrateSettings
+from services.shared.addresses import Address
 from services.shared.errors import Blame, Kind, Refusal
 from services.shared.settings import MISSING, Secret, variable
 
@@ -168,7 +169,15 @@ def _settings(title: str, service: str, cls: type[Any]) -> Iterator[str]:
 def _type_name(kind: Any) -> str:
     if isinstance(kind, types.UnionType):
         kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
-    return {str: "text", int: "integer", float: "number", bool: "boolean", Secret: "secret", Path: "path"}[kind]
+    return {
+        str: "text",
+        Address: "address",
+        int: "integer",
+        float: "number",
+        bool: "boolean",
+        Secret: "secret",
+        Path: "path",
+    }[kind]
 
 
 def _default(value: Any) -> str:

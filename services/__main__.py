@@ -59,6 +59,13 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--edges", type=int, default=1, help="edge processes that share the port (default: %(default)s)")
     up.add_argument("--auths", type=int, default=1, help="replicas of auth (default: %(default)s)")
     up.add_argument("--routers", type=int, default=1, help="replicas of the router (default: %(default)s)")
+    up.add_argument("--ledgers", type=int, default=1, help="replicas of the ledger (default: %(default)s)")
+    up.add_argument(
+        "--nats-nodes",
+        type=int,
+        default=1,
+        help="servers of NATS; with 3 or 5 a cluster, 3 of which keep each message (default: %(default)s)",
+    )
     up.add_argument("--detach", action="store_true", help="return when everything is ready")
     up.add_argument("--json", action="store_true", help="print one line of JSON when everything is ready")
     up.set_defaults(run=_up)
@@ -108,6 +115,8 @@ def _up(arguments: argparse.Namespace) -> int:
             edges=arguments.edges,
             auths=arguments.auths,
             routers=arguments.routers,
+            ledgers=arguments.ledgers,
+            nats_nodes=arguments.nats_nodes,
             detach=arguments.detach,
             json=arguments.json,
         )

@@ -20,7 +20,7 @@ async def serve(settings: AuthSettings) -> None:
         database.connect(settings.database_url, service="auth", size=settings.database_connections),
         bus.connect(settings.nats_url, name="auth"),
     )
-    channel = rpc.channel(settings.ledger_address, settings.ledger_token)
+    channel = rpc.channel(settings.ledger_address, settings.ledger_token, spread=True)
     ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(channel)
     billing: billing_pb2_grpc.BillingServiceAsyncStub = billing_pb2_grpc.BillingServiceStub(channel)
     prices = PriceBook(billing, settings.ledger_timeout_s)

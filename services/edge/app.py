@@ -42,6 +42,7 @@ from services.shared import bus, clock, discovery, ids, lifecycle, web
 
 _FLUSH_S = 10
 _ROUTES_WITHIN_S = 10
+_LAST_WORD_S = 0.2
 
 
 async def serve(settings: EdgeSettings) -> None:
@@ -84,8 +85,10 @@ async def serve(settings: EdgeSettings) -> None:
     app = Dispatch(relay, Answers(_routes(Catalog(routes, identification), usage, key_usage), brands))
     server = web.server(app, drain_s=settings.drain_s)
 
+    leaving = asyncio.Event()
+
     def ready() -> bool:
-        listening = server.started and not server.should_exit
+        listening = server.started and not leaving.is_set()
         return listening and not outbox.full and clients.known and routes.known.is_set() and brands.known.is_set()
 
     ops = web.server(web.ops_routes(ready), drain_s=0)
@@ -126,7 +129,10 @@ async def serve(settings: EdgeSettings) -> None:
             ops.serve([web.listen(settings.ops_host, settings.ops_port, shared=False)]),
         )
         await lifecycle.stopped_or_done(serving)
+        leaving.set()
         await presence.leave()
+        if not serving.done():
+            await _leave(server, settings.drain_notice_s)
         server.should_exit = True
         while server.started and not serving.done() and server.server_state.tasks:
             await asyncio.sleep(0.05)
@@ -140,6 +146,16 @@ async def serve(settings: EdgeSettings) -> None:
     journal.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
+
+
+async def _leave(server: web.Server, notice_s: float) -> None:
+    """Turns clients away without refusing any. Whoever balances the load sees that this edge is not ready and sends
+    nothing more, and connections end with their next answer; then the doors close, and whoever was in already may still
+    say what it came for."""
+    server.say_farewell()
+    await asyncio.sleep(notice_s)
+    await server.close_doors()
+    await asyncio.sleep(_LAST_WORD_S)
 
 
 async def _recover(edge: str, journal: Journal, left: list[Left], outbox: Outbox, auth: Auth) -> None:

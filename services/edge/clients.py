@@ -106,7 +106,9 @@ class Clients:
 
         self.auth: Auth = Replicas(auth_replica, Kind.AUTH_UNAVAILABLE, holds_moved)
         self.routers: Routers = Replicas(router_replica, Kind.ROUTER_UNAVAILABLE, lambda: None)
-        self._ledger_channel: grpc.aio.Channel = rpc.channel(settings.ledger_address, settings.ledger_token)
+        self._ledger_channel: grpc.aio.Channel = rpc.channel(
+            settings.ledger_address, settings.ledger_token, spread=True
+        )
         self.usage: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(self._ledger_channel)
 
     async def listen(self, nc: Client) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.edge import access
+from services.shared.addresses import Address
 from services.shared.settings import Secret, SettingsError, setting, variable
 
 
@@ -10,11 +11,15 @@ from services.shared.settings import Secret, SettingsError, setting, variable
 class EdgeSettings:
     """Read from TOLLHOUSE_EDGE_*."""
 
-    nats_url: Secret = setting("URL of NATS, credentials included")
+    nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
     ledger_token: Secret = setting("the ledger's internal service token")
     journal_dir: str = setting("folder of this edge alone, on local disk, for usage that is not booked yet")
-    ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
+    ledger_address: Address = setting(
+        "host:port of the ledger's gRPC; of several replicas a name that leads to all of them, or their IPs and"
+        " ports between commas",
+        default=Address("127.0.0.1:7003"),
+    )
     host: str = setting("address to listen on for clients", default="127.0.0.1")
     port: int = setting(
         "port to listen on for clients; several edges may share it", default=8080, at_least=1, at_most=65535
@@ -97,7 +102,13 @@ class EdgeSettings:
     trusted_proxies: str = setting(
         "addresses and CIDR blocks, between commas, whose X-Forwarded-For tells where a client is", default=""
     )
-    drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)
+    drain_notice_s: float = setting(
+        "seconds that the edge goes on taking connections after it was told to stop and is not ready any more: so long"
+        " as load balancers need to notice",
+        default=5,
+        at_least=0,
+    )
+    drain_s: float = setting("seconds that requests under way get when the edge stops, then", default=600, at_least=0)
 
     def __post_init__(self) -> None:
         if self.transport not in ("pooled", "aiohttp"):

@@ -47,6 +47,7 @@ class StateFolder:
         self.postgres = self.path / "postgres"
         self.nats = self.path / "nats"
         self.nats_config = self.path / "nats.conf"
+        self.nats_nodes = self.path / "nats.nodes"
 
     def create(self) -> None:
         """Makes the folder. One that exists and holds something else keeps its mode: only its new files are ours."""
@@ -173,6 +174,10 @@ class RunState(msgspec.Struct, frozen=True):
     addresses: dict[str, str]
     """By part; those of auth, router and ledger are host:port of their gRPC. Without passwords."""
     processes: list[ProcessState]
+
+    def every_address(self, part: str) -> str:
+        """host:port of each replica of auth, router or ledger, between commas."""
+        return ",".join(process.address for process in self.processes if process.part == part)
 
     def ready_line(self) -> str:
         """The line that `up --json` prints."""

@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from psycopg_pool import PoolTimeout
 
 from services.ledger.billing_api import BillingApi
-from services.ledger.consumer import Consumer, ensure_streams, progress
+from services.ledger.consumer import Consumer, StreamLimits, progress, streams_ready
 from services.ledger.dead_letters import DeadLetters
 from services.ledger.expiry import Expiry
 from services.ledger.feed import Feed
@@ -72,9 +72,10 @@ async def serve(settings: LedgerSettings) -> None:
         if transaction_id:
             await bus.announce(nc, bus.USAGE_BOOKED, booked_payload(transaction_id, request_ids))
 
-    await asyncio.gather(bookings.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
+    limits = StreamLimits(settings.stream_max_bytes, settings.stream_replicas)
+    await asyncio.gather(bookings.ensure_partitions(), streams_ready(nc.jetstream(), limits))
     await price_rows.load_costs()
-    consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, settings.stream_max_bytes, announce)
+    consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, limits, announce)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
         for pb2, name in (

@@ -14,7 +14,7 @@ class LedgerSettings:
     """Read from TOLLHOUSE_LEDGER_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_ledger")
-    nats_url: Secret = setting("URL of NATS, credentials included")
+    nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     internal_token: Secret = setting(
         "the service token of the deployment's own parts, which may make every call: `thst_` and 43 letters or digits"
     )
@@ -42,6 +42,12 @@ class LedgerSettings:
     stream_max_bytes: int = setting(
         "bytes that usage events may take in JetStream before edges must keep them", default=1 << 30, at_least=1 << 20
     )
+    stream_replicas: int = setting(
+        "servers of NATS that keep each message; 3 in a cluster of three or more, all replicas of the ledger the same",
+        default=1,
+        at_least=1,
+        at_most=5,
+    )
     usage_wait_max_ms: int = setting(
         "milliseconds that GetUsage waits for a fresh id, at most", default=10_000, at_least=0
     )
@@ -49,7 +55,7 @@ class LedgerSettings:
     usage_watchers: int = setting("WatchUsage calls that may run at once", default=200, at_least=0)
     token_ttl_s: float = setting("seconds that a service token is remembered", default=5, at_least=0)
     tokens: int = setting("service tokens that are remembered, at most", default=10_000, at_least=1)
-    drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)
+    drain_s: float = setting("seconds that calls under way get when the service stops", default=3, at_least=0)
 
     def __post_init__(self) -> None:
         try:

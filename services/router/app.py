@@ -28,7 +28,8 @@ async def serve(settings: RouterSettings) -> None:
         database.connect(settings.database_url, service="router", size=settings.database_connections),
         bus.connect(settings.nats_url, name=settings.replica),
     )
-    store, leases, cooldowns = Store(pool), Leases(settings.lease_ttl_s), Cooldowns(nc, random.random)
+    store, leases = Store(pool), Leases(settings.lease_ttl_s)
+    cooldowns = Cooldowns(nc, random.random, settings.bucket_replicas)
     telling: set[asyncio.Task[None]] = set()
 
     def loaded(account_ids: Collection[str]) -> None:

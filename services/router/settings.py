@@ -10,13 +10,19 @@ class RouterSettings:
     """Read from TOLLHOUSE_ROUTER_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_router")
-    nats_url: Secret = setting("URL of NATS, credentials included")
+    nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     master_key: Secret = setting("base64 of the 32 bytes that upstream credentials are sealed under")
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     replica: str = setting("this replica's name, unique among them: edges know it by it", default="router-0")
     port: int = setting("port to listen on for gRPC", default=7002, at_least=1, at_most=65535)
     advertise: str = setting("host:port that edges reach this replica at; without, its host and port", default="")
     database_connections: int = setting("connections to Postgres, at most", default=4, at_least=1, at_most=100)
+    bucket_replicas: int = setting(
+        "servers of NATS that keep the cooldowns, where the router makes their bucket",
+        default=1,
+        at_least=1,
+        at_most=5,
+    )
     lease_ttl_s: float = setting("seconds after which a lease that was never given back ends", default=3700, at_least=1)
     drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)
     conversations: int = setting(

@@ -65,8 +65,9 @@ _log = logger("bus")
 
 
 async def connect(url: Secret, *, name: str, wait_s: float = 30) -> Client:
-    """Connects, retrying for `wait_s`, and stays connected for good: a server that hangs is noticed within seconds by
-    its missing pongs, and the client reconnects without end. Raises OSError."""
+    """Connects to one of the servers, whose URLs stand between commas, retrying for `wait_s`, and stays connected for
+    good: a server that hangs is noticed within seconds by its missing pongs, and the client reconnects without end, to
+    any server of the cluster. Raises OSError."""
 
     async def lost() -> None:
         _log.warning("nats_disconnected")
@@ -81,7 +82,7 @@ async def connect(url: Secret, *, name: str, wait_s: float = 30) -> Client:
     while True:
         try:
             return await nats.connect(
-                url.reveal(),
+                url.reveal().split(","),
                 name=f"tollhouse-{name}",
                 connect_timeout=2,
                 ping_interval=2,

@@ -5,6 +5,7 @@ trailer `tollhouse-error-bin`. An exception that nobody foresaw becomes INTERNAL
 asks it before each call of ours; health and reflection stay open.
 """
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.shared.addresses import Address
 from services.shared.errors import TRAILER, Kind, Refusal, from_detail, to_detail
 from services.shared.settings import Secret
 from services.shared.telemetry import logger
@@ -36,6 +38,21 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
 )
+_RETRIED: Final = (
+    {"service": "tollhouse.v1.LedgerService"},
+    {"service": "tollhouse.v1.UsageService"},
+    {"service": "tollhouse.v1.BillingService", "method": "ListPrices"},
+)
+"""Calls that may be made twice: those that change something do so under an id or a total that the caller chose."""
+_RETRY: Final = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+"""A replica that is lost costs its callers a moment: another one is asked
+(https://github.com/grpc/proposal/blob/master/A6-client-retries.md)."""
 
 _OPEN: Final = ("/grpc.health.", "/grpc.reflection.")
 _TOKEN_KINDS: Final = (Kind.TOKEN_MISSING, Kind.TOKEN_UNKNOWN, Kind.TOKEN_SCOPE)
@@ -48,12 +65,30 @@ _log = logger("rpc")
 
 
 def channel(
-    address: str, token: Secret | None = None, further: Sequence[grpc.aio.ClientInterceptor] = ()
+    address: str,
+    token: Secret | None = None,
+    further: Sequence[grpc.aio.ClientInterceptor] = (),
+    *,
+    spread: bool = False,
 ) -> grpc.aio.Channel:
     """A channel to one of our services; connects by itself and again when it breaks. Every call brings the token, and
-    passes the further interceptors first."""
+    passes the further interceptors first. Where the address (see `Address`) leads to several replicas, one of them gets
+    every call as long as it answers or, with `spread`, all of them in turn."""
     interceptors = [*further, *([_TokenOnUnary(token), _TokenOnStream(token)] if token else ())]
-    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+    return grpc.aio.insecure_channel(Address(address).target, options=_options(spread), interceptors=interceptors)
+
+
+def blocking_channel(address: str) -> grpc.Channel:
+    """The same for a command: blocking, and to one replica."""
+    return grpc.insecure_channel(Address(address).target, options=_options(spread=False))
+
+
+def _options(spread: bool) -> Sequence[tuple[str, Any]]:
+    service_config = {
+        "loadBalancingConfig": [{"round_robin": {}} if spread else {"pick_first": {}}],
+        "methodConfig": [{"name": _RETRIED, "retryPolicy": _RETRY}],
+    }
+    return (*_OPTIONS, ("grpc.service_config", json.dumps(service_config)))
 
 
 def with_token(channel: grpc.Channel, token: Secret) -> grpc.Channel:
