@@ -16,6 +16,8 @@ from tollhouse.v1 import auth_pb2
 
 DEFAULT_GROUP: Final = "default"
 """What an auth of an earlier version leaves out."""
+_PATIENCE_S: Final = 0.25
+"""How long whoever is known already waits for auth to say so again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class _Known:
     answer: Principal | Refusal
     tenant_id: str
     until_s: float
+    told_s: float
+    """When auth said so."""
 
 
 class Principals:
@@ -64,6 +68,7 @@ class Principals:
         self._prefixes = prefixes
         self._pepper = settings.key_pepper.reveal().encode()
         self._ttl_s = settings.principal_ttl_s
+        self._stale_s = settings.principal_stale_s
         self._limit = settings.principals
         self._known: dict[bytes, _Known] = {}
         self._asking: dict[bytes, asyncio.Future[auth_pb2.ResolveResult]] = {}
@@ -97,10 +102,30 @@ class Principals:
         """Whom `key` stands for. Raises Refusal."""
         key_hash = principal.key_hash(key, self._pepper, self._prefixes())
         known = self._known.get(key_hash)
-        answer = known.answer if known and known.until_s > clock.monotonic_s() else await self._resolve(key_hash)
+        if known is None:
+            answer = await self._resolve(key_hash)
+        elif known.until_s > (now_s := clock.monotonic_s()):
+            answer = known.answer
+        elif known.told_s + self._stale_s > now_s and isinstance(known.answer, Principal):
+            answer = await self._resolve_unless_away(key_hash, known)
+        else:
+            answer = await self._resolve(key_hash)
         if isinstance(answer, Refusal):
             raise Refusal(answer.kind, answer.message, **answer.details)  # a fresh one: tracebacks stick to exceptions
         return answer
+
+    async def _resolve_unless_away(self, key_hash: bytes, known: _Known) -> Principal | Refusal:
+        """What auth says now or, where it cannot tell, say for want of its database, what it said last: keys cannot
+        change then either. What it says too late counts for the next request."""
+        resolving = asyncio.create_task(self._resolve(key_hash))
+        resolving.add_done_callback(_looked_at)
+        await asyncio.wait({resolving}, timeout=_PATIENCE_S)
+        if resolving.done() and resolving.exception() is None and not _passing(resolving.result()):
+            return resolving.result()
+        if self._known.get(key_hash) is not known:  # told meanwhile that it changed
+            return await resolving
+        known.until_s = clock.monotonic_s() + self._ttl_s
+        return known.answer
 
     async def _resolve(self, key_hash: bytes) -> Principal | Refusal:
         generation = self._generation
@@ -124,8 +149,9 @@ class Principals:
                 frozenset(who.models),
                 tuple(who.addresses),
             )
+        now_s = clock.monotonic_s()
         if generation == self._generation and not _passing(answer):
-            self._remember(key_hash, _Known(answer, result.tenant_id, clock.monotonic_s() + self._ttl_s))
+            self._remember(key_hash, _Known(answer, result.tenant_id, now_s + self._ttl_s, now_s))
         return answer
 
     def _forget(self, key_hash: bytes, done: asyncio.Future[auth_pb2.ResolveResult]) -> None:
@@ -137,6 +163,11 @@ class Principals:
         if len(self._known) >= self._limit:
             del self._known[next(iter(self._known))]  # the oldest
         self._known[key_hash] = known
+
+
+def _looked_at(resolving: "asyncio.Task[Principal | Refusal]") -> None:
+    if not resolving.cancelled():
+        resolving.exception()  # or asyncio would complain where nobody waits any more
 
 
 def _passing(answer: Principal | Refusal) -> bool:

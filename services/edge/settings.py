@@ -77,6 +77,12 @@ class EdgeSettings:
         "seconds after which no further attempt is begun, unless the model says otherwise", default=120, at_least=0
     )
     principal_ttl_s: float = setting("seconds that a resolved key is remembered", default=5, at_least=0)
+    principal_stale_s: float = setting(
+        "seconds that the last answer about a key counts while auth cannot give a newer one, for want of Postgres say;"
+        " a change that is heard of ends it at once",
+        default=300,
+        at_least=0,
+    )
     principals: int = setting("resolved keys that are remembered, at most", default=100_000, at_least=1)
     journal_segment_bytes: int = setting(
         "bytes of one file of the journal", default=8 * 1024 * 1024, at_least=64 * 1024, at_most=1 << 30
