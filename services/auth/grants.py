@@ -220,7 +220,7 @@ class Grants:
     def _look_ahead(self, tenant: Tenant, hold: Hold, amount_nano: int) -> None:
         """Asks the ledger for more before somebody has to wait for it."""
         for account in tenant.accounts_of(hold) if len(hold.credits) > 1 else (tenant.balance,):
-            low = account.credit.available_nano < amount_nano * account.reserve.factor // 2
+            low = account.credit.available_nano < account.reserve.low_nano(amount_nano)
             if low and clock.monotonic_s() >= account.dry_until_s:
                 self._conversation.soon(tenant, account, amount_nano)
 

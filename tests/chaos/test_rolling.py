@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -125,6 +126,14 @@ class Report:
             (f"  {one.number} {one.kind}", f"{one.said}, {one.ended_s - one.began_s:.2f} s") for one in failed
         ]
         return failed
+
+
+def _ways(failed: list[Failed]) -> Counter[tuple[str, str]]:
+    return Counter((one.said, one.kind) for one in failed)
+
+
+def _under_way(request: Failed, moments_s: list[float]) -> bool:
+    return any(request.began_s <= moment_s <= request.ended_s for moment_s in moments_s)
 
 
 async def restart_everything(tollhouse: Deployment) -> None:
