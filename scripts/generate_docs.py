@@ -13,6 +13,7 @@ from services import brand_file
 from services.__main__ import SERVICES
 from services.auth.brands import completed
 from services.commands import CliSettings
+from services.doctor.settings import DoctorSettings
 from services.edge.brand import BUILT_IN, Brand, from_message
 from services.edge.dialects import errors
 from services.migrate.settings import MigrateSettings
@@ -75,6 +76,7 @@ def config() -> str:
         parts += _settings(f"## {name}", name, getattr(import_module(f"{package}.settings"), class_name))
     parts += _settings("## `tollhouse migrate`", "migrate", MigrateSettings)
     parts += _settings("## Operator commands", "cli", CliSettings)
+    parts += _settings("## `tollhouse doctor`", "doctor", DoctorSettings)
     return "\n".join(parts)
 
 

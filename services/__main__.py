@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     from services import (
         billing_commands,
         brand_commands,
+        doctor_commands,
         journal_commands,
         ledger_commands,
         people_commands,
@@ -91,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     usage_commands.add_parsers(sub, _state_dir)
     ledger_commands.add_parsers(sub, _state_dir)
     journal_commands.add_parsers(sub)
+    doctor_commands.add_parsers(sub, _state_dir, SERVICES)
     return top
 
 
