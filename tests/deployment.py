@@ -115,6 +115,10 @@ class Deployment:
         """UsageService as the holder of a service token sees it."""
         return usage_pb2_grpc.UsageServiceStub(with_token(self.ready["usage_grpc"], token))
 
+    def ledger_with(self, token: str) -> ledger_pb2_grpc.LedgerServiceStub:
+        """LedgerService as the holder of a service token sees it."""
+        return ledger_pb2_grpc.LedgerServiceStub(with_token(self.ready["usage_grpc"], token))
+
     # ---- people and money ----
 
     def tenant(self, dollars: float = 10, **key: Any) -> Tenant:

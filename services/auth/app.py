@@ -44,7 +44,9 @@ async def serve(settings: AuthSettings) -> None:
     server = rpc.Server(
         f"{settings.host}:{settings.port}", [auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name]
     )
-    api = AuthApi(Store(pool), grants, nc, settings.key_pepper.reveal().encode())
+    others = settings.other_key_peppers.each() if settings.other_key_peppers else []
+    peppers = [pepper.reveal().encode() for pepper in (settings.key_pepper, *others)]
+    api = AuthApi(Store(pool), grants, nc, *peppers)
     auth_pb2_grpc.add_AuthServiceServicer_to_server(api, server.grpc)
     await server.start()
     lifecycle.settle_memory()

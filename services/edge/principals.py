@@ -67,6 +67,8 @@ class Principals:
         self._auth = auth
         self._prefixes = prefixes
         self._pepper = settings.key_pepper.reveal().encode()
+        others = settings.other_key_peppers.each() if settings.other_key_peppers else []
+        self._other_peppers = [other.reveal().encode() for other in others]
         self._ttl_s = settings.principal_ttl_s
         self._stale_s = settings.principal_stale_s
         self._limit = settings.principals
@@ -103,21 +105,21 @@ class Principals:
         key_hash = principal.key_hash(key, self._pepper, self._prefixes())
         known = self._known.get(key_hash)
         if known is None:
-            answer = await self._resolve(key_hash)
+            answer = await self._resolve(key, key_hash)
         elif known.until_s > (now_s := clock.monotonic_s()):
             answer = known.answer
         elif known.told_s + self._stale_s > now_s and isinstance(known.answer, Principal):
-            answer = await self._resolve_unless_away(key_hash, known)
+            answer = await self._resolve_unless_away(key, key_hash, known)
         else:
-            answer = await self._resolve(key_hash)
+            answer = await self._resolve(key, key_hash)
         if isinstance(answer, Refusal):
             raise Refusal(answer.kind, answer.message, **answer.details)  # a fresh one: tracebacks stick to exceptions
         return answer
 
-    async def _resolve_unless_away(self, key_hash: bytes, known: _Known) -> Principal | Refusal:
+    async def _resolve_unless_away(self, key: str, key_hash: bytes, known: _Known) -> Principal | Refusal:
         """What auth says now or, where it cannot tell, say for want of its database, what it said last: keys cannot
         change then either. What it says too late counts for the next request."""
-        resolving = asyncio.create_task(self._resolve(key_hash))
+        resolving = asyncio.create_task(self._resolve(key, key_hash))
         resolving.add_done_callback(_looked_at)
         await asyncio.wait({resolving}, timeout=_PATIENCE_S)
         if resolving.done() and resolving.exception() is None and not _passing(resolving.result()):
@@ -127,11 +129,13 @@ class Principals:
         known.until_s = clock.monotonic_s() + self._ttl_s
         return known.answer
 
-    async def _resolve(self, key_hash: bytes) -> Principal | Refusal:
+    async def _resolve(self, key: str, key_hash: bytes) -> Principal | Refusal:
         generation = self._generation
         asked = self._asking.get(key_hash)
         if asked is None:
-            asked = self._asking[key_hash] = self._auth().ask("resolve", auth_pb2.ResolveItem(key_hash=key_hash))
+            others = [principal.key_hash(key, pepper, self._prefixes()) for pepper in self._other_peppers]
+            item = auth_pb2.ResolveItem(key_hash=key_hash, other_hashes=others)
+            asked = self._asking[key_hash] = self._auth().ask("resolve", item)
             asked.add_done_callback(lambda done: self._forget(key_hash, done))
         result = await asyncio.shield(asked)
         if result.HasField("error"):

@@ -163,7 +163,8 @@ def _callers(tokens: TokenStore, settings: LedgerSettings) -> Callers:
         found = await tokens.find(token_hash)
         return caller_of(found) if found else None
 
-    return Callers(settings.internal_token, find, settings.token_ttl_s, settings.tokens)
+    others = settings.other_internal_tokens.each() if settings.other_internal_tokens else []
+    return Callers([settings.internal_token, *others], find, settings.token_ttl_s, settings.tokens)
 
 
 async def _listen(nc: Client, callers: Callers, feed: Feed, waiters: Waiters, price_rows: PriceRows) -> None:

@@ -23,7 +23,8 @@ from tollhouse.v1 import router_pb2, router_pb2_grpc
 
 async def serve(settings: RouterSettings) -> None:
     """Runs the router until SIGTERM."""
-    sealer = Sealer(settings.master_key.reveal())
+    others = settings.other_master_keys.each() if settings.other_master_keys else []
+    sealer = Sealer(settings.master_key.reveal(), *(key.reveal() for key in others))
     pool, nc = await asyncio.gather(
         database.connect(settings.database_url, service="router", size=settings.database_connections),
         bus.connect(settings.nats_url, name=settings.replica),

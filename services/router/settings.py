@@ -12,6 +12,10 @@ class RouterSettings:
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_router")
     nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     master_key: Secret = setting("base64 of the 32 bytes that upstream credentials are sealed under")
+    other_master_keys: Secret | None = setting(
+        "further master keys that credentials may be sealed under, between commas, while the key is changed",
+        default=None,
+    )
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     replica: str = setting("this replica's name, unique among them: edges know it by it", default="router-0")
     port: int = setting("port to listen on for gRPC", default=7002, at_least=1, at_most=65535)

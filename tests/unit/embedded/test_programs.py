@@ -1,5 +1,6 @@
 """Unit tests of services.embedded.programs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,22 @@ def test_the_base_url_is_one_that_a_client_here_can_call(host: str, expected: st
 def test_a_plan_shows_no_secret() -> None:
     shown = repr(PLAN)
     assert not any(secret in shown for secret in ("pw-", "the-pepper", "the-master-key", "sim-credential"))
+
+
+def test_everybody_knows_every_replica_of_the_ledger() -> None:
+    ports = replace(PLAN.ports, more_ledgers=(21,), more_auths=(22,), more_routers=(23,))
+    made = service_programs(replace(PLAN, ports=ports), {})
+    assert {"ledger", "ledger-1"} <= set(made)
+    assert made["ledger-1"].environment["TOLLHOUSE_LEDGER_REPLICA"] == "ledger-1"
+    for name, service in (("auth-1", "AUTH"), ("edge-0", "EDGE"), ("console", "CONSOLE")):
+        assert made[name].environment[f"TOLLHOUSE_{service}_LEDGER_ADDRESS"] == "127.0.0.1:3,127.0.0.1:21"
+    assert made["console"].environment["TOLLHOUSE_CONSOLE_ROUTER_ADDRESS"] == "127.0.0.1:2,127.0.0.1:23"
+
+
+@pytest.mark.parametrize(("more_nats", "replicas"), [((), "1"), ((31, 32), "3"), ((31, 32, 33, 34), "3")])
+def test_what_nats_keeps_it_keeps_on_three_servers_where_there_are_as_many(
+    more_nats: tuple[int, ...], replicas: str
+) -> None:
+    made = service_programs(replace(PLAN, ports=replace(PLAN.ports, more_nats=more_nats)), {})
+    assert made["ledger"].environment["TOLLHOUSE_LEDGER_STREAM_REPLICAS"] == replicas
+    assert made["router"].environment["TOLLHOUSE_ROUTER_BUCKET_REPLICAS"] == replicas
