@@ -13,10 +13,10 @@ class AuthSettings:
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_auth")
     nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
+    ledger_token: Secret = setting("the ledger's internal service token")
     other_key_peppers: Secret | None = setting(
         "further peppers that keys may be hashed under, between commas, while the pepper is changed", default=None
     )
-    ledger_token: Secret = setting("the ledger's internal service token")
     ledger_address: Address = setting(
         "host:port of the ledger's gRPC; of several replicas a name that leads to all of them, or their IPs and"
         " ports between commas",

@@ -13,11 +13,11 @@ class EdgeSettings:
 
     nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
+    ledger_token: Secret = setting("the ledger's internal service token")
+    journal_dir: str = setting("folder of this edge alone, on local disk, for usage that is not booked yet")
     other_key_peppers: Secret | None = setting(
         "further peppers that keys may be hashed under, between commas, while the pepper is changed", default=None
     )
-    ledger_token: Secret = setting("the ledger's internal service token")
-    journal_dir: str = setting("folder of this edge alone, on local disk, for usage that is not booked yet")
     ledger_address: Address = setting(
         "host:port of the ledger's gRPC; of several replicas a name that leads to all of them, or their IPs and"
         " ports between commas",

@@ -18,10 +18,10 @@ class LedgerSettings:
     internal_token: Secret = setting(
         "the service token of the deployment's own parts, which may make every call: `thst_` and 43 letters or digits"
     )
+    receipt_key: Secret = setting("the Ed25519 key that signs receipts: PEM (PKCS 8), or base64 of its 32 bytes")
     other_internal_tokens: Secret | None = setting(
         "further internal tokens that are accepted, between commas, while the token is changed", default=None
     )
-    receipt_key: Secret = setting("the Ed25519 key that signs receipts: PEM (PKCS 8), or base64 of its 32 bytes")
     receipt_issuer: str = setting("who issues receipts, their claim `iss`", default="tollhouse")
     replica: str = setting("this replica's name, unique among them: operators see it by it", default="ledger-0")
     advertise: str = setting("host:port that it announces; without, its host and port", default="")

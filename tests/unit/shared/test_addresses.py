@@ -37,5 +37,5 @@ def test_an_address_leads_to_one_name_or_to_several_places(text: str, target: st
 
 @pytest.mark.parametrize("text", ["ledger-0:7003,ledger-1:7003", "10.0.0.1:1,[::1]:1", "10.0.0.1:1,10.0.0.2", "a,"])
 def test_several_places_are_ip_addresses_of_one_family_with_ports(text: str) -> None:
-    with pytest.raises(ValueError, match="address|mixes|port"):
+    with pytest.raises(ValueError, match=r"address|mixes|port"):
         Address(text)
