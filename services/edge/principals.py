@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -135,7 +135,7 @@ class Principals:
         if asked is None:
             others = [principal.key_hash(key, pepper, self._prefixes()) for pepper in self._other_peppers]
             item = auth_pb2.ResolveItem(key_hash=key_hash, other_hashes=others)
-            asked = self._asking[key_hash] = self._auth().ask("resolve", item)
+            asked = self._asking[key_hash] = asyncio.ensure_future(self._ask(item))
             asked.add_done_callback(lambda done: self._forget(key_hash, done))
         result = await asyncio.shield(asked)
         if result.HasField("error"):
@@ -158,7 +158,19 @@ class Principals:
             self._remember(key_hash, _Known(answer, result.tenant_id, now_s + self._ttl_s, now_s))
         return answer
 
+    async def _ask(self, item: auth_pb2.ResolveItem) -> auth_pb2.ResolveResult:
+        """What auth says: any replica, and another one where that is lost. Raises Refusal."""
+        asked = self._auth()
+        try:
+            return await asked.ask("resolve", item)
+        except Refusal:
+            other = self._auth()
+            if other is asked:
+                raise
+            return await other.ask("resolve", item)
+
     def _forget(self, key_hash: bytes, done: asyncio.Future[auth_pb2.ResolveResult]) -> None:
+        _looked_at(done)
         if self._asking.get(key_hash) is done:
             del self._asking[key_hash]
 
@@ -169,9 +181,9 @@ class Principals:
         self._known[key_hash] = known
 
 
-def _looked_at(resolving: "asyncio.Task[Principal | Refusal]") -> None:
-    if not resolving.cancelled():
-        resolving.exception()  # or asyncio would complain where nobody waits any more
+def _looked_at(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()  # or asyncio would complain where nobody waits any more
 
 
 def _passing(answer: Principal | Refusal) -> bool:

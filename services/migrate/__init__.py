@@ -30,11 +30,22 @@ def migrate(database_url: str, passwords: Mapping[str, str], revision: str = "he
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        for service in SERVICES:
-            _ensure_role(connection, service, passwords.get(service))
+        _ensure_roles(connection, passwords)
         behind = [service for service in SERVICES if revision_of(connection, service) != newest_of(service)]
         for service in behind:
             _upgrade(database_url, service, revision)
+
+
+def make_roles(database_url: str) -> None:
+    """Makes what a dump needs before it can be restored: the roles, and each one's empty schema."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        _ensure_roles(connection, {})
+
+
+def _ensure_roles(connection: psycopg.Connection, passwords: Mapping[str, str]) -> None:
+    for service in SERVICES:
+        _ensure_role(connection, service, passwords.get(service))
 
 
 def _ensure_role(connection: psycopg.Connection, service: str, password: str | None) -> None:

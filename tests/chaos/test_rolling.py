@@ -122,9 +122,7 @@ class Report:
         made, again = self._load.made - self._made, self._load.sent_again - self._again
         self._seen, self._made, self._again = len(self._load.failed), self._load.made, self._load.sent_again
         self.lines.append((name, f"{made} requests, {again} sent again, {len(failed)} failed"))
-        self.lines += [
-            (f"  {one.number} {one.kind}", f"{one.said}, {one.ended_s - one.began_s:.2f} s") for one in failed
-        ]
+        self.lines += [(f"  {said}, {kind}", count) for (said, kind), count in _ways(failed).items()]
         return failed
 
 
