@@ -78,6 +78,14 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(run=_status)
 
+    for name, text, act in (
+        ("backup", "write the database of a running deployment into a file", _backup),
+        ("restore", "put such a file in place of the database of a state folder on which nothing runs", _restore),
+    ):
+        command = sub.add_parser(name, help=text)
+        command.add_argument("file", type=Path)
+        _state_dir(command)
+        command.set_defaults(run=act)
     migrate = sub.add_parser("migrate", help="bring every service's schema to the newest revision")
     migrate.set_defaults(run=_migrate)
     for name in SERVICES:
@@ -135,6 +143,18 @@ def _status(arguments: argparse.Namespace) -> int:
     from services.embedded import status
 
     return status.run(arguments.state_dir, arguments.json)
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from services.embedded import backup
+
+    return backup.save(arguments.state_dir, arguments.file)
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from services.embedded import backup
+
+    return backup.restore(arguments.state_dir, arguments.file)
 
 
 def _migrate(arguments: argparse.Namespace) -> int:

@@ -162,12 +162,13 @@ class Principals:
         """What auth says: any replica, and another one where that is lost. Raises Refusal."""
         asked = self._auth()
         try:
-            return await asked.ask("resolve", item)
+            result: auth_pb2.ResolveResult = await asked.ask("resolve", item)
         except Refusal:
             other = self._auth()
             if other is asked:
                 raise
-            return await other.ask("resolve", item)
+            result = await other.ask("resolve", item)
+        return result
 
     def _forget(self, key_hash: bytes, done: asyncio.Future[auth_pb2.ResolveResult]) -> None:
         _looked_at(done)
