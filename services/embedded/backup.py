@@ -102,7 +102,8 @@ def _replace(port: int, password: str, file: Path) -> None:
 
 
 def _run(program: str, url: str, arguments: Sequence[str]) -> None:
-    """Runs one of Postgres' own programs on a database. The password goes by the environment: command lines are seen."""
+    """Runs one of Postgres' own programs on a database. The password goes by the environment: others see command
+    lines."""
     parts = urlsplit(url)
     place = parts._replace(netloc=f"{parts.username}@{parts.netloc.rpartition('@')[2]}").geturl()
     done = subprocess.run(
