@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-browser fuzz chaos check bench bench-check proto docs lock clean
+.PHONY: help install up test test-browser fuzz chaos check check-upgrade released bench bench-check proto docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ fuzz: $(INSTALLED)  ## Send thousands of odd requests to every endpoint, other o
 chaos: $(INSTALLED)  ## Kill and stop every process under load, then audit the books (about four minutes)
 	$(BIN)/pytest tests/chaos
 
+check-upgrade: $(INSTALLED)  ## Upgrade the release before (UPGRADE_FROM=COMMIT) under load, process by process
+	$(BIN)/pytest tests/upgrade
+
 test-browser: $(INSTALLED)  ## Drive the console with the system's Chromium; pictures in tests/browser/screenshots
 	@sh scripts/browser.sh
 	$(BIN)/pytest tests/browser
@@ -37,6 +40,7 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/released.binpb
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/pytest tests/unit tests/docs -q
 
@@ -48,6 +52,9 @@ bench-check: $(INSTALLED)  ## Fail where a budget of bench/budgets.toml is passe
 
 proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 	$(BIN)/python scripts/generate_protos.py
+
+released: $(INSTALLED)  ## After a release: what later messages must be compatible with
+	$(BIN)/buf build proto --exclude-source-info -o proto/released.binpb
 
 docs: $(INSTALLED)  ## Generate docs/CONFIG.md and docs/ERRORS.md
 	$(BIN)/python scripts/generate_docs.py

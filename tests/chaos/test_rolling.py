@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +18,11 @@ from typing import Final
 import nats
 import pytest
 
-from services.embedded.health import healthy
-from services.embedded.stack import probe_url
 from services.embedded.state import RunState
 from services.shared import bus
 from tests.chaos.audit import booked_by_key, compare, held, secrets, served_by_key, table
 from tests.chaos.load import SENT_AGAIN, STEADY, Failed, Load
+from tests.chaos.rolling import end, pid_of, processes
 from tests.deployment import MODEL, Deployment, deployed, eventually
 from tollhouse.v1 import ledger_pb2
 
@@ -33,47 +31,12 @@ PARTS: Final = ("edge", "auth", "router", "ledger", "nats", "postgres")
 RATE: Final = 40.0
 DOLLARS: Final = 1000.0
 AWAY_S: Final = 30.0
-SETTLES_S: Final = 0.5
 SETTINGS: Final = {
     "TOLLHOUSE_EDGE_HOLD_RENEW_S": "1",
     "TOLLHOUSE_AUTH_HOLD_TTL_S": "20",
     "TOLLHOUSE_AUTH_GRANT_RENEW_S": "2",
     "TOLLHOUSE_SIMULATOR_REMEMBER": "1000000",
 }
-
-
-def processes(tollhouse: Deployment) -> list[str]:
-    """The names of all processes that are to be restarted, in the order of the parts."""
-    run = RunState.read(tollhouse.state_dir)
-    return [process.name for part in PARTS for process in run.processes if process.part == part]
-
-
-def pid_of(tollhouse: Deployment, name: str) -> int | None:
-    run = RunState.read(tollhouse.state_dir)
-    return next(process.pid for process in run.processes if process.name == name)
-
-
-async def is_back(tollhouse: Deployment, name: str, before: int) -> None:
-    """Returns when another process of this name than `before` is ready."""
-    passwords = secrets(tollhouse)
-    while True:
-        run = RunState.read(tollhouse.state_dir)
-        process = next(process for process in run.processes if process.name == name)
-        if process.pid not in (None, before) and await healthy(probe_url(process, passwords)):
-            await asyncio.sleep(SETTLES_S)
-            return
-        await asyncio.sleep(0.1)
-
-
-async def end(tollhouse: Deployment, name: str, number: signal.Signals) -> float:
-    """Sends a process a signal that ends it, and waits for its successor. Answers when it was sent."""
-    pid = pid_of(tollhouse, name)
-    assert pid is not None, f"{name} does not run"
-    sent_s = time.monotonic()
-    os.kill(pid, number)
-    async with asyncio.timeout(60):
-        await is_back(tollhouse, name, pid)
-    return sent_s
 
 
 async def leader(tollhouse: Deployment) -> str:
@@ -136,14 +99,14 @@ def _under_way(request: Failed, moments_s: list[float]) -> bool:
 
 async def restart_everything(tollhouse: Deployment) -> None:
     """Every process in turn, as an upgrade does it; Postgres by its own signal for a quick stop."""
-    for name in processes(tollhouse):
+    for name in processes(tollhouse, PARTS):
         await end(tollhouse, name, signal.SIGINT if name == "postgres" else signal.SIGTERM)
 
 
 async def kill_everything(tollhouse: Deployment) -> list[float]:
     """Every process in turn, of NATS the leader of the usage stream. Answers when edges were killed."""
     edges = []
-    for name in processes(tollhouse):
+    for name in processes(tollhouse, PARTS):
         if name.startswith("nats"):
             continue
         sent_s = await end(tollhouse, name, signal.SIGKILL)
