@@ -24,7 +24,7 @@ test: $(INSTALLED)  ## Run every test but the slow suites
 fuzz: $(INSTALLED)  ## Send thousands of odd requests to every endpoint, other ones each time (EXAMPLES=2000)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/pytest tests/contract/test_fuzz.py
 
-chaos: $(INSTALLED)  ## Kill and stop every process under load, then audit the books (about four minutes)
+chaos: $(INSTALLED)  ## Restart, kill and stop every process under load, then audit the books (about seven minutes)
 	$(BIN)/pytest tests/chaos
 
 check-upgrade: $(INSTALLED)  ## Upgrade the release before (UPGRADE_FROM=COMMIT) under load, process by process
