@@ -32,6 +32,7 @@ SECTIONS = {
     "slow_readers.py": "Slow readers and large bodies",
     "startup.py": "Start-up",
     "scaling.py": "Several edges",
+    "console.py": "The console",
     "soak.py": "Soak",
 }
 """The benchmarks in their order, and what their figures stand under."""
@@ -63,12 +64,12 @@ def section_lines(found: Sequence[Figure], limits: budgets.Budgets, today: datet
             yield from ("", f"### {title}", "", *figures.table(of_script, cells))
 
 
-def with_section(page: str, lines: Sequence[str]) -> str:
+def with_section(page: str, lines: Sequence[str], begin: str = BEGIN, end: str = END) -> str:
     """A page with what stands between its marks replaced. Raises ValueError where it has none."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page lacks {BEGIN} or {END}")
+    before, has_begin, rest = page.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"the page lacks {begin} or {end}")
     return "\n".join((before + begin, "", *lines, "", end + after))
 
 

@@ -51,6 +51,7 @@ class Books:
 
     def __init__(self, url: str, pool: database.Pool) -> None:
         self.url = url
+        self.pool = pool
         self.bookings = BookingStore(pool)
         self.grants = GrantStore(pool)
         self.balances = BalanceStore(pool)

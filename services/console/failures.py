@@ -51,6 +51,7 @@ class Failures:
         return {
             HTTPException: self._http,
             Refusal: self._refusal,
+            Problem: self._problem,
             OperationalError: self._away,
             Exception: self._defect,
         }
@@ -74,6 +75,12 @@ class Failures:
     async def _refusal(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
         return await self.page(request, error.kind.http_status, sentence(error))
+
+    async def _problem(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        response = await self.page(request, error.status, _SENTENCES.get(error.status, error.detail))
+        response.headers.update(error.headers)
+        return response
 
     async def _away(self, request: Request, error: Exception) -> Response:
         _log.error("database_away", path=request.url.path, error=str(error))

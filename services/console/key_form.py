@@ -23,7 +23,7 @@ FIELDS: Final = ("name", "expires", "spend_cap", "group", "plan", "models", "add
 """Every field; of `models` there is one for each model."""
 
 _MINUTE: Final = "%Y-%m-%dT%H:%M"
-_LIMIT_MOST: Final = 10**12
+LIMIT_MOST: Final = 10**12
 _CAP_MOST_NANO: Final = 10_000_000 * NANO_PER_DOLLAR
 _OF_AUTH: Final = {"expires_ms": "expires", "spend_cap_nano": "spend_cap"}
 
@@ -85,10 +85,34 @@ def key_of(form: Form, present: auth_pb2.Key, choices: Choices, now_ms: int) -> 
     return key
 
 
+def creation(key: auth_pb2.Key, tenant_id: str, brand: str, idempotency_key: str) -> auth_pb2.CreateKeyRequest:
+    """What auth is asked for to make this key, once for its idempotency key."""
+    asked = auth_pb2.CreateKeyRequest(
+        tenant_id=tenant_id,
+        name=key.name,
+        expires_ms=key.expires_ms,
+        idempotency_key=idempotency_key,
+        group=key.group,
+        plan=key.plan,
+        brand=brand,
+        models=key.models,
+        addresses=key.addresses,
+        limits=key.limits,
+    )
+    if key.HasField("spend_cap_nano"):
+        asked.spend_cap_nano = key.spend_cap_nano
+    return asked
+
+
 def field_of(param: str) -> str:
     """The field that a refusal of auth means by its `param`; empty for the whole form."""
     name = _OF_AUTH.get(param, param)
     return name if name in FIELDS else ""
+
+
+def listed(names: str) -> list[str]:
+    """Names between commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def minute(at_ms: int) -> str:
@@ -128,7 +152,7 @@ def _amount(form: Form, name: str) -> int | None:
     typed = form[name].strip().replace(",", "")
     if not typed:
         return None
-    if not (typed.isascii() and typed.isdecimal()) or int(typed[:20]) > _LIMIT_MOST:
+    if not (typed.isascii() and typed.isdecimal()) or int(typed[:20]) > LIMIT_MOST:
         form.wrong(name, "A whole number is needed, or nothing for no limit.")
         return None
     return int(typed)

@@ -1,6 +1,7 @@
 """What callers that are no browsers see when something is refused: problem details (RFC 9457), or the form in which
 New-API and its kin say it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from services.console.throttle import Throttled
 from services.shared.errors import Blame, Kind, Refusal
 
 MEDIA: Final = "application/problem+json"
@@ -29,7 +31,7 @@ _STATUSES: Final = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: whoever handles an exception may set its traceback, as Starlette does
 class Problem(Exception):
     """A refused call.
 
@@ -55,6 +57,14 @@ def of_refusal(refusal: Refusal) -> Problem:
     if kind.blame is Blame.OURS and kind is not Kind.INTERNAL:
         detail = kind.meaning
     return Problem(kind.http_status, detail, kind.label, refusal.details.get("param", ""))
+
+
+def of_throttled(throttled: Throttled) -> Problem:
+    """Too many attempts, and how long to wait: for people in the sentence, for programs in a header."""
+    minutes = math.ceil(throttled.wait_s / 60)
+    wait = "a minute" if minutes == 1 else f"{minutes} minutes"
+    detail = f"Too many attempts. Please wait {wait}, then try again."
+    return Problem(429, detail, headers={"retry-after": f"{throttled.wait_s:.0f}"})
 
 
 def speaks_json(path: str) -> bool:

@@ -27,6 +27,7 @@ _SPANS: Final = {
 _USUAL: Final = "7d"
 _HOURS_MOST: Final = timedelta(days=31)
 _DAYS_MOST: Final = timedelta(days=366)
+_DAY_MS: Final = 24 * 3600 * clock.MS_PER_S
 _TEXT_MOST: Final = 200
 
 
@@ -109,17 +110,33 @@ class UsageQuery:
             to_ms=self.to_ms,
         )
 
-    def summed(self, tenant_id: str) -> usage_pb2.SummarizeUsageRequest:
-        """The sums of this view. Sums are of requests of every status."""
-        told = {"key": [usage_pb2.USAGE_GROUP_KEY], "model": [usage_pb2.USAGE_GROUP_MODEL]}.get(self.by, [])
+    def summed(self, tenant_id: str, subject: str = "") -> usage_pb2.SummarizeUsageRequest:
+        """The sums of this view over time, of all or of one subject of those that it tells apart. Sums are of requests
+        of every status."""
         return usage_pb2.SummarizeUsageRequest(
             tenant_id=tenant_id,
             period=usage_pb2.USAGE_PERIOD_HOUR if self.period == "hour" else usage_pb2.USAGE_PERIOD_DAY,
-            groups=told,
             from_ms=self.from_ms,
             to_ms=self.to_ms - 1,
-            key_id=self.key_id,
-            model=self.model,
+            key_id=subject if subject and self.by == "key" else self.key_id,
+            model=subject if subject and self.by == "model" else self.model,
+        )
+
+    def told_apart(self, tenant_id: str) -> usage_pb2.SummarizeUsageRequest:
+        """The sums of each subject over the whole span."""
+        asked = self.whole(tenant_id, usage_pb2.USAGE_GROUP_KEY if self.by == "key" else usage_pb2.USAGE_GROUP_MODEL)
+        asked.key_id, asked.model = self.key_id, self.model
+        return asked
+
+    def whole(self, tenant_id: str, group: usage_pb2.UsageGroup.ValueType) -> usage_pb2.SummarizeUsageRequest:
+        """Sums of the whole span, filters aside. A span of days ends with its last day, which is summed as a whole."""
+        days = self.from_ms % _DAY_MS == 0
+        return usage_pb2.SummarizeUsageRequest(
+            tenant_id=tenant_id,
+            period=usage_pb2.USAGE_PERIOD_WHOLE,
+            groups=[group],
+            from_ms=self.from_ms,
+            to_ms=self.to_ms + -self.to_ms % _DAY_MS if days else self.to_ms - 1,
         )
 
     def behind(self, request_id: str) -> UsageQuery:

@@ -10,6 +10,8 @@ from tollhouse.v1 import usage_pb2
 
 SERIES_MOST: Final = 4
 """Lines of one chart; what is beyond goes into one more."""
+SUBJECTS_MOST: Final = 50
+"""Lines of one table; what is beyond goes into one more."""
 OTHERS: Final = "All others"
 _HOUR_MS: Final = 3600 * clock.MS_PER_S
 _DAY_MS: Final = 24 * _HOUR_MS
@@ -34,6 +36,14 @@ class Sums:
         self.cached_tokens += tokens.cache_read
         self.output_tokens += tokens.output
         self.cost_nano += bucket.cost_nano
+
+    def take(self, other: "Sums") -> None:
+        """Takes other sums in."""
+        self.requests += other.requests
+        self.prompt_tokens += other.prompt_tokens
+        self.cached_tokens += other.cached_tokens
+        self.output_tokens += other.output_tokens
+        self.cost_nano += other.cost_nano
 
     @property
     def tokens(self) -> int:
@@ -82,27 +92,46 @@ def by_subject(buckets: Iterable[usage_pb2.UsageBucket], by: str) -> dict[str, S
     return dict(sorted(found.items(), key=lambda item: (-item[1].cost_nano, -item[1].requests, item[0])))
 
 
+def greatest(subjects: Mapping[str, Sums], measure: str) -> list[str]:
+    """Those that a chart shows, the greatest first."""
+    return sorted(filter(None, subjects), key=lambda subject: -subjects[subject].measured(measure))[:SERIES_MOST]
+
+
+def shortened(subjects: Mapping[str, Sums]) -> tuple[dict[str, Sums], Sums, int]:
+    """The first of some subjects; what all others come to, and how many they are."""
+    every = list(subjects.items())
+    rest = Sums()
+    for _, sums in every[SUBJECTS_MOST:]:
+        rest.take(sums)
+    return dict(every[:SUBJECTS_MOST]), rest, max(0, len(every) - SUBJECTS_MOST)
+
+
 def chart(
-    buckets: Sequence[usage_pb2.UsageBucket], by: str, measure: str, starts: Sequence[int], names: Mapping[str, str]
+    buckets: Iterable[usage_pb2.UsageBucket],
+    told: Mapping[str, Iterable[usage_pb2.UsageBucket]],
+    measure: str,
+    starts: Sequence[int],
+    *,
+    others: bool = False,
 ) -> Chart:
-    """One series for everything or, with `by`, one for each of the greatest subjects and one for all others. `names`
-    says what subjects are called."""
-    if not by:
-        sums = {start: Sums() for start in starts}
-        for bucket in buckets:
-            if bucket.start_ms in sums:
-                sums[bucket.start_ms].add(bucket)
-        return Chart([""], [Row(start, [sums[start].measured(measure)]) for start in starts])
-    ranked = sorted(by_subject(buckets, by).items(), key=lambda item: -item[1].measured(measure))
-    shown = [subject for subject, _ in ranked[:SERIES_MOST]]
-    columns = {subject: place for place, subject in enumerate(shown)}
-    width = len(shown) + (len(ranked) > SERIES_MOST)
-    values = {start: [Sums() for _ in range(width)] for start in starts}
+    """One series for all `buckets` or, where some are told apart by their names, one for each of those; with `others`,
+    one more for what they leave of all."""
+    every = _over_time(buckets, measure, starts)
+    if not told:
+        return Chart([""], [Row(start, [value]) for start, value in zip(starts, every, strict=True)])
+    series = [_over_time(of_one, measure, starts) for of_one in told.values()]
+    if others:
+        series.append([value - sum(parts) for value, *parts in zip(every, *series, strict=True)])
+    labels = [*told, OTHERS] if others else list(told)
+    return Chart(labels, [Row(start, values) for start, values in zip(starts, zip(*series, strict=True), strict=True)])
+
+
+def _over_time(buckets: Iterable[usage_pb2.UsageBucket], measure: str, starts: Sequence[int]) -> list[int]:
+    sums = {start: Sums() for start in starts}
     for bucket in buckets:
-        if bucket.start_ms in values:
-            values[bucket.start_ms][columns.get(_subject(bucket, by), len(shown))].add(bucket)
-    labels = [names.get(subject, subject) for subject in shown] + [OTHERS] * (width - len(shown))
-    return Chart(labels, [Row(start, [sums.measured(measure) for sums in values[start]]) for start in starts])
+        if bucket.start_ms in sums:
+            sums[bucket.start_ms].add(bucket)
+    return [sums[start].measured(measure) for start in starts]
 
 
 def starts(from_ms: int, to_ms: int, period: str) -> list[int]:

@@ -28,6 +28,7 @@ from services.ledger.store.grants import GrantStore
 from services.ledger.store.prices import PriceStore
 from services.ledger.store.reconciliation import Reconciliation
 from services.ledger.store.tokens import ReceiptKeyStore, TokenStore
+from services.ledger.store.totals import TotalStore
 from services.ledger.store.usage import UsageStore
 from services.ledger.store.verification import Verification
 from services.ledger.store.vouchers import VoucherStore
@@ -118,7 +119,7 @@ async def serve(settings: LedgerSettings) -> None:
         server.grpc,
     )
     usage_pb2_grpc.add_UsageServiceServicer_to_server(
-        UsageApi(usage, balances, receipt_keys, signer, waiters, feed, settings), server.grpc
+        UsageApi(usage, TotalStore(reading), balances, receipt_keys, signer, waiters, feed, settings), server.grpc
     )
     billing_pb2_grpc.add_BillingServiceServicer_to_server(
         BillingApi(balances, prices, VoucherStore(pool), AuditStore(pool), nc), server.grpc

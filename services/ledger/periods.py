@@ -21,6 +21,8 @@ class Period:
 
 HOUR: Final = Period("hour", _HOUR, _DAY, 31 * _DAY)
 DAY: Final = Period("day", _DAY, 30 * _DAY, 366 * _DAY)
+WHOLE: Final = Period("whole", _HOUR, 30 * _DAY, 366 * _DAY)
+"""One bucket for all of the time, which is of whole hours."""
 
 
 def span(period: Period, from_at: datetime | None, to_at: datetime | None, now: datetime) -> tuple[datetime, datetime]:
@@ -36,4 +38,4 @@ def span(period: Period, from_at: datetime | None, to_at: datetime | None, now: 
 
 def _floor(at: datetime, period: Period) -> datetime:
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight if period is DAY else midnight.replace(hour=at.hour)
+    return midnight if period.length == _DAY else midnight.replace(hour=at.hour)

@@ -8,14 +8,15 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from services.ledger.feed import Feed
-from services.ledger.periods import DAY, HOUR, span
+from services.ledger.periods import DAY, HOUR, WHOLE, span
 from services.ledger.receipts import Signer
 from services.ledger.records import BookedAttempt, Position, attempt_message, requests, usage_of
 from services.ledger.settings import LedgerSettings
 from services.ledger.settlement import instant, unix_ms
 from services.ledger.store.balances import BalanceStore
 from services.ledger.store.tokens import ReceiptKeyStore
-from services.ledger.store.usage import Bucket, RollupFilter, UsageFilter, UsageStore
+from services.ledger.store.totals import Bucket, RollupFilter, TotalStore
+from services.ledger.store.usage import UsageFilter, UsageStore
 from services.ledger.tokens import caller
 from services.ledger.waiters import Waiters
 from services.shared import clock, ids
@@ -30,7 +31,11 @@ _USUAL_PAGE: Final = 100
 _WATCH_PAGE: Final = 500
 _HEARTBEAT_S: Final = 10.0
 _BUCKETS: Final = 20_000
-_PERIODS: Final = {usage_pb2.USAGE_PERIOD_HOUR: HOUR, usage_pb2.USAGE_PERIOD_DAY: DAY}
+_PERIODS: Final = {
+    usage_pb2.USAGE_PERIOD_HOUR: HOUR,
+    usage_pb2.USAGE_PERIOD_DAY: DAY,
+    usage_pb2.USAGE_PERIOD_WHOLE: WHOLE,
+}
 _GROUPS: Final = {
     usage_pb2.USAGE_GROUP_TENANT: "tenant_id",
     usage_pb2.USAGE_GROUP_KEY: "key_id",
@@ -47,6 +52,7 @@ class UsageApi(usage_pb2_grpc.UsageServiceServicer):
     def __init__(
         self,
         usage: UsageStore,
+        totals: TotalStore,
         balances: BalanceStore,
         receipt_keys: ReceiptKeyStore,
         signer: Signer,
@@ -55,6 +61,7 @@ class UsageApi(usage_pb2_grpc.UsageServiceServicer):
         settings: LedgerSettings,
     ) -> None:
         self._usage = usage
+        self._totals = totals
         self._balances = balances
         self._receipt_keys = receipt_keys
         self._signer = signer
@@ -113,7 +120,7 @@ class UsageApi(usage_pb2_grpc.UsageServiceServicer):
         tenant_id = who.tenant(request.tenant_id)
         period = _PERIODS.get(request.period)
         if period is None:
-            raise Refusal(Kind.INVALID_REQUEST, "period must be hour or day")
+            raise Refusal(Kind.INVALID_REQUEST, "period must be hour, day or whole")
         groups = _groups(request.groups)
         if "upstream_account_id" in groups and not who.reads_all:
             raise Refusal(Kind.TOKEN_SCOPE, "groups: upstream accounts are for those who read all tenants")
@@ -123,7 +130,7 @@ class UsageApi(usage_pb2_grpc.UsageServiceServicer):
         except (ValueError, OverflowError) as error:
             raise Refusal(Kind.INVALID_REQUEST, str(error)) from None
         only = RollupFilter(begin, end, tenant_id, _text(request.key_id, "key_id"), _text(request.model, "model"))
-        rows = await self._usage.buckets(period.name, groups, only, _BUCKETS + 1)
+        rows = await self._totals.buckets(period.name, groups, only, _BUCKETS + 1)
         if len(rows) > _BUCKETS:
             raise Refusal(Kind.INVALID_REQUEST, f"more than {_BUCKETS} buckets: ask for less time or fewer groups")
         return usage_pb2.SummarizeUsageResponse(buckets=[_bucket(row, who.reads_all) for row in rows])

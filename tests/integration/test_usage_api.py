@@ -361,7 +361,7 @@ def test_a_wait_ends_before_its_deadline_does(tollhouse: Deployment) -> None:
 def test_a_call_whose_deadline_passes_stops_its_query(tollhouse: Deployment) -> None:
     waiting = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tollhouse-ledger-reading'"
-        " AND state = 'active' AND wait_event_type = 'Lock' AND query LIKE '%usage_rollups%'"
+        " AND state = 'active' AND wait_event_type = 'Lock' AND query LIKE '%usage_totals%'"
     )
     request = usage_pb2.SummarizeUsageRequest(tenant_id="demo", period=usage_pb2.USAGE_PERIOD_DAY)
 
@@ -371,7 +371,7 @@ def test_a_call_whose_deadline_passes_stops_its_query(tollhouse: Deployment) -> 
         return int(row[0])
 
     with database(tollhouse) as looking, database(tollhouse) as locking, locking.transaction():
-        locking.execute("LOCK TABLE usage_rollups IN ACCESS EXCLUSIVE MODE")
+        locking.execute("LOCK TABLE usage_totals IN ACCESS EXCLUSIVE MODE")
         call = tollhouse.usage.SummarizeUsage.future(request, timeout=1)
         eventually(lambda: count(looking) == 1, within_s=1, what="the query waits for the lock")
         assert refused(call.result)[0] == grpc.StatusCode.DEADLINE_EXCEEDED

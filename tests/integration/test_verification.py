@@ -15,6 +15,7 @@ CHARGED = "usage costs what its entries say"
 SHORTFALL = "the shortfall is explained by usage records"
 UPSTREAM = "the upstream's cost is explained by usage records"
 ROLLUPS = "rollups sum up usage records"
+TOTALS = "totals sum up rollups"
 KEYS = "what keys spent is the sum of their usage"
 GRANTED = "no more is granted than there is"
 
@@ -34,8 +35,10 @@ TAMPERINGS: list[tuple[LiteralString, set[str]]] = [
     ("UPDATE usage_records SET upstream_cost_nano = 99 WHERE tenant_id = 'acme'", {UPSTREAM, ROLLUPS}),
     ("UPDATE usage_records SET output_tokens = output_tokens + 1 WHERE tenant_id = 'acme'", {ROLLUPS}),
     ("DELETE FROM usage_records WHERE tenant_id = 'poor'", {CHARGED, SHORTFALL, ROLLUPS, KEYS}),
-    ("DELETE FROM usage_rollups WHERE tenant_id = 'acme'", {ROLLUPS}),
-    ("UPDATE usage_rollups SET requests = requests + 1", {ROLLUPS}),
+    ("DELETE FROM usage_rollups WHERE tenant_id = 'acme'", {ROLLUPS, TOTALS}),
+    ("UPDATE usage_rollups SET requests = requests + 1", {ROLLUPS, TOTALS}),
+    ("UPDATE usage_totals SET cost_nano = cost_nano + 1 WHERE cut = 'hour: model'", {TOTALS}),
+    ("DELETE FROM usage_totals WHERE tenant_id = 'poor'", {TOTALS}),
     ("UPDATE key_spend SET spent_nano = 0 WHERE tenant_id = 'acme'", {KEYS}),
     ("DELETE FROM key_spend WHERE tenant_id = 'poor'", {KEYS}),
     ("UPDATE grants SET amount_nano = amount_nano + 100000000", {GRANTED}),

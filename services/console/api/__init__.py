@@ -7,17 +7,38 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from services.console.api import keys, openapi, users
+from services.console.api import access_tokens, codes, keys, models, openapi, payments, sessions, usage, users
 from services.console.api.admin import OPERATIONS as ADMIN_OPERATIONS
 from services.console.api.key_forms import KeyObject
 from services.console.api.operation import JSON, Operation
 from services.console.api.users import UserObject
 from services.console.guards import public
 
-OPERATIONS: Final[tuple[Operation, ...]] = (*keys.operations, *users.operations, *ADMIN_OPERATIONS)
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *keys.operations,
+    *users.operations,
+    *sessions.operations,
+    *codes.operations,
+    *access_tokens.operations,
+    *payments.operations,
+    *usage.operations,
+    *models.operations,
+    *ADMIN_OPERATIONS,
+)
 """All that can be called."""
 
-_DOCUMENT: Final = msgspec.json.encode(openapi.document(OPERATIONS, (KeyObject, UserObject)))
+NAMED: Final = (
+    KeyObject,
+    UserObject,
+    *sessions.NAMED,
+    *access_tokens.NAMED,
+    *payments.NAMED,
+    *usage.NAMED,
+    *models.NAMED,
+)
+"""The objects that answers to customers refer to by name."""
+
+_DOCUMENT: Final = msgspec.json.encode(openapi.document(OPERATIONS, NAMED))
 
 
 async def document(request: Request) -> Response:

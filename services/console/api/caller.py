@@ -9,7 +9,7 @@ from services.console import access_tokens
 from services.console.access_tokens import Scope
 from services.console.console import console_of
 from services.console.problems import Problem
-from services.console.store import Person
+from services.console.store import Person, SignedIn
 from services.console.throttle import Throttled
 from services.console.visit import visit_of
 
@@ -31,6 +31,11 @@ class Caller:
     def tenant_id(self) -> str:
         """Whose keys, usage and balance: never taken from what a request says."""
         return self.person.tenant_id
+
+    @property
+    def session_id(self) -> str:
+        """The session that the caller came with; empty for an access token."""
+        return self.person.session_id if isinstance(self.person, SignedIn) else ""
 
     @property
     def actor(self) -> str:

@@ -7,6 +7,7 @@ side keeps nothing, and may be sent again under its key.
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -24,6 +25,7 @@ HEADER: Final = "idempotency-key"
 MOST: Final = 200
 """Characters of a key."""
 REPLAYED: Final = "idempotency-replayed"
+_PURPOSE: Final = "call of the management API\n"
 _KEPT_HEADERS: Final = ("content-type", "etag", "location")
 
 
@@ -48,8 +50,8 @@ def downstream(caller: Caller, key: str) -> str:
 async def once(request: Request, caller: Caller, key: str, change: Callable[[], Awaitable[Response]]) -> Response:
     """Makes the change, unless its key was used before: then the answer is that of the first call. Raises Problem."""
     console, person_id = console_of(request), caller.person.person_id
-    sealer = Sealer(base64.b64decode(console.settings.master_key.reveal()))
-    fingerprint = await _fingerprint(request)
+    master_key = base64.b64decode(console.settings.master_key.reveal())
+    sealer, fingerprint = Sealer(master_key), await _fingerprint(request, master_key)
     kept = await console.tokens.claim(person_id, key, fingerprint)
     if kept is not None:
         return _again(kept, fingerprint, sealer, person_id)
@@ -75,6 +77,7 @@ def _again(kept: KeptAnswer, fingerprint: bytes, sealer: Sealer, person_id: str)
     return Response(said.body, kept.status, said.headers | {REPLAYED: "true"})
 
 
-async def _fingerprint(request: Request) -> bytes:
-    asked = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
-    return hashlib.sha256(asked + await request.body()).digest()
+async def _fingerprint(request: Request, master_key: bytes) -> bytes:
+    """What tells a call from another. Bodies may hold passwords, so the database alone must not help to guess them."""
+    asked = f"{_PURPOSE}{request.method} {request.url.path}?{request.url.query}\n".encode()
+    return hmac.new(master_key, asked + await request.body(), hashlib.sha256).digest()

@@ -9,10 +9,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from services.console.api.messages import Schema
+from services.console.key_form import LIMIT_MOST, LIMITS
 from services.console.problems import Problem
 from services.shared import clock
 from services.shared.money import NANO_PER_DOLLAR
-from tollhouse.v1 import auth_pb2
+from tollhouse.v1 import auth_pb2, types_pb2
 
 QUOTA_PER_DOLLAR: Final = 500_000
 NANO_PER_QUOTA: Final = NANO_PER_DOLLAR // QUOTA_PER_DOLLAR
@@ -23,6 +24,7 @@ _ENABLED: Final = 1
 _DISABLED: Final = 2
 _EXPIRED: Final = 3
 _EXHAUSTED: Final = 4
+_METRICS: Final = {metric: name.removeprefix("limit_") for name, metric in LIMITS.items()}
 _STATUSES: Final = (_ENABLED, _DISABLED, _EXPIRED, _EXHAUSTED)
 
 
@@ -40,6 +42,7 @@ class KeyForm(msgspec.Struct):
     allow_ips: str | UnsetType | None = UNSET
     group: str | UnsetType = UNSET
     plan: str | UnsetType = UNSET
+    limits: dict[str, int] | UnsetType = UNSET
     status: int | UnsetType = UNSET
 
 
@@ -62,6 +65,8 @@ class KeyObject(msgspec.Struct):
     allow_ips: str
     group: str
     plan: str
+    limits: dict[str, int]
+    """By what they limit, a minute or, of `concurrent`, at a time. Those of single models are the operator's."""
 
 
 class KeyIds(msgspec.Struct):
@@ -105,6 +110,7 @@ def key_object(key: auth_pb2.Key, spent_nano: int) -> KeyObject:
         allow_ips="\n".join(key.addresses),
         group=key.group,
         plan=key.plan,
+        limits={_METRICS[limit.metric]: limit.amount for limit in key.limits if not limit.model},
     )
 
 
@@ -128,11 +134,27 @@ def apply(key: auth_pb2.Key, form: KeyForm, spent_nano: int) -> None:
         key.group = form.group
     if form.plan is not UNSET:
         key.plan = form.plan
+    if form.limits is not UNSET:
+        _apply_limits(key, form.limits)
     if form.status is not UNSET:
         if form.status not in _STATUSES:
             raise Problem(400, "status: 1 or 2 is needed.", param="status")
         if form.status in (_ENABLED, _DISABLED):  # the others are what was read, sent back
             key.enabled = form.status == _ENABLED
+
+
+def _apply_limits(key: auth_pb2.Key, limits: dict[str, int]) -> None:
+    """Replaces the limits of all models together; those of single models stay."""
+    numbers = {word: metric for metric, word in _METRICS.items()}
+    kept = [limit for limit in key.limits if limit.model]
+    for word, amount in limits.items():
+        if word not in numbers:
+            raise Problem(400, f"limits: {', '.join(numbers)} can be limited.", param="limits")
+        if not 0 <= amount <= LIMIT_MOST:
+            raise Problem(400, f"limits: {word} is from 0 to {LIMIT_MOST}.", param="limits")
+        kept.append(types_pb2.Limit(metric=numbers[word], amount=amount))
+    del key.limits[:]
+    key.limits.extend(kept)
 
 
 def _apply_cap(key: auth_pb2.Key, form: KeyForm, spent_nano: int) -> None:

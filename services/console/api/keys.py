@@ -9,6 +9,7 @@ from services.console.api.key_forms import KeyForm, KeyIds, apply, key_object, o
 from services.console.api.messages import Schema
 from services.console.api.operation import Call, Operation, noted
 from services.console.brands import BUILT_IN
+from services.console.key_form import creation, listed
 from services.console.problems import Problem
 from services.console.visit import visit_of
 from services.shared.errors import Kind, Refusal
@@ -85,22 +86,10 @@ async def create_key(call: Call) -> Any:
     """Makes a key. It is not echoed where it can be revealed; where it cannot, this is the only time it is shown."""
     wanted = auth_pb2.Key()
     apply(wanted, call.body, spent_nano=0)
-    wanted.group = wanted.group or _choosable(call.console.settings.key_groups, "default")[0]
+    wanted.group = wanted.group or (listed(call.console.settings.key_groups) or ["default"])[0]
     _check_choice(call, wanted)
     brand = visit_of(call.request).brand
-    asked = auth_pb2.CreateKeyRequest(
-        tenant_id=call.caller.tenant_id,
-        name=wanted.name,
-        expires_ms=wanted.expires_ms,
-        idempotency_key=call.idempotency_key,
-        group=wanted.group,
-        plan=wanted.plan,
-        brand="" if brand is BUILT_IN else brand.name,
-        models=wanted.models,
-        addresses=wanted.addresses,
-    )
-    if wanted.HasField("spend_cap_nano"):
-        asked.spend_cap_nano = wanted.spend_cap_nano
+    asked = creation(wanted, call.caller.tenant_id, "" if brand is BUILT_IN else brand.name, call.idempotency_key)
     await call.console.people.with_tenant(call.caller.person)
     made = await call.console.clients.auth.CreateKey(asked)
     return success() if made.key.revealable else success({"id": made.key.key_id, "key": made.secret})
@@ -127,17 +116,13 @@ async def _update(call: Call, key: auth_pb2.Key) -> Any:
     return success(key_object(updated.key, spent_nano))
 
 
-def _choosable(said: str, otherwise: str) -> list[str]:
-    return [name.strip() for name in said.split(",") if name.strip()] or [otherwise]
-
-
 def _check_choice(call: Call, key: auth_pb2.Key, group: str = "", plan: str = "") -> None:
     """Lets customers choose the groups and plans that the settings name, and keep those that the key has. Raises
     Problem."""
     settings = call.console.settings
-    if key.group not in (*_choosable(settings.key_groups, "default"), group):
+    if key.group not in (*(listed(settings.key_groups) or ["default"]), group):
         raise Problem(400, "group: this one is not yours to choose.", param="group")
-    if key.plan not in (*_choosable(settings.key_plans, ""), "", plan):
+    if key.plan not in (*listed(settings.key_plans), "", plan):
         raise Problem(400, "plan: this one is not yours to choose.", param="plan")
 
 

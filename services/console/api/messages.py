@@ -5,7 +5,9 @@ nano-dollars are exact in every language. Enums are their names in lower case wi
 objects, bytes are hexadecimal, and an optional field that is not set is null.
 """
 
-from collections.abc import Collection, Iterable
+import functools
+import operator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeVar
 
 from google.protobuf import message_factory
@@ -52,9 +54,7 @@ class Unreadable(ValueError):
 def to_json(message: Message, *, live: bool = True) -> dict[str, Any]:
     """A message as an object with all its fields; without what changes by itself unless `live`."""
     left_out: Collection[str] = () if live else LIVE.get(message.DESCRIPTOR.name, ())
-    return {
-        field.name: _value_out(field, message) for field in _fields(message.DESCRIPTOR) if field.name not in left_out
-    }
+    return {name: told(message) for name, told in _told(message.DESCRIPTOR) if name not in left_out}
 
 
 def from_json(cls: type[M], said: Any, hidden: Iterable[str] = (), path: str = "") -> M:
@@ -127,24 +127,37 @@ def _of_map(field: FieldDescriptor) -> FieldDescriptor | None:
     return entry.fields_by_name["value"] if entry is not None and entry.GetOptions().map_entry else None
 
 
-def _value_out(field: FieldDescriptor, message: Message) -> Any:
-    value = getattr(message, field.name)
-    of = _of_map(field)
+@functools.cache
+def _told(descriptor: Any) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """How each field of a message is told. Found out once: a long list has thousands of messages of one kind."""
+    return tuple((field.name, _teller(field)) for field in _fields(descriptor))
+
+
+def _teller(field: FieldDescriptor) -> Callable[[Any], Any]:
+    name, get, of = field.name, operator.attrgetter(field.name), _of_map(field)
     if of is not None:
-        return {str(key): _scalar_out(of, value[key]) for key in sorted(value)}
+        of_value = _scalar_teller(of) or _as_it_is
+        return lambda message: {str(key): of_value(get(message)[key]) for key in sorted(get(message))}
+    of_one = _scalar_teller(field)
     if field.is_repeated:
-        return [_scalar_out(field, item) for item in value]
-    if field.has_presence and not message.HasField(field.name):
-        return None
-    return _scalar_out(field, value)
+        return lambda message: [of_one(item) for item in get(message)] if of_one else list(get(message))
+    of_it = of_one or _as_it_is
+    if field.has_presence:
+        return lambda message: of_it(get(message)) if message.HasField(name) else None
+    return get if of_one is None else lambda message: of_it(get(message))
 
 
-def _scalar_out(field: FieldDescriptor, value: Any) -> Any:
+def _scalar_teller(field: FieldDescriptor) -> Callable[[Any], Any] | None:
+    """None for what is told as it is."""
     if field.message_type is not None:
-        return to_json(value)
+        return to_json
     if field.enum_type is not None:
-        return word_of(field.enum_type, value)
-    return value.hex() if isinstance(value, bytes) else value
+        return functools.cache(functools.partial(word_of, field.enum_type))
+    return bytes.hex if field.type == FieldDescriptor.TYPE_BYTES else None
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _set(message: Message, field: FieldDescriptor, value: Any, path: str) -> None:

@@ -41,11 +41,12 @@ _DESCRIPTION: Final = (
 )
 
 
-def document(operations: Sequence[Operation], structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
-    """The document; `structs` are those that answers refer to by name. It names no server: it is meant for the host
+def document(operations: Sequence[Operation], named: Sequence[Body]) -> dict[str, Any]:
+    """The document; `named` are the objects that answers refer to by name. It names no server: it is meant for the host
     that it was read from."""
     components: dict[str, Schema] = {"Failure": _FAILURE, "Problem": _PROBLEM}
-    components.update(msgspec.json.schema_components(structs, ref_template=_REF)[1])
+    for kind in named:
+        _of(kind, components)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         path = _PIECE.sub(r"{\1}", operation.path)
@@ -75,7 +76,7 @@ def _operation(operation: Operation, components: dict[str, Schema]) -> dict[str,
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": ["operators" if operation.path.startswith(PREFIX) else "customers"],
-        "security": [{"accessToken": [operation.scope.label]}, {"session": []}],
+        "security": _security(operation),
         "responses": _responses(operation, components),
     }
     if parameters := _parameters(operation):
@@ -83,6 +84,11 @@ def _operation(operation: Operation, components: dict[str, Schema]) -> dict[str,
     if operation.body is not None:
         said["requestBody"] = {"required": True, "content": {JSON: {"schema": _body(operation, components)}}}
     return said
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    token: dict[str, list[str]] = {"accessToken": [operation.scope.label]}
+    return [{"session": []}] if operation.by_session else [token, {"session": []}]
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -138,7 +144,7 @@ def _answer(operation: Operation, components: dict[str, Schema]) -> Schema:
 def _responses(operation: Operation, components: dict[str, Schema]) -> dict[str, Any]:
     said: dict[str, Any] = {"description": "Done."}
     if operation.answer is not None:
-        said["content"] = {JSON: {"schema": _answer(operation, components)}}
+        said["content"] = {operation.media: {"schema": _answer(operation, components)}}
     if operation.current is not None and operation.answer is not None:
         said["headers"] = {"ETag": {"schema": {"type": "string"}}}
     ours = operation.path.startswith(PREFIX)

@@ -84,6 +84,8 @@ class Operation:
     """Fields of the body without which nothing can be done."""
     answer: Body | Mapping[str, Schema] | None = None
     """A message, a struct, or what an object has; None for an answer without a body."""
+    media: str = JSON
+    """What its answer is; a stream of events has an `answer` in each."""
     listed: bool = False
     """Whether it answers a page of those."""
     query: Mapping[str, Schema] = field(default_factory=dict)
@@ -91,7 +93,9 @@ class Operation:
     """What stands now, for ETag, If-Match and If-None-Match; raises Refusal or Problem of 404 where nothing does."""
     target: str = ""
     """What is changed, for the audit log: pieces of the path or fields of the body in braces; `{own_tenant}` is the
-    caller's."""
+    caller's, `{own_email}` the caller."""
+    by_session: bool = False
+    """Whether it takes a session, and an access token of whatever scope is refused."""
     audited: bool = True
     """Whether the change is noted here; the ledger notes some of its own accord, in their transaction."""
     status: int = 200
@@ -117,6 +121,8 @@ async def answered(operation: Operation, request: Request) -> Response:
     try:
         caller = await caller_of(request)
         caller.check(operation.scope)
+        if operation.by_session and caller.token_id:
+            raise Problem(403, "This takes a session of the console, not an access token.", "session_needed")
         key = idempotency.key_of(request) if operation.changes else ""
 
         async def change() -> Response:
@@ -161,8 +167,12 @@ async def noted(call: Call, name: str, target: str, change: Callable[[], Awaitab
 
 def _target(operation: Operation, call: Call) -> str:
     said_by_body = {name: getattr(call.body, name, "") for name in _PIECE.findall(operation.target)}
-    names = said_by_body | {"own_tenant": call.caller.tenant_id} | call.request.path_params
+    names = said_by_body | _own(call.caller) | call.request.path_params
     return operation.target.format_map(names) or operation.path
+
+
+def _own(caller: Caller) -> dict[str, str]:
+    return {"own_tenant": caller.tenant_id, "own_email": caller.person.email}
 
 
 async def _body(operation: Operation, request: Request) -> Any:
@@ -217,6 +227,8 @@ def etag(said: Any) -> str:
 def _response(operation: Operation, call: Call, said: Any) -> Response:
     if said is None:
         return Response(status_code=204)
+    if isinstance(said, Response):
+        return said
     headers = {}
     if operation.current is not None and not operation.listed:
         headers["etag"] = etag(said)

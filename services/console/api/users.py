@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from services.console import self_service
 from services.console.access_tokens import Scope
 from services.console.api.key_forms import NANO_PER_QUOTA, of_data, success
 from services.console.api.operation import Call, Operation
@@ -33,6 +34,16 @@ class UserObject(msgspec.Struct):
     quota: int
     used_quota: int
     request_count: int
+
+
+class PasswordChange(msgspec.Struct):
+    """The password that is, and the one that is to be."""
+
+    old_password: str
+    new_password: str
+
+    def __repr__(self) -> str:
+        return "PasswordChange(...)"
 
 
 async def myself(call: Call) -> Any:
@@ -67,6 +78,15 @@ async def myself(call: Call) -> Any:
     )
 
 
+async def change_password(call: Call) -> Any:
+    """Sets a new password; all sessions end but the caller's."""
+    caller, wanted = call.caller, call.body
+    await self_service.change_password(
+        call.console, caller.person, caller.session_id, wanted.old_password, wanted.new_password, caller.address
+    )
+    return success()
+
+
 operations = (
     Operation(
         method="GET",
@@ -76,5 +96,16 @@ operations = (
         scope=Scope.ACCOUNT_READ,
         handle=myself,
         answer=of_data({"$ref": "#/components/schemas/UserObject"}),
+    ),
+    Operation(
+        method="PUT",
+        path="/api/user/password",
+        name="changeOwnPassword",
+        summary="Sets a new password; all sessions end but the caller's",
+        scope=Scope.ACCOUNT_WRITE,
+        handle=change_password,
+        body=PasswordChange,
+        answer=of_data(None),
+        target="{own_email}",
     ),
 )

@@ -26,7 +26,7 @@ def upgrade() -> None:
         CREATE TABLE api_answers (
             person_id text NOT NULL REFERENCES people ON DELETE CASCADE,
             idempotency_key text NOT NULL,
-            -- SHA-256 of method, path and body: the same key for something else is refused.
+            -- A keyed hash of method, path and body: the same key for something else is refused.
             fingerprint bytea NOT NULL,
             created_at timestamptz NOT NULL DEFAULT now(),
             -- Absent while the first call is under way. Sealed, since answers may hold what is shown once.

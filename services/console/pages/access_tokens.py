@@ -1,21 +1,21 @@
 """A person's access tokens: made, shown once, listed, revoked."""
 
-import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import access_tokens
-from services.console.access_tokens import AccessToken
+from services.console import access_tokens, deeds, self_service
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import customer
+from services.console.pages.forms_again import again
+from services.console.problems import Problem
 from services.console.rendering import redirect
 from services.console.visit import person_of
-from services.shared import clock, ids
+from services.shared import clock
 
 _PATH: Final = "/settings/tokens"
 _DAYS: Final = (7, 30, 90, 365)
@@ -32,31 +32,25 @@ async def create(request: Request) -> Response:
     console, person = console_of(request), person_of(request)
     grantable = access_tokens.grantable(person.is_operator)
     form = await Form.read(request, "name", "days", *(scope.label for scope in grantable))
-    name, now = form["name"].strip(), _now()
-    scopes = [scope.label for scope in grantable if form[scope.label]]
-    if not name or len(name) > access_tokens.NAME_MOST or not name.isprintable():
-        form.wrong("name", f"A name of at most {access_tokens.NAME_MOST} characters is needed.")
-    if not scopes:
-        form.wrong("scopes", "Choose at least one thing that it may do.")
-    if form["days"] not in map(str, _DAYS):
-        form.wrong("days", "Choose when it ends.")
-    running = [token for token in await console.tokens.of_person(person.person_id) if not token.ended(now)]
-    if len(running) >= access_tokens.PER_PERSON_MOST:
-        form.wrong("", f"You have {len(running)} access tokens. Revoke one first.")
+    name, days = form["name"].strip(), int(form["days"]) if form["days"] in map(str, _DAYS) else 0
+    scopes = [scope for scope in grantable if form[scope.label]]
+    for field, why in self_service.token_faults(person, name, scopes, days).items():
+        form.wrong(field, why)
     if form.errors:
         return await _page(request, form, 422)
-    secret = access_tokens.secret_of(os.urandom(access_tokens.SECRET_BYTES))
-    ends = now + timedelta(days=int(form["days"]))
-    token = AccessToken(f"token_{ids.ulid()}", person.person_id, name, scopes, now, ends, None, None)
-    await console.tokens.add(token, access_tokens.secret_hash(secret))
+    change = partial(self_service.make_token, console, person, name, scopes, days)
+    try:
+        _, secret = await deeds.done(request, "create_own_access_token", person.email, change, name=name)
+    except Problem as problem:
+        return await again(problem, form, partial(_page, request))
     return await _page(request, Form({"days": str(_USUAL_DAYS)}), secret=secret)
 
 
 async def revoke(request: Request) -> Response:
     """Ends one of the person's own tokens, at once and for good."""
     token_id = request.path_params["token_id"]
-    if not await console_of(request).tokens.revoke(person_of(request).person_id, token_id):
-        raise HTTPException(404)
+    change = partial(self_service.revoke_token, console_of(request), person_of(request), token_id)
+    await deeds.done(request, "revoke_own_access_token", token_id, change)
     return redirect(request, _PATH, "token_revoked")
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.console import deeds, purchases
 from services.console.brands import sells_by
 from services.console.console import console_of
 from services.console.failures import sentence
@@ -16,13 +17,12 @@ from services.console.forms import Form
 from services.console.guards import customer
 from services.console.payments.payment import Provider
 from services.console.rendering import redirect
-from services.console.visit import person_of, tenant_of, visit_of
+from services.console.visit import tenant_of, visit_of
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import auth_pb2, billing_pb2, usage_pb2
 
 PATH: Final = "/dashboard/billing"
 _PAGE: Final = 25
-_CODE_MOST: Final = 100
 _TOKEN_MOST: Final = 18
 _CREDIT: Final = "credit"
 """Asks for a history of what was paid in, given and corrected, without usage."""
@@ -62,11 +62,10 @@ async def billing(request: Request) -> Response:
 async def redeem(request: Request) -> Response:
     """Credits a voucher to the tenant, once."""
     form = await Form.read(request, "voucher")
-    asked = billing_pb2.RedeemVoucherRequest(
-        tenant_id=tenant_of(request), code=form["voucher"][:_CODE_MOST], actor=person_of(request).email
-    )
     try:
-        redeemed = await console_of(request).clients.billing.RedeemVoucher(asked)
+        redeemed = await purchases.redeem(
+            console_of(request), tenant_of(request), form["voucher"], deeds.actor_of(request)
+        )
     except Refusal as refusal:
         if refusal.kind not in _VOUCHER_REFUSALS:
             raise

@@ -1,18 +1,21 @@
 """One-time codes: asked for after the password, turned on and off in the settings."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import one_time_codes, sessions
+from services.console import deeds, one_time_codes, self_service, sessions
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import SIGN_IN, customer, public
+from services.console.pages.forms_again import again
 from services.console.pages.registration import patience, signed_in, too_many
 from services.console.people import WrongPassword
 from services.console.places import own_path
+from services.console.problems import Problem
 from services.console.rendering import redirect
 from services.console.store import SignedIn
 from services.console.throttle import Throttled
@@ -53,32 +56,31 @@ async def show(request: Request) -> Response:
 
 async def begin(request: Request) -> Response:
     """Makes a secret for a device."""
-    await console_of(request).codes.begin(person_of(request))
+    person, issuer = person_of(request), visit_of(request).title
+    change = partial(self_service.begin_codes, console_of(request), person, issuer)
+    await deeds.done(request, "begin_own_codes", person.email, change)
     return redirect(request, _SETTINGS)
 
 
 async def confirm(request: Request) -> Response:
     """Turns codes on once the device has made a good one, and shows the recovery codes, this once."""
-    form = await Form.read(request, "code")
+    form, person = await Form.read(request, "code"), person_of(request)
+    change = partial(self_service.confirm_codes, console_of(request), person, form["code"])
     try:
-        codes = await console_of(request).codes.confirm(person_of(request), form["code"])
-    except WrongPassword:
-        return await _page(request, form.wrong("code", _WRONG), 422)
-    except Throttled as throttled:
-        return too_many(await _page(request, form.wrong("", patience(throttled)), 429), throttled)
+        codes = await deeds.done(request, "confirm_own_codes", person.email, change)
+    except Problem as problem:
+        return await again(problem, form, partial(_page, request))
     return await _page(request, Form(), recovery_codes=codes)
 
 
 async def drop(request: Request) -> Response:
     """Turns codes off; takes the password, so that an unattended browser is not enough."""
-    form, console, person = await Form.read(request, "password"), console_of(request), person_of(request)
+    form, person = await Form.read(request, "password"), person_of(request)
+    change = partial(self_service.drop_codes, console_of(request), person, form["password"], visit_of(request).address)
     try:
-        await console.people.confirm_password(person, form["password"], visit_of(request).address)
-    except WrongPassword:
-        return await _page(request, form.wrong("password", "That is not your password."), 422)
-    except Throttled as throttled:
-        return too_many(await _page(request, form.wrong("", patience(throttled)), 429), throttled)
-    await console.codes.drop(person)
+        await deeds.done(request, "drop_own_codes", person.email, change)
+    except Problem as problem:
+        return await again(problem, form, partial(_page, request))
     return redirect(request, _SETTINGS, "codes_off")
 
 
@@ -93,10 +95,7 @@ def _asked(request: Request, form: Form, status: int = 200) -> Response:
 async def _page(request: Request, form: Form, status: int = 200, recovery_codes: Sequence[str] = ()) -> Response:
     console, person = console_of(request), person_of(request)
     on = await console.codes.wanted_of(person)
-    secret = None if on else await console.codes.begun(person)
-    picture = (
-        one_time_codes.picture(one_time_codes.uri(secret, person.email, visit_of(request).title)) if secret else ""
-    )
+    device = None if on else await self_service.begun_codes(console, person, visit_of(request).title)
     left = await console.store.recovery_codes_left(person.person_id) if on else 0
     return console.renderer.page(
         request,
@@ -104,8 +103,8 @@ async def _page(request: Request, form: Form, status: int = 200, recovery_codes:
         status,
         form=form,
         on=on,
-        secret=secret,
-        picture=picture,
+        secret=device.secret if device else None,
+        picture=one_time_codes.picture(device.uri) if device else "",
         left=left,
         recovery_codes=recovery_codes,
     )

@@ -1,5 +1,6 @@
 """A customer's keys: the list, and what makes, changes and deletes them."""
 
+import asyncio
 from functools import partial
 from typing import Final
 from urllib.parse import urlencode
@@ -14,7 +15,7 @@ from services.console.console import Console, console_of
 from services.console.failures import sentence
 from services.console.forms import Form
 from services.console.guards import customer
-from services.console.key_form import Choices
+from services.console.key_form import Choices, listed
 from services.console.rendering import redirect
 from services.console.visit import tenant_of, visit_of
 from services.shared import clock, ids
@@ -22,7 +23,8 @@ from services.shared.errors import Refusal
 from tollhouse.v1 import auth_pb2, router_pb2, usage_pb2
 
 PATH: Final = "/dashboard/keys"
-_SPENT_MS: Final = 30 * 24 * 3600 * clock.MS_PER_S
+_SPENT_DAYS: Final = 30
+_DAY_MS: Final = 24 * 3600 * clock.MS_PER_S
 _QUERY_MOST: Final = 100
 _PAGE: Final = 50
 _DIGITS_MOST: Final = 6
@@ -32,8 +34,7 @@ async def keys(request: Request) -> Response:
     """Every key, or those that a search finds, with what each spent in 30 days."""
     console, tenant_id = console_of(request), tenant_of(request)
     wanted = request.query_params.get("q", "").strip()[:_QUERY_MOST]
-    every = await keys_of(console, tenant_id)
-    spent = await _spent(console, tenant_id)
+    every, spent = await asyncio.gather(keys_of(console, tenant_id), _spent(console, tenant_id))
     found = [key for key in reversed(every) if matches(key, wanted)]
     number = _page_number(request)
     return console.renderer.page(
@@ -63,20 +64,8 @@ async def make(request: Request) -> Response:
     key = key_form.key_of(form, auth_pb2.Key(group="default", enabled=True), choices, clock.now_ms())
     if form.errors:
         return await _form_page(request, form, status=422)
-    asked = auth_pb2.CreateKeyRequest(
-        tenant_id=tenant_of(request),
-        name=key.name,
-        expires_ms=key.expires_ms,
-        idempotency_key=f"console:{form['idempotency_key']}"[:200],
-        group=key.group,
-        plan=key.plan,
-        brand=await _brand(request),
-        models=key.models,
-        addresses=key.addresses,
-        limits=key.limits,
-    )
-    if key.HasField("spend_cap_nano"):
-        asked.spend_cap_nano = key.spend_cap_nano
+    once = f"console:{form['idempotency_key']}"[:200]
+    asked = key_form.creation(key, tenant_of(request), await _brand(request), once)
     try:
         change = partial(console.clients.auth.CreateKey, asked)
         made = await deeds.done(request, "create_own_key", asked.tenant_id, change, name=asked.name)
@@ -201,21 +190,18 @@ async def _set_enabled(request: Request, enabled: bool) -> Response:
 
 
 async def _spent(console: Console, tenant_id: str) -> dict[str, int]:
-    """What each key spent in 30 days, in nano-dollars."""
-    now_ms = clock.now_ms()
+    """What each key spent in 30 days, today among them, in nano-dollars."""
+    tomorrow_ms = clock.now_ms() + -clock.now_ms() % _DAY_MS
     summary = await console.clients.usage.SummarizeUsage(
         usage_pb2.SummarizeUsageRequest(
             tenant_id=tenant_id,
-            period=usage_pb2.USAGE_PERIOD_DAY,
+            period=usage_pb2.USAGE_PERIOD_WHOLE,
             groups=[usage_pb2.USAGE_GROUP_KEY],
-            from_ms=now_ms - _SPENT_MS,
-            to_ms=now_ms,
+            from_ms=tomorrow_ms - _SPENT_DAYS * _DAY_MS,
+            to_ms=tomorrow_ms,
         )
     )
-    spent: dict[str, int] = {}
-    for bucket in summary.buckets:
-        spent[bucket.key_id] = spent.get(bucket.key_id, 0) + bucket.cost_nano
-    return spent
+    return {bucket.key_id: bucket.cost_nano for bucket in summary.buckets}
 
 
 async def _choices(console: Console) -> Choices:
@@ -224,11 +210,6 @@ async def _choices(console: Console) -> Choices:
     groups = listed(console.settings.key_groups) or ["default"]
     models = {model.model for group in groups for model in catalogue.models(group)}
     return Choices(groups, listed(console.settings.key_plans), sorted(models))
-
-
-def listed(names: str) -> list[str]:
-    """Names between commas."""
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 async def _brand(request: Request) -> str:

@@ -1,31 +1,28 @@
 """Adding credit: the amount and the way, then the provider's own page, then how the payment stands."""
 
+from functools import partial
 from typing import Final
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.console import deeds, purchases
 from services.console.brands import sells_by
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import customer
-from services.console.payments.cashier import Taken
-from services.console.payments.payment import NANO_PER_CENT, Payment, ProviderFailed
+from services.console.payments.payment import Payment
+from services.console.problems import Problem
+from services.console.purchases import PAYMENTS
 from services.console.rendering import redirect
 from services.console.visit import person_of, tenant_of, visit_of
 from services.shared import ids
-from services.shared.money import NANO_PER_DOLLAR, nano_from_dollars
-from services.shared.telemetry import logger
+from services.shared.money import nano_from_dollars
 from tollhouse.v1 import auth_pb2, usage_pb2
 
 PAY: Final = "/dashboard/billing/pay"
-PAYMENTS: Final = "/dashboard/billing/payments"
 _PAGE: Final = 25
 _SUGGESTED: Final = (10, 25, 50, 100)
-
-_AWAY: Final = "The payment provider does not answer just now, and nothing was charged. Please try again in a moment."
-_log = logger("payments")
 
 
 async def choose(request: Request) -> Response:
@@ -37,28 +34,25 @@ async def pay(request: Request) -> Response:
     """Stores the payment, then sends the person to its provider. A redirect would be stopped by the policy that forms
     go to our own pages only, so scripts leave by `hx-redirect`; others find the link on the payment's page."""
     form, console = await Form.read(request, "payment_id", "amount", "provider"), console_of(request)
-    offered = {provider.name for provider in console.cashier.offered(visit_of(request).brand)}
-    amount_nano = _amount(request, form)
-    if form["provider"] not in offered:
-        form.wrong("provider", "Please choose how to pay.")
+    person, brand, amount_nano = person_of(request), visit_of(request).brand, _amount(form)
+    for name, why in purchases.faults(console, brand, form["provider"], amount_nano).items():
+        form.wrong(name, why)
     if not ids.is_ulid(form["payment_id"]):
         form.values["payment_id"] = ids.ulid()
     if form.errors:
         return await _form(request, form, 422)
-    person = person_of(request)
     wanted = Payment(form["payment_id"], tenant_of(request), person.person_id, form["provider"], amount_nano)
-    path = f"{PAYMENTS}/{wanted.payment_id}"
+    begin = partial(purchases.begin, console, wanted, brand, f"{request.url.scheme}://{request.url.netloc}")
     try:
-        payment = await console.cashier.begin(wanted, f"{request.url.scheme}://{request.url.netloc}{path}")
-    except Taken:
+        payment = await deeds.done(request, "begin_own_payment", wanted.tenant_id, begin, payment=wanted.payment_id)
+    except Problem as problem:
+        if problem.status != 409:
+            raise
         form.values["payment_id"] = ids.ulid()
-        return await _form(request, form.wrong("", "This form was sent before. Please send it once more."), 422)
-    except ProviderFailed as failed:
-        _log.error("payment_not_begun", provider=wanted.provider, error=str(failed))
-        raise HTTPException(502, _AWAY) from None
+        return await _form(request, form.wrong("", problem.detail), 422)
     if request.headers.get("hx-request"):
         return Response(headers={"hx-redirect": payment.url})
-    return redirect(request, path)
+    return redirect(request, f"{PAYMENTS}/{payment.payment_id}")
 
 
 async def listed(request: Request) -> Response:
@@ -84,19 +78,15 @@ async def standing(request: Request) -> Response:
 
 
 async def _payment(request: Request, template: str) -> Response:
-    cashier = console_of(request).cashier
-    payment = await cashier.store.get(request.path_params["payment_id"])
-    if payment is None or payment.tenant_id != tenant_of(request):
-        raise HTTPException(404)
-    payment = await cashier.look(payment)
-    movements = await cashier.store.movements(payment.payment_id)
-    provider = cashier.providers.get(payment.provider)
-    return console_of(request).renderer.page(
+    console = console_of(request)
+    payment = await purchases.own_payment(console, tenant_of(request), request.path_params["payment_id"])
+    provider = console.cashier.providers.get(payment.provider)
+    return console.renderer.page(
         request,
         template,
         payment=payment,
         label=provider.label if provider else payment.provider,
-        credited_nano=sum(movement.amount_nano for movement in movements if movement.done_at),
+        credited_nano=await purchases.credited_nano(console, payment),
     )
 
 
@@ -121,19 +111,13 @@ async def _form(request: Request, form: Form, status: int = 200) -> Response:
     )
 
 
-def _amount(request: Request, form: Form) -> int:
-    """The amount in nano-dollars, whole cents; what is wrong with it is noted."""
-    settings = console_of(request).settings
+def _amount(form: Form) -> int:
+    """The amount in nano-dollars; 0 for what is none, which is noted."""
     try:
-        amount_nano = nano_from_dollars(form["amount"].strip().replace(",", ""))
+        return nano_from_dollars(form["amount"].strip().replace(",", ""))
     except ValueError:
         form.wrong("amount", "An amount in dollars, such as 25 or 12.50.")
         return 0
-    if not settings.payment_least * NANO_PER_DOLLAR <= amount_nano <= settings.payment_most * NANO_PER_DOLLAR:
-        form.wrong("amount", f"From ${settings.payment_least} to ${settings.payment_most:,}.")
-    elif amount_nano % NANO_PER_CENT:
-        form.wrong("amount", "Whole cents, please.")
-    return amount_nano
 
 
 routes = [

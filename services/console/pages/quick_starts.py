@@ -10,7 +10,7 @@ from services.console import quick_starts
 from services.console.catalogue import Catalogue
 from services.console.console import Console, console_of
 from services.console.guards import customer
-from services.console.pages.keys import listed
+from services.console.key_form import listed
 from services.console.visit import visit_of
 from services.shared.principal import KEY_PREFIX
 from tollhouse.v1 import router_pb2

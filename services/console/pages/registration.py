@@ -1,12 +1,10 @@
 """Registering, and `/auth?action=register`, which links elsewhere lead to."""
 
-import math
-
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from services.console import cookies, passwords
+from services.console import cookies, passwords, problems
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import SIGN_IN, public
@@ -61,9 +59,7 @@ async def signed_in(request: Request, person: Person, path: str, notice: str = "
 
 def patience(throttled: Throttled) -> str:
     """How long to wait, for people."""
-    minutes = math.ceil(throttled.wait_s / 60)
-    wait = "a minute" if minutes == 1 else f"{minutes} minutes"
-    return f"Too many attempts. Please wait {wait}, then try again."
+    return problems.of_throttled(throttled).detail
 
 
 def too_many(response: Response, throttled: Throttled) -> Response:

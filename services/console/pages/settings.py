@@ -1,19 +1,18 @@
 """A person's own settings: password and sessions."""
 
-from starlette.exceptions import HTTPException
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import passwords
+from services.console import deeds, passwords, self_service
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import customer
 from services.console.handshake import connect_token
-from services.console.pages.registration import patience, too_many
-from services.console.passwords import Weak
-from services.console.people import WrongPassword
+from services.console.pages.forms_again import again
+from services.console.problems import Problem
 from services.console.rendering import redirect
-from services.console.throttle import Throttled
 from services.console.visit import person_of, visit_of
 
 _PATH = "/settings"
@@ -27,31 +26,31 @@ async def show(request: Request) -> Response:
 async def change_password(request: Request) -> Response:
     """Sets a new password; all other sessions end."""
     form = await Form.read(request, "old_password", "new_password")
-    person, address = person_of(request), visit_of(request).address
+    person, (old, new) = person_of(request), (form["old_password"], form["new_password"])
+    change = partial(
+        self_service.change_password,
+        *(console_of(request), person, person.session_id, old, new, visit_of(request).address),
+    )
     try:
-        await console_of(request).people.change_password(
-            person, person.session_id, form["old_password"], form["new_password"], address
-        )
-    except WrongPassword:
-        return await _page(request, form.wrong("old_password", "That is not your password."), 422)
-    except Weak as weak:
-        return await _page(request, form.wrong("new_password", str(weak)), 422)
-    except Throttled as throttled:
-        return too_many(await _page(request, form.wrong("", patience(throttled)), 429), throttled)
+        await deeds.done(request, "change_own_password", person.email, change)
+    except Problem as problem:
+        return await again(problem, form, partial(_page, request))
     return redirect(request, _PATH, "password_changed")
 
 
 async def end_session(request: Request) -> Response:
     """Ends one of the person's own sessions."""
-    if not await console_of(request).store.end_session(person_of(request).person_id, request.path_params["session_id"]):
-        raise HTTPException(404)
+    session_id = request.path_params["session_id"]
+    change = partial(self_service.end_session, console_of(request), person_of(request), session_id)
+    await deeds.done(request, "end_own_session", session_id, change)
     return redirect(request, _PATH, "session_ended")
 
 
 async def end_other_sessions(request: Request) -> Response:
     """Ends all but this one."""
     person = person_of(request)
-    await console_of(request).store.end_sessions(person.person_id, but=person.session_id)
+    change = partial(console_of(request).store.end_sessions, person.person_id, but=person.session_id)
+    await deeds.done(request, "end_other_own_sessions", person.email, change)
     return redirect(request, _PATH, "sessions_ended")
 
 

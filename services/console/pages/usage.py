@@ -15,6 +15,7 @@ from services.console.console import Console, console_of
 from services.console.guards import customer
 from services.console.pages.keys import keys_of
 from services.console.usage_query import UsageQuery
+from services.console.usage_sums import Sums
 from services.console.visit import tenant_of
 from services.shared import clock
 from services.shared.money import dollars
@@ -35,15 +36,19 @@ async def usage(request: Request) -> Response:
     """What was used in a span: figures, a chart, the greatest keys or models, and a page of requests."""
     console, tenant_id = console_of(request), tenant_of(request)
     query = UsageQuery.read(request.query_params, clock.now_ms())
-    summary, listed, keys, models = await asyncio.gather(
-        console.clients.usage.SummarizeUsage(query.summed(tenant_id)),
+    summarize = console.clients.usage.SummarizeUsage
+    summary, listed, keys, models, subjects = await asyncio.gather(
+        summarize(query.summed(tenant_id)),
         console.clients.usage.ListUsage(query.listed(tenant_id, _PAGE)),
         keys_of(console, tenant_id),
         _models(console, tenant_id, query),
+        _subjects(console, tenant_id, query),
     )
     names = {key.key_id: key.name for key in keys}
+    greatest = usage_sums.greatest(subjects, query.measure)
+    told = await asyncio.gather(*(summarize(query.summed(tenant_id, subject)) for subject in greatest))
     buckets = summary.buckets
-    starts = usage_sums.starts(query.from_ms, query.to_ms, query.period)
+    shown, rest, further = usage_sums.shortened(subjects)
     return console.renderer.page(
         request,
         "usage.html",
@@ -54,8 +59,16 @@ async def usage(request: Request) -> Response:
         model_options={"": "All models"} | {model: model for model in models},
         names=names,
         total=usage_sums.total(buckets),
-        subjects=usage_sums.by_subject(buckets, query.by) if query.by else {},
-        chart_of=usage_sums.chart(buckets, query.by, query.measure, starts, names),
+        subjects=shown,
+        rest=rest,
+        further=further,
+        chart_of=usage_sums.chart(
+            buckets,
+            {subject: series.buckets for subject, series in zip(greatest, told, strict=True)},
+            query.measure,
+            usage_sums.starts(query.from_ms, query.to_ms, query.period),
+            others=len(subjects) > len(greatest),
+        ),
         label=usage_sums.label,
         usages=listed.usages,
         status_of=status_of,
@@ -132,16 +145,16 @@ def status_of(status: events_pb2.UsageStatus.ValueType) -> str:
 
 async def _models(console: Console, tenant_id: str, query: UsageQuery) -> list[str]:
     """The models that were used in the span, by any key: what the filter offers."""
-    summary = await console.clients.usage.SummarizeUsage(
-        usage_pb2.SummarizeUsageRequest(
-            tenant_id=tenant_id,
-            period=usage_pb2.USAGE_PERIOD_DAY,
-            groups=[usage_pb2.USAGE_GROUP_MODEL],
-            from_ms=query.from_ms,
-            to_ms=query.to_ms - 1,
-        )
-    )
+    summary = await console.clients.usage.SummarizeUsage(query.whole(tenant_id, usage_pb2.USAGE_GROUP_MODEL))
     return sorted({bucket.model for bucket in summary.buckets} | ({query.model} if query.model else set()))
+
+
+async def _subjects(console: Console, tenant_id: str, query: UsageQuery) -> dict[str, Sums]:
+    """What each key or model that was used comes to, the dearest first; none where they are not told apart."""
+    if not query.by:
+        return {}
+    summary = await console.clients.usage.SummarizeUsage(query.told_apart(tenant_id))
+    return usage_sums.by_subject(summary.buckets, query.by)
 
 
 routes = [customer(PATH, usage), customer(f"{PATH}.csv", export)]

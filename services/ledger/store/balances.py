@@ -36,18 +36,43 @@ _TRANSACTIONS: Final = """
         coalesce(t.corrects_transaction_id, 0) AS corrects_transaction_id
     FROM (
         SELECT transaction_id, sum(amount_nano)::bigint AS amount_nano FROM (
-            SELECT e.transaction_id, e.amount_nano FROM entries e JOIN ledger_accounts a
-                ON a.ledger_account_id = e.credit_account_id WHERE a.kind = 'prepaid' AND a.tenant_id = %(tenant)s
+            SELECT e.transaction_id, e.amount_nano FROM page JOIN entries e USING (transaction_id)
+                JOIN own ON e.credit_account_id = own.ledger_account_id
             UNION ALL
-            SELECT e.transaction_id, -e.amount_nano FROM entries e JOIN ledger_accounts a
-                ON a.ledger_account_id = e.debit_account_id WHERE a.kind = 'prepaid' AND a.tenant_id = %(tenant)s
-        ) AS sides
-        WHERE (%(before)s::bigint IS NULL OR transaction_id < %(before)s)
-            AND (NOT %(bare)s OR EXISTS (SELECT FROM transactions u
-                WHERE u.transaction_id = sides.transaction_id AND u.kind <> 'usage'))
-        GROUP BY transaction_id ORDER BY transaction_id DESC LIMIT %(limit)s
+            SELECT e.transaction_id, -e.amount_nano FROM page JOIN entries e USING (transaction_id)
+                JOIN own ON e.debit_account_id = own.ledger_account_id
+        ) AS sides GROUP BY transaction_id
     ) AS m JOIN transactions t USING (transaction_id) ORDER BY t.transaction_id DESC
 """
+_OWN: Final = """
+    WITH own AS (SELECT ledger_account_id FROM ledger_accounts WHERE kind = 'prepaid' AND tenant_id = %(tenant)s)
+"""
+_SIDE: Final = """
+    (
+        SELECT DISTINCT transaction_id FROM entries
+        WHERE {side}_account_id = (SELECT ledger_account_id FROM own) AND transaction_id < %(before)s
+        ORDER BY transaction_id DESC LIMIT %(limit)s
+    )
+"""
+_ALL: Final = (
+    _OWN
+    + f", page AS ({_SIDE.format(side='credit')} UNION {_SIDE.format(side='debit')}"
+    + " ORDER BY transaction_id DESC LIMIT %(limit)s)"
+    + _TRANSACTIONS
+)
+"""Of each side of the account the newest, by its index: never the whole history to sort it."""
+_WITHOUT_USAGE: Final = (
+    _OWN
+    + """
+    , page AS (
+        SELECT transaction_id FROM transactions
+        WHERE tenant_id = %(tenant)s AND tenant_id <> '' AND kind <> 'usage' AND transaction_id < %(before)s
+        ORDER BY transaction_id DESC LIMIT %(limit)s
+    )
+    """
+    + _TRANSACTIONS
+)
+_NEWEST: Final = 1 << 62
 
 
 class NotFree(Exception):
@@ -149,8 +174,8 @@ class BalanceStore:
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(TransactionRow)) as cursor,
         ):
-            said = {"tenant": tenant_id, "before": before_id, "limit": limit, "bare": without_usage}
-            await cursor.execute(_TRANSACTIONS, said)
+            said = {"tenant": tenant_id, "before": _NEWEST if before_id is None else before_id, "limit": limit}
+            await cursor.execute((_WITHOUT_USAGE if without_usage else _ALL).encode(), said)
             return await cursor.fetchall()
 
 

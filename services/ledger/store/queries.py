@@ -1,10 +1,14 @@
-"""What the SQL modules share: single rows, and the order in which accounts are locked."""
+"""What the SQL modules share: single rows, patience, and the order in which accounts are locked."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from psycopg import AsyncConnection
+from psycopg.errors import QueryCanceled
 from psycopg.rows import TupleRow
+
+from services.shared.errors import Kind, Refusal
 
 Connection = AsyncConnection[TupleRow]
 
@@ -55,6 +59,17 @@ async def row(connection: Connection, query: str, parameters: tuple[Any, ...]) -
     if found is None:
         raise LookupError("a query that always answers a row answered none")
     return found
+
+
+@contextlib.contextmanager
+def in_time() -> Iterator[None]:
+    """Turns the end of Postgres' patience into a refusal."""
+    try:
+        yield
+    except QueryCanceled:
+        raise Refusal(
+            Kind.INVALID_REQUEST, "reading takes too long: ask for less time with from and to, or for fewer conditions"
+        ) from None
 
 
 async def spend(connection: Connection, spent_nano: Mapping[str, int]) -> None:

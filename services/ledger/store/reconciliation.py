@@ -13,15 +13,18 @@ from tollhouse.v1 import events_pb2
 _TENANTS_MOST: Final = 50
 _SHORTFALL: Final = "SELECT -balance_nano FROM ledger_accounts WHERE kind = 'shortfall'"
 _SUMS: Final = (
-    "SELECT coalesce(sum(attempts), 0)::bigint, coalesce(sum(estimated), 0)::bigint FROM usage_rollups WHERE hour >= %s"
+    "SELECT coalesce(sum(attempts), 0)::bigint, coalesce(sum(estimated), 0)::bigint FROM usage_totals"
+    " WHERE cut = 'day: model, account' AND start_at >= date_trunc('day', %s::timestamptz, 'UTC')"
 )
 _ORPHANED: Final = (
-    f"SELECT count(*) FROM usage_records WHERE status = {events_pb2.USAGE_STATUS_ORPHANED} AND created_at >= %s"
+    f"SELECT count(*) FROM usage_records WHERE status = {events_pb2.USAGE_STATUS_ORPHANED}"
+    " AND created_at >= date_trunc('day', %s::timestamptz, 'UTC')"
 )
 _TENANTS: Final = """
     SELECT tenant_id, sum(shortfall_nano)::bigint AS shortfall_nano, sum(estimated)::bigint AS estimated,
         sum(attempts)::bigint AS attempts
-    FROM usage_rollups WHERE hour >= %s GROUP BY tenant_id HAVING sum(shortfall_nano) > 0 OR sum(estimated) > 0
+    FROM usage_totals WHERE cut = 'day: tenant' AND start_at >= date_trunc('day', %s::timestamptz, 'UTC')
+    GROUP BY tenant_id HAVING sum(shortfall_nano) > 0 OR sum(estimated) > 0
     ORDER BY shortfall_nano DESC, estimated DESC, tenant_id LIMIT %s
 """
 
@@ -38,7 +41,7 @@ class TenantSums:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Of all tenants; the shortfall since the beginning, the others since an hour."""
+    """Of all tenants; the shortfall since the beginning, the others since a day of UTC."""
 
     shortfall_nano: int
     attempts: int
@@ -54,7 +57,7 @@ class Reconciliation:
         self._pool = pool
 
     async def since(self, from_at: datetime) -> Sums:
-        """What needs an eye, from an hour on."""
+        """What needs an eye, from the beginning of a day of UTC on."""
         async with self._pool.connection() as connection:
             (shortfall,) = await row(connection, _SHORTFALL, ())
             attempts, estimated = await row(connection, _SUMS, (from_at,))

@@ -1,23 +1,17 @@
-"""Reading usage: requests, sums of hours and days, and attempts in the order of booking."""
+"""Reading usage: requests, and attempts in the order of booking."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from psycopg import sql
-from psycopg.errors import QueryCanceled
 from psycopg.rows import class_row
 
 from services.ledger.records import BookedAttempt, Position
-from services.ledger.store.queries import row
+from services.ledger.store.queries import in_time, row
 from services.shared.database import Pool
-from services.shared.errors import Kind, Refusal
 
 _COLUMNS: Final = ", ".join(f"r.{field.name}" for field in fields(BookedAttempt))
-_GROUPS: Final = ("tenant_id", "key_id", "model", "upstream_account_id")
-_FILTERS: Final = ("tenant_id", "key_id", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +27,6 @@ class UsageFilter:
     from_at: datetime | None = None
     to_at: datetime | None = None
     before: tuple[datetime, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RollupFilter:
-    """Which hours are summed; "" for no limit. `from_at` is inclusive, `to_at` is not."""
-
-    from_at: datetime
-    to_at: datetime
-    tenant_id: str = ""
-    key_id: str = ""
-    model: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Sums of one hour or day; money in nano-dollars. What is not told apart is ""."""
-
-    start_at: datetime
-    tenant_id: str
-    key_id: str
-    model: str
-    upstream_account_id: str
-    requests: int
-    attempts: int
-    estimated: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_5m_tokens: int
-    cache_write_1h_tokens: int
-    cost_nano: int
-    upstream_cost_nano: int
 
 
 class UsageStore:
@@ -85,11 +47,10 @@ class UsageStore:
 
     async def page(self, wanted: UsageFilter, limit: int) -> list[BookedAttempt]:
         """The attempts of a tenant's requests that fit, newest request first, of at most `limit` requests."""
-        where, having, parameters = _conditions(wanted)
+        where, parameters = _conditions(wanted)
         return await self._attempts(
-            "WITH page AS (SELECT created_at, request_id FROM usage_records"
-            f" WHERE {where} GROUP BY created_at, request_id {having}"
-            " ORDER BY created_at DESC, request_id DESC LIMIT %s)"
+            "WITH page AS (SELECT DISTINCT created_at, request_id FROM usage_records u"
+            f" WHERE {where} ORDER BY created_at DESC, request_id DESC LIMIT %s)"
             f" SELECT {_COLUMNS} FROM page JOIN usage_records r USING (created_at, request_id)"
             " ORDER BY r.created_at DESC, r.request_id DESC, r.attempt",
             [*parameters, limit],
@@ -110,27 +71,6 @@ class UsageStore:
         async with self._pool.connection() as connection:
             return int((await row(connection, "SELECT coalesce(max(transaction_id), 0) FROM usage_records", ()))[0])
 
-    async def buckets(self, period: str, groups: Sequence[str], of: RollupFilter, limit: int) -> list[Bucket]:
-        """Sums of hours by `period` ("hour" or "day", of UTC) and by the columns `groups`; at most `limit` of them."""
-        told = sql.SQL(", ").join(
-            sql.Identifier(name) if name in groups else sql.SQL("'' AS {}").format(sql.Identifier(name))
-            for name in _GROUPS
-        )
-        only = {name: value for name in _FILTERS if (value := getattr(of, name))}
-        sums = sql.SQL(", ").join(
-            sql.SQL("sum({0})::bigint AS {0}").format(sql.Identifier(field.name)) for field in fields(Bucket)[5:]
-        )
-        wanted = sql.SQL(" ").join(sql.SQL("AND {} = %s").format(sql.Identifier(name)) for name in only)
-        query = sql.SQL(
-            "SELECT date_trunc(%s, hour, 'UTC') AS start_at, {told}, {sums} FROM usage_rollups"
-            " WHERE hour >= %s AND hour < %s {only} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5 LIMIT %s"
-        ).format(told=told, sums=sums, only=wanted)
-        parameters = [period, of.from_at, of.to_at, *only.values(), limit]
-        async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Bucket)) as cursor:
-            with _in_time():
-                await cursor.execute(query, parameters)
-            return await cursor.fetchall()
-
     async def held_nano(self, tenant_id: str) -> int:
         """What is held for a tenant's requests, in nano-dollars, as the holders of its grants said at their last
         renewal."""
@@ -143,25 +83,14 @@ class UsageStore:
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(BookedAttempt)) as cursor,
         ):
-            with _in_time():
+            with in_time():
                 await cursor.execute(query.encode(), parameters)
             return await cursor.fetchall()
 
 
-@contextlib.contextmanager
-def _in_time() -> Iterator[None]:
-    """Turns the end of Postgres' patience into a refusal."""
-    try:
-        yield
-    except QueryCanceled:
-        raise Refusal(
-            Kind.INVALID_REQUEST, "reading takes too long: ask for less time with from and to, or for fewer conditions"
-        ) from None
-
-
-def _conditions(wanted: UsageFilter) -> tuple[str, str, list[Any]]:
-    """WHERE, HAVING and their parameters. All attempts of a request have its key, model and idempotency key; its status
-    is that of its last attempt."""
+def _conditions(wanted: UsageFilter) -> tuple[str, list[Any]]:
+    """WHERE and its parameters. All attempts of a request have its key, model and idempotency key; its status is that
+    of its last attempt."""
     conditions, parameters = ["tenant_id = %s"], [wanted.tenant_id]
     optional: list[tuple[str, Any]] = [
         ("key_id = %s", wanted.key_id),
@@ -177,7 +106,11 @@ def _conditions(wanted: UsageFilter) -> tuple[str, str, list[Any]]:
     if wanted.before is not None:
         conditions.append("(created_at, request_id) < (%s, %s)")
         parameters += wanted.before  # type: ignore[arg-type]
-    if not wanted.status:
-        return " AND ".join(conditions), "", parameters
-    having = "HAVING (array_agg(status ORDER BY attempt DESC))[1] = %s"
-    return " AND ".join(conditions), having, [*parameters, wanted.status]
+    if wanted.status:
+        # As a constant: of a parameter the planner does not know whether the index of statuses but OK has it.
+        conditions.append(f"status = {int(wanted.status)}")
+        conditions.append(
+            "NOT EXISTS (SELECT FROM usage_records l WHERE (l.request_id, l.created_at) = (u.request_id, u.created_at)"
+            " AND l.attempt > u.attempt)"
+        )
+    return " AND ".join(conditions), parameters

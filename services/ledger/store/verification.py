@@ -70,6 +70,37 @@ _CHECKS: Final[dict[str, LiteralString]] = {
         ) r USING (tenant_id, hour, key_id, model, upstream_account_id)
         WHERE u.sums IS DISTINCT FROM r.sums
     """,
+    "totals sum up rollups": """
+        SELECT cut || ' ' || start_at || ' ' || tenant_id || ' ' || key_id || ': rollups '
+            || coalesce(r.sums::text, 'none') || ', totals ' || coalesce(t.sums::text, 'none')
+        FROM (
+            SELECT CASE GROUPING(hour, tenant_id, key_id, model, upstream_account_id)
+                    WHEN b'01101'::int THEN 'hour: model'
+                    WHEN b'00101'::int THEN 'hour: tenant, model'
+                    WHEN b'11100'::int THEN 'day: model, account'
+                    WHEN b'10111'::int THEN 'day: tenant'
+                    WHEN b'10100'::int THEN 'day: tenant, model, account'
+                    WHEN b'10001'::int THEN 'day: tenant, key, model'
+                END AS cut,
+                coalesce(hour, day) AS start_at, coalesce(tenant_id, '') AS tenant_id, coalesce(key_id, '') AS key_id,
+                coalesce(model, '') AS model, coalesce(upstream_account_id, '') AS upstream_account_id,
+                ROW(sum(requests)::bigint, sum(attempts)::bigint, sum(estimated)::bigint,
+                    sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cache_read_tokens)::bigint,
+                    sum(cache_write_5m_tokens)::bigint, sum(cache_write_1h_tokens)::bigint, sum(cost_nano)::bigint,
+                    sum(upstream_cost_nano)::bigint, sum(shortfall_nano)::bigint) AS sums
+            FROM (SELECT *, date_trunc('day', hour, 'UTC') AS day FROM usage_rollups) AS rollups
+            GROUP BY GROUPING SETS (
+                (hour, day, model), (hour, day, tenant_id, model), (day, model, upstream_account_id), (day, tenant_id),
+                (day, tenant_id, model, upstream_account_id), (day, tenant_id, key_id, model)
+            )
+        ) r FULL JOIN (
+            SELECT cut, start_at, tenant_id, key_id, model, upstream_account_id,
+                ROW(requests, attempts, estimated, input_tokens, output_tokens, cache_read_tokens,
+                    cache_write_5m_tokens, cache_write_1h_tokens, cost_nano, upstream_cost_nano, shortfall_nano) AS sums
+            FROM usage_totals
+        ) t USING (cut, start_at, tenant_id, key_id, model, upstream_account_id)
+        WHERE r.sums IS DISTINCT FROM t.sums
+    """,
     "what keys spent is the sum of their usage": """
         SELECT coalesce(u.key_id, k.key_id) || ': records ' || coalesce(u.sum, 0) || ', spent '
             || coalesce(k.spent_nano, 0)

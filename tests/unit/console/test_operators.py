@@ -3,9 +3,10 @@
 import pytest
 from starlette.datastructures import URL, QueryParams
 
+from services.console import live
 from services.console.deeds import beside, printable
 from services.console.forms import Form
-from services.console.pages.operators import account_form, brands, fields, fleet, live, prices
+from services.console.pages.operators import account_form, brands, fields, fleet, prices
 from services.console.pages.operators.lists import Asked
 from services.shared.errors import Kind, Refusal
 from tollhouse.v1 import auth_pb2, billing_pb2, ledger_pb2, router_pb2, types_pb2, usage_pb2
@@ -182,6 +183,7 @@ def test_links_of_a_list_keep_its_filters() -> None:
 
 def test_every_line_of_an_event_is_a_line_of_its_data() -> None:
     assert live.event("piece", "a\n\nb") == "event: piece\ndata: a\ndata: \ndata: b\n\n"
+    assert live.event("replicas", '{"name":"a\u2028b"}\n') == 'event: replicas\ndata: {"name":"a\u2028b"}\n\n'
 
 
 def test_silent_replicas_do_not_count() -> None:

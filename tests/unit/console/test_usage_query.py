@@ -75,22 +75,49 @@ def test_what_is_asked_of_the_ledger_is_of_one_tenant() -> None:
     query = read(key="key_1", model="m", status="interrupted", by="key")
     assert query.listed("t1", 25).tenant_id == "t1"
     assert query.listed("t1", 25).to_ms == query.to_ms
-    assert query.summed("t1").groups == [usage_pb2.USAGE_GROUP_KEY]
+    assert query.told_apart("t1").tenant_id == "t1"
+    assert query.told_apart("t1").groups == [usage_pb2.USAGE_GROUP_KEY]
+    assert (query.told_apart("t1").key_id, query.told_apart("t1").model) == ("key_1", "m")
     assert (query.summed("t1").key_id, query.summed("t1").model) == ("key_1", "m")
+
+
+def test_a_line_of_the_chart_is_of_one_subject_within_the_filters() -> None:
+    asked = read(model="m", by="key").summed("t1", "key_2")
+    assert (asked.tenant_id, asked.key_id, asked.model) == ("t1", "key_2", "m")
+
+
+def test_spans_of_days_are_summed_to_the_end_of_their_last_day() -> None:
+    asked = read(range="30d").whole("t1", usage_pb2.USAGE_GROUP_MODEL)
+    assert (asked.from_ms, asked.to_ms) == (ms(2026, 10, 23), ms(2026, 11, 22))
+
+
+def test_the_last_24_hours_are_not_summed_as_days() -> None:
+    query = read(range="24h")
+    asked = query.whole("t1", usage_pb2.USAGE_GROUP_MODEL)
+    assert (asked.from_ms, asked.to_ms) == (query.from_ms, query.to_ms - 1)
 
 
 def test_a_chart_has_no_gaps() -> None:
     days = [ms(2026, 11, day) for day in (19, 20, 21)]
-    chart = usage_sums.chart([bucket(days[0], 5), bucket(days[2], 7)], "", "cost", days, {})
+    chart = usage_sums.chart([bucket(days[0], 5), bucket(days[2], 7)], {}, "cost", days)
     assert [list(row.values) for row in chart.rows] == [[5], [0], [7]]
 
 
-def test_beyond_the_greatest_four_all_are_one_line() -> None:
+def test_what_is_not_told_apart_is_one_line() -> None:
     start = ms(2026, 11, 21)
-    buckets = [bucket(start, cost, key=f"key_{cost}") for cost in range(1, 8)]
-    chart = usage_sums.chart(buckets, "key", "cost", [start], {"key_7": "production"})
-    assert list(chart.names) == ["production", "key_6", "key_5", "key_4", usage_sums.OTHERS]
+    sums = {f"key_{cost}": usage_sums.total([bucket(start, cost)]) for cost in range(1, 8)}
+    shown = usage_sums.greatest(sums, "cost")
+    assert shown == ["key_7", "key_6", "key_5", "key_4"]
+    told = {subject: [bucket(start, sums[subject].cost_nano)] for subject in shown}
+    chart = usage_sums.chart([bucket(start, 28)], told, "cost", [start], others=True)
+    assert list(chart.names) == [*shown, usage_sums.OTHERS]
     assert list(chart.rows[0].values) == [7, 6, 5, 4, 6]
+
+
+def test_a_table_of_many_subjects_ends_with_what_the_others_come_to() -> None:
+    subjects = {f"key_{number}": usage_sums.total([bucket(0, 2)]) for number in range(usage_sums.SUBJECTS_MOST + 3)}
+    shown, rest, further = usage_sums.shortened(subjects)
+    assert (len(shown), further, rest.cost_nano, rest.requests) == (usage_sums.SUBJECTS_MOST, 3, 6, 3)
 
 
 def test_the_dearest_stand_first() -> None:

@@ -1223,10 +1223,20 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         builder = builder.serial_number(x509.random_serial_number()).not_valid_before(begin).not_valid_after(end)
         return builder.public_key(public)
 
-    constraints = x509.BasicConstraints(ca=True, path_length=None)
-    authority = build("test authority", ca_key.public_key()).add_extension(constraints, critical=True)
+    # From Python 3.13 on, contexts hold certificates to RFC 5280: an authority says what its key is
+    # for, and who is signed says by which key.
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    usage = x509.KeyUsage(
+        key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    authority = build("test authority", ca_key.public_key())
+    authority = authority.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    authority = authority.add_extension(usage, critical=True)
+    authority = authority.add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("::1"))])
     server = build("localhost", key.public_key()).add_extension(names, critical=False)
+    server = server.add_extension(issuer, critical=False)
     ca_path, server_path = folder / "ca.pem", folder / "server.pem"
     pem = serialization.Encoding.PEM
     ca_path.write_bytes(authority.sign(ca_key, hashes.SHA256()).public_bytes(pem))

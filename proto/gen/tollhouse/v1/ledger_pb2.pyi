@@ -382,7 +382,7 @@ class GetReconciliationRequest(_message.Message):
 
     FROM_MS_FIELD_NUMBER: _builtins.int
     from_ms: _builtins.int
-    """From this hour on, Unix milliseconds; the last thirty days when 0."""
+    """From the beginning of this day of UTC on, Unix milliseconds; the last thirty days when 0."""
     def __init__(
         self,
         *,

@@ -33,6 +33,10 @@ class _UsagePeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsagePeri
     """An hour."""
     USAGE_PERIOD_DAY: _UsagePeriod.ValueType  # 2
     """A day of UTC."""
+    USAGE_PERIOD_WHOLE: _UsagePeriod.ValueType  # 3
+    """All of the time, from the beginning of its first hour to the end of its last: one bucket, or one for each group.
+    Whole days of UTC are summed soonest.
+    """
 
 class UsagePeriod(_UsagePeriod, metaclass=_UsagePeriodEnumTypeWrapper):
     """How long one bucket of a summary is."""
@@ -43,6 +47,10 @@ USAGE_PERIOD_HOUR: UsagePeriod.ValueType  # 1
 """An hour."""
 USAGE_PERIOD_DAY: UsagePeriod.ValueType  # 2
 """A day of UTC."""
+USAGE_PERIOD_WHOLE: UsagePeriod.ValueType  # 3
+"""All of the time, from the beginning of its first hour to the end of its last: one bucket, or one for each group.
+Whole days of UTC are summed soonest.
+"""
 Global___UsagePeriod: _TypeAlias = UsagePeriod  # noqa: Y015
 
 class _UsageGroup:

@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from services.console.api.admin import accounts, books, keys, people, plans, prices, routing, tenants, usage, vouchers
+from services.console.api.admin import (
+    accounts,
+    books,
+    keys,
+    payments,
+    people,
+    plans,
+    prices,
+    routing,
+    tenants,
+    usage,
+    vouchers,
+)
 from services.console.api.operation import Operation
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -13,6 +25,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *accounts.operations,
     *prices.operations,
     *vouchers.operations,
+    *payments.operations,
     *usage.operations,
     *books.operations,
     *people.operations,

@@ -3,7 +3,9 @@
 from typing import Any, Final
 
 import msgspec
+from starlette.responses import Response
 
+from services.console import live
 from services.console.api.admin.resources import (
     BOOLEAN,
     STRING,
@@ -14,7 +16,7 @@ from services.console.api.admin.resources import (
     reading,
     size_of,
 )
-from services.console.api.operation import Call
+from services.console.api.operation import Call, plain
 from services.console.problems import Problem
 from tollhouse.v1 import router_pb2
 
@@ -66,6 +68,16 @@ async def get_account(call: Call) -> router_pb2.UpstreamAccount:
         if account.name == call.path("name"):
             return account
     raise Problem(404, "There is no such upstream account.")
+
+
+async def watch_account(call: Call) -> Response:
+    """The same, again and again."""
+    await get_account(call)
+
+    async def said() -> str:
+        return msgspec.json.encode(plain(await get_account(call))).decode()
+
+    return live.stream(call.request, said, "account")
 
 
 async def put_account(call: Call) -> router_pb2.UpstreamAccount:
@@ -127,6 +139,15 @@ operations = (
         {"search": STRING, "pool": STRING, "cooling": BOOLEAN, "disabled": BOOLEAN},
     ),
     reading(_ONE, "getUpstreamAccount", "One upstream account with its health", get_account, _ACCOUNT),
+    reading(
+        _ONE + "/live",
+        "watchUpstreamAccount",
+        "The same every two seconds, as events `account`; ends after half a minute",
+        watch_account,
+        _ACCOUNT,
+        current=None,
+        media=live.MEDIA,
+    ),
     changing(
         "PUT",
         _ONE,

@@ -2,8 +2,12 @@
 
 from typing import Any, Final
 
+import msgspec
+from starlette.responses import Response
+
+from services.console import live
 from services.console.api.admin.resources import changing, listing, passed_on, reading, size_of
-from services.console.api.operation import Call
+from services.console.api.operation import Call, plain
 from tollhouse.v1 import ledger_pb2
 
 _VERIFY_S: Final = 120.0
@@ -14,6 +18,15 @@ async def list_replicas(call: Call) -> Any:
     """Every process as it announces itself."""
     found = await call.console.clients.ledger.ListReplicas(ledger_pb2.ListReplicasRequest())
     return passed_on(found.replicas, "")
+
+
+async def watch_replicas(call: Call) -> Response:
+    """The same, again and again."""
+
+    async def said() -> str:
+        return msgspec.json.encode(plain(await list_replicas(call))).decode()
+
+    return live.stream(call.request, said, "replicas")
 
 
 async def reconcile(call: Call) -> ledger_pb2.GetReconciliationResponse:
@@ -39,6 +52,16 @@ async def replay(call: Call) -> ledger_pb2.ReplayDeadLettersResponse:
 
 operations = (
     listing("/replicas", "listReplicas", "Every process as it announces itself", list_replicas, ledger_pb2.Replica),
+    reading(
+        "/replicas/live",
+        "watchReplicas",
+        "The same every two seconds, as events `replicas`; ends after half a minute",
+        watch_replicas,
+        ledger_pb2.Replica,
+        listed=True,
+        current=None,
+        media=live.MEDIA,
+    ),
     reading(
         "/reconciliation",
         "getReconciliation",

@@ -4,10 +4,11 @@ import secrets
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from services.console import passwords
 from services.console.access_tokens import Scope
-from services.console.api.admin.resources import changing, listing, reading, the
+from services.console.api.admin.resources import changing, listing, reading
 from services.console.api.operation import Call
 from services.console.api.pages import page_of
 from services.console.passwords import Weak
@@ -51,6 +52,8 @@ class PersonState(msgspec.Struct):
     """What of a person can be changed here; the rest, sent back as it was read, is not looked at."""
 
     enabled: bool
+    role: str | UnsetType = UNSET
+    """It stays where it is left out."""
 
 
 def _object(person: Person) -> PersonObject:
@@ -65,15 +68,16 @@ async def list_people(call: Call) -> Any:
 
 async def get_person(call: Call) -> PersonObject:
     """One person."""
-    people = await call.console.store.people()
-    return _object(the(people, lambda person: person.person_id == call.path("person_id"), "person"))
+    person = await call.console.store.person(call.path("person_id"))
+    if person is None:
+        raise Problem(404, "There is no such person.")
+    return _object(person)
 
 
 async def add_person(call: Call) -> PersonMade:
     """Adds a customer or an operator."""
     wanted: NewPerson = call.body
-    if wanted.role not in ("customer", "operator"):
-        raise Problem(400, "role: customer or operator is needed.", param="role")
+    _check_role(wanted.role)
     password = wanted.password or secrets.token_urlsafe(_PASSWORD_BYTES)
     try:
         passwords.check(password, wanted.email)
@@ -88,12 +92,27 @@ async def add_person(call: Call) -> PersonMade:
 
 
 async def update_person(call: Call) -> PersonObject:
-    """Lets a person in, or shuts them out: then their sessions end, and their access tokens are good for nothing."""
-    person = await get_person(call)
-    if person.person_id == call.caller.person.person_id and not call.body.enabled:
-        raise Problem(409, "Nobody can shut themselves out.")
-    await call.console.store.set_enabled(person.person_id, call.body.enabled)
+    """Lets a person in, or shuts them out: then their sessions end, and their access tokens are good for nothing. Makes
+    them an operator, or one no more."""
+    person, wanted = await get_person(call), call.body
+    role = person.role if wanted.role is UNSET else wanted.role
+    _check_role(role)
+    if person.person_id == call.caller.person.person_id and (not wanted.enabled or role != person.role):
+        raise Problem(409, "Nobody shuts themselves out, or takes operating from themselves: another operator does.")
+    await call.console.store.set_role(person.person_id, role)
+    await call.console.store.set_enabled(person.person_id, wanted.enabled)
     return await get_person(call)
+
+
+async def end_sessions(call: Call) -> None:
+    """Ends all of a person's sessions."""
+    person = await get_person(call)
+    await call.console.store.end_sessions(person.person_id)
+
+
+def _check_role(role: str) -> None:
+    if role not in ("customer", "operator"):
+        raise Problem(400, "role: customer or operator is needed.", param="role")
 
 
 operations = (
@@ -115,11 +134,19 @@ operations = (
         "PUT",
         "/people/{person_id}",
         "updatePerson",
-        "Lets a person in, or shuts them out",
+        "Lets a person in or shuts them out, makes them an operator or a customer",
         update_person,
         PersonObject,
         body=PersonState,
         scope=Scope.ADMIN_PEOPLE,
         current=get_person,
+    ),
+    changing(
+        "DELETE",
+        "/people/{person_id}/sessions",
+        "endSessions",
+        "Ends all of a person's sessions",
+        end_sessions,
+        scope=Scope.ADMIN_PEOPLE,
     ),
 )

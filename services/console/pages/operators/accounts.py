@@ -8,11 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import deeds
+from services.console import deeds, live
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import operator
-from services.console.pages.operators import account_form, lists, live
+from services.console.pages.operators import account_form, lists
 from services.console.rendering import redirect
 from services.shared import clock
 from services.shared.errors import Refusal

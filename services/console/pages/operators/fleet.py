@@ -9,9 +9,9 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.console import live
 from services.console.console import console_of
 from services.console.guards import operator
-from services.console.pages.operators import live
 from services.shared import clock
 from tollhouse.v1 import ledger_pb2, router_pb2, usage_pb2
 

@@ -4,22 +4,21 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.console import deeds
+from services.console import deeds, purchases
 from services.console.console import console_of
 from services.console.forms import Form
 from services.console.guards import operator
 from services.console.payments.payment import NANO_PER_CENT, Payment
 from services.console.payments.store import SHOWN
+from services.console.problems import Problem
 from services.console.rendering import redirect
 from services.shared.money import nano_from_dollars
 
 _LIST: Final = "/operator/payments"
 _PAGE: Final = 50
-_REASON_MOST: Final = 200
 
 
 async def listed(request: Request) -> Response:
@@ -54,7 +53,8 @@ async def show(request: Request) -> Response:
 async def check(request: Request) -> Response:
     """Asks the provider now."""
     payment = await _payment(request)
-    await console_of(request).cashier.check(payment.payment_id)
+    change = partial(console_of(request).cashier.check, payment.payment_id)
+    await deeds.done(request, "check_payment", payment.payment_id, change, tenant=payment.tenant_id)
     return redirect(request, f"{_LIST}/{payment.payment_id}", "payment_checked")
 
 
@@ -62,29 +62,26 @@ async def decide(request: Request) -> Response:
     """Credits what came of a payment in review, or nothing."""
     payment = await _payment(request)
     form = await Form.read(request, "amount", "reason")
-    credit_nano = _credit(payment, form)
-    if not form["reason"].strip() or len(form["reason"]) > _REASON_MOST:
-        form.wrong("reason", "Please say why, for the history.")
+    credit_nano = _credit(form)
+    for name, why in purchases.decision_faults(payment, credit_nano, form["reason"]).items():
+        form.wrong(name, why)
     if form.errors:
         return await _page(request, payment, form, 422)
-    cashier = console_of(request).cashier
-    decided = await deeds.done(
-        request,
-        "decide_payment",
-        payment.payment_id,
-        partial(cashier.decide, payment, credit_nano, deeds.actor_of(request), form["reason"].strip()),
-        reason=form["reason"],
-        tenant=payment.tenant_id,
-        amount_nano=credit_nano,
+    change = partial(
+        purchases.decide, console_of(request), payment, credit_nano, deeds.actor_of(request), form["reason"]
     )
-    return redirect(request, f"{_LIST}/{payment.payment_id}", "payment_decided" if decided else "payment_meanwhile")
+    path, details = f"{_LIST}/{payment.payment_id}", {"tenant": payment.tenant_id, "amount_nano": credit_nano}
+    try:
+        await deeds.done(request, "decide_payment", payment.payment_id, change, reason=form["reason"], **details)
+    except Problem as problem:
+        if problem.status != 409:
+            raise
+        return redirect(request, path, "payment_meanwhile")
+    return redirect(request, path, "payment_decided")
 
 
 async def _payment(request: Request) -> Payment:
-    payment = await console_of(request).cashier.store.get(request.path_params["payment_id"])
-    if payment is None:
-        raise HTTPException(404)
-    return payment
+    return await purchases.payment_of(console_of(request), request.path_params["payment_id"])
 
 
 async def _page(request: Request, payment: Payment, form: Form, status: int = 200) -> Response:
@@ -108,15 +105,13 @@ def _suggested(payment: Payment) -> str:
     return f"{cents // 100}.{cents % 100:02}"
 
 
-def _credit(payment: Payment, form: Form) -> int:
+def _credit(form: Form) -> int:
+    """The amount in nano-dollars; 0 for what is none, which is noted."""
     try:
-        credit_nano = nano_from_dollars(form["amount"].strip().replace(",", ""))
+        return nano_from_dollars(form["amount"].strip().replace(",", ""))
     except ValueError:
         form.wrong("amount", "An amount in dollars; 0 credits nothing.")
         return 0
-    if not 0 <= credit_nano <= payment.amount_nano:
-        form.wrong("amount", "From $0 to what was asked for.")
-    return credit_nano
 
 
 routes = [
