@@ -149,13 +149,13 @@ class Reserve:
 
     The reserve grows when raises come less than `FAST_S` apart and halves when they come more than `SLOW_S` apart, so
     that a busy tenant asks the ledger once a minute and can go on about as long without it, and a quiet one has little
-    set aside. It grows to what would have lasted, but fourfold at most; in a rush, which may soon be over, twofold.
+    set aside. It grows to what would have lasted, but eightfold at most; in a rush, which may soon be over, twofold.
     """
 
     FAST_S = 60.0
     SLOW_S = 240.0
     RUSH_S = 1.0
-    GROWTH = 4.0
+    GROWTH = 8.0
     SMALLEST = 8
     """Times the hold that asks."""
     LARGEST = 1 << 20

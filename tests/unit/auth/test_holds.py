@@ -242,9 +242,9 @@ def test_the_reserve_of_a_busy_tenant_doubles_up_to_a_limit() -> None:
     assert factors[-1] == Reserve.LARGEST
 
 
-def test_the_reserve_grows_to_what_would_have_lasted_but_fourfold_at_most() -> None:
+def test_the_reserve_grows_to_what_would_have_lasted_but_eightfold_at_most() -> None:
     assert Reserve(factor=10, raised_s=0.0).next_nano(1, Reserve.FAST_S / 3) == 30
-    assert Reserve(factor=10, raised_s=0.0).next_nano(1, Reserve.FAST_S / 10) == 40
+    assert Reserve(factor=10, raised_s=0.0).next_nano(1, Reserve.FAST_S / 10) == 80
     assert Reserve(factor=10, raised_s=0.0).next_nano(1, Reserve.RUSH_S / 2) == 20
 
 
