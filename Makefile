@@ -3,8 +3,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up compose-up test test-browser fuzz chaos check check-deploy bench bench-check simulate audit sbom \
-	proto docs lock clean
+.PHONY: help install up compose-up test test-browser fuzz chaos check check-deploy check-upgrade released bench bench-check \
+	simulate audit sbom proto docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,8 +30,11 @@ test: $(INSTALLED)  ## Run every test but the slow suites
 fuzz: $(INSTALLED)  ## Send thousands of odd requests to every endpoint, other ones each time (EXAMPLES=2000)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/pytest tests/contract/test_fuzz.py
 
-chaos: $(INSTALLED)  ## Kill and stop every process under load, then audit the books (about four minutes)
+chaos: $(INSTALLED)  ## Restart, kill and stop every process under load, then audit the books (about seven minutes)
 	$(BIN)/pytest tests/chaos
+
+check-upgrade: $(INSTALLED)  ## Upgrade the release before (UPGRADE_FROM=COMMIT) under load, process by process
+	$(BIN)/pytest tests/upgrade
 
 test-browser: $(INSTALLED)  ## Drive the console with the system's Chromium; pictures in tests/browser/screenshots
 	@sh scripts/browser.sh
@@ -43,6 +46,7 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/released.binpb
 	$(BIN)/python scripts/generate_protos.py --check
 	$(BIN)/pytest tests/unit tests/docs -q
 
@@ -66,6 +70,9 @@ sbom:  ## Write sbom.cdx.json, the CycloneDX bill of the locked packages that ru
 
 proto: $(INSTALLED)  ## Generate proto/gen from proto/tollhouse
 	$(BIN)/python scripts/generate_protos.py
+
+released: $(INSTALLED)  ## After a release: what later messages must be compatible with
+	$(BIN)/buf build proto --exclude-source-info -o proto/released.binpb
 
 docs: $(INSTALLED)  ## Generate docs/CONFIG.md, ERRORS.md and METRICS.md, and the dashboards
 	$(BIN)/python scripts/generate_docs.py

@@ -13,9 +13,11 @@ from services import brand_file
 from services.__main__ import SERVICES
 from services.auth.brands import completed
 from services.commands import CliSettings
+from services.doctor.settings import DoctorSettings
 from services.edge.brand import BUILT_IN, Brand, from_message
 from services.edge.dialects import errors
 from services.migrate.settings import MigrateSettings
+from services.shared.addresses import Address
 from services.shared.errors import Blame, Kind, Refusal
 from services.shared.metrics import Instrument
 from services.shared.settings import MISSING, Secret, variable
@@ -94,6 +96,7 @@ def config() -> str:
         parts += _settings(f"## {name}", name, getattr(import_module(f"{package}.settings"), class_name))
     parts += _settings("## `tollhouse migrate`", "migrate", MigrateSettings)
     parts += _settings("## Operator commands", "cli", CliSettings)
+    parts += _settings("## `tollhouse doctor`", "doctor", DoctorSettings)
     return "\n".join(parts)
 
 
@@ -212,7 +215,15 @@ def _settings(title: str, service: str, cls: type[Any]) -> Iterator[str]:
 def _type_name(kind: Any) -> str:
     if isinstance(kind, types.UnionType):
         kind = next(arm for arm in typing.get_args(kind) if arm is not type(None))
-    return {str: "text", int: "integer", float: "number", bool: "boolean", Secret: "secret", Path: "path"}[kind]
+    return {
+        str: "text",
+        Address: "address",
+        int: "integer",
+        float: "number",
+        bool: "boolean",
+        Secret: "secret",
+        Path: "path",
+    }[kind]
 
 
 def _default(value: Any) -> str:

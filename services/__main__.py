@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     from services import (
         billing_commands,
         brand_commands,
+        doctor_commands,
         journal_commands,
         ledger_commands,
         people_commands,
@@ -60,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--auths", type=int, default=1, help="replicas of auth (default: %(default)s)")
     up.add_argument("--routers", type=int, default=1, help="replicas of the router (default: %(default)s)")
     up.add_argument("--tls", action="store_true", help="services prove to each other who they are, over TLS")
+    up.add_argument("--ledgers", type=int, default=1, help="replicas of the ledger (default: %(default)s)")
+    up.add_argument(
+        "--nats-nodes",
+        type=int,
+        default=1,
+        help="servers of NATS; with 3 or 5 a cluster, 3 of which keep each message (default: %(default)s)",
+    )
     up.add_argument("--detach", action="store_true", help="return when everything is ready")
     up.add_argument("--json", action="store_true", help="print one line of JSON when everything is ready")
     up.set_defaults(run=_up)
@@ -71,6 +79,14 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(run=_status)
 
+    for name, text, act in (
+        ("backup", "write the database of a running deployment into a file", _backup),
+        ("restore", "put such a file in place of the database of a state folder on which nothing runs", _restore),
+    ):
+        command = sub.add_parser(name, help=text)
+        command.add_argument("file", type=Path)
+        _state_dir(command)
+        command.set_defaults(run=act)
     migrate = sub.add_parser("migrate", help="bring every service's schema to the newest revision")
     migrate.set_defaults(run=_migrate)
     for name in SERVICES:
@@ -85,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     usage_commands.add_parsers(sub, _state_dir)
     ledger_commands.add_parsers(sub, _state_dir)
     journal_commands.add_parsers(sub)
+    doctor_commands.add_parsers(sub, _state_dir, SERVICES)
     return top
 
 
@@ -110,6 +127,8 @@ def _up(arguments: argparse.Namespace) -> int:
             auths=arguments.auths,
             routers=arguments.routers,
             tls=arguments.tls,
+            ledgers=arguments.ledgers,
+            nats_nodes=arguments.nats_nodes,
             detach=arguments.detach,
             json=arguments.json,
         )
@@ -126,6 +145,18 @@ def _status(arguments: argparse.Namespace) -> int:
     from services.embedded import status
 
     return status.run(arguments.state_dir, arguments.json)
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from services.embedded import backup
+
+    return backup.save(arguments.state_dir, arguments.file)
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from services.embedded import backup
+
+    return backup.restore(arguments.state_dir, arguments.file)
 
 
 def _migrate(arguments: argparse.Namespace) -> int:

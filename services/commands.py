@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from services.shared import rpc, settings
+from services.shared.addresses import Address
 from services.shared.errors import TRAILER
 from services.shared.permissions import Peer
 from services.shared.tls import Tls, TlsSettings
@@ -33,15 +34,17 @@ TIMEOUT_S = 10
 class CliSettings(TlsSettings):
     """Read from TOLLHOUSE_CLI_*."""
 
-    auth_address: str | None = settings.setting("host:port of auth's gRPC; from the state folder without", default=None)
-    router_address: str | None = settings.setting(
-        "host:port of the router's gRPC; from the state folder without", default=None
+    auth_address: Address | None = settings.setting(
+        "host:port of auth's gRPC, or of its replicas; from the state folder without", default=None
+    )
+    router_address: Address | None = settings.setting(
+        "host:port of the router's gRPC, or of its replicas; from the state folder without", default=None
     )
     ledger_token: settings.Secret | None = settings.setting(
         "the ledger's internal service token, or a token of scope usage; from the state folder without", default=None
     )
-    ledger_address: str | None = settings.setting(
-        "host:port of the ledger's gRPC; from the state folder without", default=None
+    ledger_address: Address | None = settings.setting(
+        "host:port of the ledger's gRPC, or of its replicas; from the state folder without", default=None
     )
     console_database_url: settings.Secret | None = settings.setting(
         "libpq URL of Postgres, as the role tollhouse_console, for `person`; from the state folder without",
@@ -122,13 +125,13 @@ class Services:
         return operator_tls(StateFolder(self._state_dir))
 
     def address(self, service: str) -> str:
-        """host:port of a service's gRPC."""
+        """host:port of a service's gRPC, of all its replicas between commas."""
         said: str | None = getattr(self._cli, f"{service}_address")
         if said is not None:
             return said
         from services.embedded.state import RunState
 
-        return RunState.read(self._state_dir).addresses[service]
+        return RunState.read(self._state_dir).every_address(service)
 
     def _channel(self, service: str) -> grpc.Channel:
         return rpc.blocking_channel(self.address(service), tls=self.tls(service), to=Peer(service))

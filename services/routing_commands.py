@@ -70,6 +70,7 @@ def _add_account(account: Any, action: Callable[..., argparse.ArgumentParser]) -
     command.add_argument("name")
     account_options.add_credential(command)
     action(account, "list", "list upstream accounts and how they are", _account_list)
+    action(account, "reseal", "seal every credential under the newest master key", _account_reseal)
     action(account, "show", "all that is known of an upstream account", _account_show).add_argument("name")
     command = action(account, "clear", "end an upstream account's cooldowns", _account_clear)
     command.add_argument("name")
@@ -115,6 +116,13 @@ def _account_credential(services: Services, arguments: argparse.Namespace) -> No
     )
     account = services.router.SetUpstreamCredential(request, timeout=TIMEOUT_S).account
     print(f"{account.name} has another credential")
+
+
+def _account_reseal(services: Services, arguments: argparse.Namespace) -> None:
+    done = services.router.ResealCredentials(router_pb2.ResealCredentialsRequest(), timeout=TIMEOUT_S)
+    print(f"{done.resealed} sealed anew")
+    if done.unsealable:
+        raise CommandFailed(f"no known master key opens the credentials of {', '.join(done.unsealable)}: set them anew")
 
 
 def _accounts(services: Services) -> list[router_pb2.UpstreamAccount]:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,10 @@ class Deployment:
         credentials = grpc.ssl_channel_credentials(authority, key, certificate)
         named = (("grpc.ssl_target_name_override", f"{service}.tollhouse.internal"),)
         return grpc.secure_channel(address, credentials, options=named)
+
+    def ledger_with(self, token: str) -> ledger_pb2_grpc.LedgerServiceStub:
+        """LedgerService as the holder of a service token sees it."""
+        return ledger_pb2_grpc.LedgerServiceStub(with_token(self.ready["usage_grpc"], token))
 
     # ---- people and money ----
 
@@ -279,7 +283,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def deployed(state_dir: Path, *options: str, **settings: str) -> Iterator[Deployment]:
+def deployed(
+    state_dir: Path, *options: str, command: Sequence[str] = (COMMAND,), **settings: str
+) -> Iterator[Deployment]:
     """`tollhouse up --json` until the block ends; `settings` are further environment variables. The simulator answers
     at once unless it is scripted otherwise; visitors of the console say by X-Forwarded-For where they are."""
     usual = {
@@ -288,15 +294,15 @@ def deployed(state_dir: Path, *options: str, **settings: str) -> Iterator[Deploy
         "TOLLHOUSE_CONSOLE_TRUSTED_PROXIES": "127.0.0.1",
     }
     environment = os.environ | usual | settings
-    command = [COMMAND, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port())]
-    command += ["--console-port", "0", *options]
+    line = [*command, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port())]
+    line += ["--console-port", "0", *options]
     with (state_dir.parent / f"{state_dir.name}.err").open("wb") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT)
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=errors, env=environment, cwd=ROOT)
     assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line, (state_dir.parent / f"{state_dir.name}.err").read_text()
-        yield Deployment(state_dir, json.loads(line))
+        ready = process.stdout.readline()
+        assert ready, (state_dir.parent / f"{state_dir.name}.err").read_text()
+        yield Deployment(state_dir, json.loads(ready))
     finally:
         process.terminate()
         process.wait(60)

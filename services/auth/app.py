@@ -26,7 +26,7 @@ async def serve(settings: AuthSettings) -> None:
         database.connect(settings.database_url, service="auth", size=settings.database_connections),
         bus.connect(settings.nats_url, name="auth", tls=tls),
     )
-    channel = rpc.channel(settings.ledger_address, settings.ledger_token, tls=tls, to=Peer.LEDGER)
+    channel = rpc.channel(settings.ledger_address, settings.ledger_token, tls=tls, to=Peer.LEDGER, spread=True)
     ledger: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(channel)
     billing: billing_pb2_grpc.BillingServiceAsyncStub = billing_pb2_grpc.BillingServiceStub(channel)
     prices = PriceBook(billing, settings.ledger_timeout_s)
@@ -56,7 +56,9 @@ async def serve(settings: AuthSettings) -> None:
         tls=tls,
     )
     tracer = Tracer("auth", settings.replica)
-    api = AuthApi(Store(pool), grants, nc, settings.key_pepper.reveal().encode(), tracer)
+    others = settings.other_key_peppers.each() if settings.other_key_peppers else []
+    peppers = [pepper.reveal().encode() for pepper in (settings.key_pepper, *others)]
+    api = AuthApi(Store(pool), grants, nc, tracer, *peppers)
     auth_pb2_grpc.add_AuthServiceServicer_to_server(api, server.grpc)
     metrics.show(exposition, grants, api)
     bus.show(exposition, nc)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
 
-from services.auth.holds import Credit
+from services.auth.holds import Credit, Reserve
 from services.auth.settings import AuthSettings
 from services.auth.tenants import Account, Tenant, Waiter, exhausted, is_free, lacking, within_reach
 from services.shared import clock, ids, rpc
@@ -22,6 +22,8 @@ _MOST_NANO = (1 << 63) - 1
 _LOST_AT_MOST = 3
 _TRIES = 4
 _RECALL_S = 0.1
+_SHARE = 4
+"""The part of what is free, at most, that is put aside in one go."""
 
 
 def new_grant_id() -> str:
@@ -161,6 +163,9 @@ class Conversation:
         now_s = clock.monotonic_s()
         # Of the last that there is nothing is put aside: others may need it now.
         reserve_nano = account.reserve.next_nano(hold_nano, now_s) if now_s >= account.dry_until_s else 0
+        # Of a small balance a part only: another replica may need it, and it is locked for a while if this one dies.
+        reserve_nano = min(reserve_nano, max(hold_nano * Reserve.SMALLEST, account.free_nano // _SHARE))
+        account.reserve.aimed_nano = reserve_nano
         return await self._ledger.RaiseGrant(
             ledger_pb2.RaiseGrantRequest(
                 grant_id=credit.grant_id,

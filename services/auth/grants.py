@@ -254,7 +254,7 @@ class Grants:
     def _look_ahead(self, tenant: Tenant, hold: Hold, amount_nano: int) -> None:
         """Asks the ledger for more before somebody has to wait for it."""
         for account in tenant.accounts_of(hold) if len(hold.credits) > 1 else (tenant.balance,):
-            low = account.credit.available_nano < amount_nano * account.reserve.factor // 2
+            low = account.credit.available_nano < account.reserve.low_nano(amount_nano)
             if low and clock.monotonic_s() >= account.dry_until_s:
                 self._conversation.soon(tenant, account, amount_nano)
 
@@ -282,13 +282,14 @@ class Grants:
         self._looked_s = looked_s = clock.monotonic_s()
         tidying: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_the_clock())
             while True:
                 await asyncio.sleep(self._settings.grant_renew_s)
                 now_s = clock.monotonic_s()
                 if now_s - looked_s > self._settings.hold_ttl_s / 2:
                     self._forgive(now_s + self._settings.hold_ttl_s)
                 self._doubt_if_stood_still()
-                self._looked_s = looked_s = now_s
+                looked_s = now_s
                 self._limits.forget_idle(now_s)
                 try:
                     await self._renew_grants()
@@ -322,6 +323,13 @@ class Grants:
         for account in tenant.accounts():
             if account.credit.available_nano < 0:
                 self._conversation.soon(tenant, account, 1)
+
+    async def _watch_the_clock(self) -> None:
+        """Beside all waiting for the ledger: whoever waits for one that is away does not stand still."""
+        while True:
+            await asyncio.sleep(self._settings.grant_renew_s / 2)
+            self._doubt_if_stood_still()
+            self._looked_s = clock.monotonic_s()
 
     def _doubt_if_stood_still(self) -> None:
         """The ledger may have ended grants that a process which stood still did not renew, and given their credit to

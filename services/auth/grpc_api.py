@@ -18,6 +18,7 @@ from services.shared import clock
 from services.shared.batching import answer_stream
 from services.shared.errors import Kind, Refusal, to_detail
 from services.shared.metrics import ITEMS, Distribution, Tally
+from services.shared.sealing import Unsealable
 from services.shared.telemetry import logger
 from services.shared.tracing import Span, Tracer
 from tollhouse.v1 import auth_pb2, types_pb2
@@ -28,8 +29,10 @@ _log = logger("grpc_api")
 class AuthApi(Management):
     """Who is asking, is there credit for it, and do limits let it pass."""
 
-    def __init__(self, store: Store, grants: Grants, nc: Client, pepper: bytes, tracer: Tracer) -> None:
-        super().__init__(store, nc, pepper)
+    def __init__(
+        self, store: Store, grants: Grants, nc: Client, tracer: Tracer, pepper: bytes, *other_peppers: bytes
+    ) -> None:
+        super().__init__(store, nc, pepper, *other_peppers)
         self._grants = grants
         self._tracer = tracer
         self.admissions = Tally()
@@ -147,7 +150,7 @@ class AuthApi(Management):
     async def _resolve(self, items: Sequence[auth_pb2.ResolveItem]) -> auth_pb2.AuthDecideResponse:
         response = auth_pb2.AuthDecideResponse()
         try:
-            found = await self._store.keys_by_hash([item.key_hash for item in items])
+            found = await self._keys(items)
         except (psycopg.Error, PoolTimeout) as error:
             _log.warning("resolve_failed", error=repr(error))
             detail = to_detail(Refusal(Kind.AUTH_UNAVAILABLE, Kind.AUTH_UNAVAILABLE.meaning))
@@ -175,6 +178,26 @@ class AuthApi(Management):
                     )
                 )
         return response
+
+    async def _keys(self, items: Sequence[auth_pb2.ResolveItem]) -> dict[bytes, KeyRow]:
+        """The keys that are asked for, by the hash that counts. Those that are known by a hash under another pepper are
+        kept under the new one from now on. Raises psycopg.Error, PoolTimeout."""
+        found = await self._store.keys_by_hash(
+            [key_hash for item in items for key_hash in (item.key_hash, *item.other_hashes)]
+        )
+        for item in items:
+            known = next((found[other] for other in item.other_hashes if other in found), None)
+            if known is None or item.key_hash in found:
+                continue
+            found[item.key_hash] = known
+            sealed = await self._store.sealed_key(known.key_id)
+            try:
+                resealed = self._sealer.resealed(sealed, known.key_id) if sealed else None
+            except Unsealable:
+                resealed = None
+            await self._store.rehash_key(known.key_id, bytes(known.key_hash), item.key_hash, resealed or sealed)
+            _log.info("key_rehashed", key_id=known.key_id)
+        return found
 
     async def RecoverEdge(self, request: auth_pb2.RecoverEdgeRequest, context: Context) -> auth_pb2.RecoverEdgeResponse:
         if "/" not in request.edge:

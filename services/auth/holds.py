@@ -147,25 +147,35 @@ class Holds:
 class Reserve:
     """How far ahead of need a grant is raised: it follows the rate of spending.
 
-    The reserve doubles when raises come less than `FAST_S` apart and halves when they come more than `SLOW_S` apart, so
-    that a busy tenant asks the ledger every few seconds, can go on as long without it, and a quiet one has little set
-    aside.
+    The reserve grows when raises come less than `FAST_S` apart and halves when they come more than `SLOW_S` apart, so
+    that a busy tenant asks the ledger once a minute and can go on about as long without it, and a quiet one has little
+    set aside. It grows to what would have lasted, but eightfold at most; in a rush, which may soon be over, twofold.
     """
 
-    FAST_S = 5.0
-    SLOW_S = 30.0
+    FAST_S = 60.0
+    SLOW_S = 240.0
+    RUSH_S = 1.0
+    GROWTH = 8.0
     SMALLEST = 8
     """Times the hold that asks."""
     LARGEST = 1 << 20
 
     factor: int = SMALLEST
     raised_s: float = float("-inf")
+    aimed_nano: int | None = None
+    """What was put aside last, which may be less than the factor says; None before the first time."""
+
+    def low_nano(self, hold_nano: int) -> int:
+        """Below how much to raise again, when holds are of `hold_nano`."""
+        whole_nano = hold_nano * self.factor
+        return (whole_nano if self.aimed_nano is None else min(whole_nano, self.aimed_nano)) // 2
 
     def next_nano(self, hold_nano: int, now_s: float) -> int:
         """The reserve for a raise that happens now, on behalf of a hold of `hold_nano`."""
         apart_s, self.raised_s = now_s - self.raised_s, now_s
         if apart_s < self.FAST_S:
-            self.factor = min(self.factor * 2, self.LARGEST)
+            growth = 2.0 if apart_s < self.RUSH_S else min(self.GROWTH, max(2.0, self.FAST_S / apart_s))
+            self.factor = min(int(self.factor * growth), self.LARGEST)
         elif apart_s > self.SLOW_S:
             self.factor = max(self.factor // 2, self.SMALLEST)
         return hold_nano * self.factor

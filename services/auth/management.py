@@ -28,8 +28,8 @@ T = TypeVar("T")
 class Management(BrandManagement):
     """Who there is, and what they may."""
 
-    def __init__(self, store: Store, nc: Client, pepper: bytes) -> None:
-        super().__init__(store, nc, sealer_of(pepper))
+    def __init__(self, store: Store, nc: Client, pepper: bytes, *others: bytes) -> None:
+        super().__init__(store, nc, sealer_of(pepper, *others))
         self._pepper = pepper
 
     # ---- tenants ----

@@ -16,6 +16,6 @@ _PURPOSE: Final = b"tollhouse: sealed copies of client keys, 1"
 """Keeps what is derived apart from what the pepper itself keys (RFC 5869 section 3.2)."""
 
 
-def sealer_of(pepper: bytes) -> Sealer:
-    """What seals and opens keys, each bound to its key id."""
-    return Sealer(HKDF(SHA256(), KEY_BYTES, salt=None, info=_PURPOSE).derive(pepper))
+def sealer_of(pepper: bytes, *others: bytes) -> Sealer:
+    """What seals keys under the pepper, and opens those under it or another one, each bound to its key id."""
+    return Sealer(*(HKDF(SHA256(), KEY_BYTES, salt=None, info=_PURPOSE).derive(each) for each in (pepper, *others)))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.shared.addresses import Address
 from services.shared.settings import Secret, setting
 from services.shared.tls import TlsSettings
 
@@ -11,10 +12,17 @@ class AuthSettings(TlsSettings):
     """Read from TOLLHOUSE_AUTH_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_auth")
-    nats_url: Secret = setting("URL of NATS, credentials included")
+    nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
     ledger_token: Secret = setting("the ledger's internal service token")
-    ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
+    other_key_peppers: Secret | None = setting(
+        "further peppers that keys may be hashed under, between commas, while the pepper is changed", default=None
+    )
+    ledger_address: Address = setting(
+        "host:port of the ledger's gRPC; of several replicas a name that leads to all of them, or their IPs and"
+        " ports between commas",
+        default=Address("127.0.0.1:7003"),
+    )
     host: str = setting("address to listen on for gRPC", default="127.0.0.1")
     port: int = setting("port to listen on for gRPC", default=7001, at_least=1, at_most=65535)
     ops_host: str = setting("address to listen on for /healthz, /readyz and /metrics", default="127.0.0.1")

@@ -192,6 +192,14 @@ class Store:
             row = await made.fetchone()
             return str(row[0]) if row else key.key_id
 
+    async def rehash_key(self, key_id: str, before: bytes, key_hash: bytes, sealed: bytes | None) -> None:
+        """Keeps a key under its hash by another pepper, with its sealed copy; does nothing when that was done."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "UPDATE keys SET key_hash = %s, sealed = %s, hashed_at = now() WHERE key_id = %s AND key_hash = %s",
+                (key_hash, sealed, key_id, before),
+            )
+
     async def sealed_key(self, key_id: str) -> bytes | None:
         """A key's sealed copy, if there is one."""
         async with self._pool.connection() as connection:

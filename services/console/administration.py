@@ -12,6 +12,7 @@ from services.console.settings import ConsoleSettings
 from services.console.store import Store
 from services.console.throttle import Throttle
 from services.shared import database
+from services.shared.addresses import Address
 from services.shared.settings import Secret
 from services.shared.tls import Tls
 
@@ -33,7 +34,7 @@ async def administration(
 ) -> AsyncIterator[Administration]:
     """Opens the console's database for the time of the block. Raises OSError when it does not answer."""
     settings = ConsoleSettings(
-        database_url=database_url, ledger_token=_UNUSED, master_key=_UNUSED, auth_address=auth_address
+        database_url=database_url, ledger_token=_UNUSED, master_key=_UNUSED, auth_address=Address(auth_address)
     )
     pool = await database.connect(database_url, service="console", size=_CONNECTIONS)
     clients = Clients(settings, tls)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from services.shared.addresses import Address
 from services.shared.settings import Secret, SettingsError, setting, variable
 from services.shared.tls import TlsSettings
 
@@ -29,9 +30,13 @@ class ConsoleSettings(TlsSettings):
     ops_port: int = setting(
         "port to listen on for /healthz, /readyz and /metrics", default=8091, at_least=1, at_most=65535
     )
-    auth_address: str = setting("host:port of auth's gRPC", default="127.0.0.1:7001")
-    router_address: str = setting("host:port of the router's gRPC", default="127.0.0.1:7002")
-    ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
+    auth_address: Address = setting(
+        "host:port of auth's gRPC; of several replicas a name that leads to all of them, or their IPs and ports"
+        " between commas",
+        default=Address("127.0.0.1:7001"),
+    )
+    router_address: Address = setting("the same of the router's", default=Address("127.0.0.1:7002"))
+    ledger_address: Address = setting("the same of the ledger's", default=Address("127.0.0.1:7003"))
     call_timeout_s: float = setting("seconds to wait for auth, the router and the ledger", default=5, at_least=0.1)
     api_url: str = setting(
         "scheme and host under which clients reach the API, for brands that do not say it; without, those that the"

@@ -47,6 +47,7 @@ from services.shared.tracing import Tracer
 
 _FLUSH_S = 10
 _ROUTES_WITHIN_S = 10
+_LAST_WORD_S = 0.2
 
 
 async def serve(settings: EdgeSettings) -> None:
@@ -94,8 +95,10 @@ async def serve(settings: EdgeSettings) -> None:
     app = Dispatch(relay, Answers(_routes(Catalog(routes, identification), usage, key_usage), brands))
     server = web.server(app, settings.drain_s, settings.limits())
 
+    leaving = asyncio.Event()
+
     def ready() -> bool:
-        listening = server.started and not server.should_exit
+        listening = server.started and not leaving.is_set()
         return listening and not outbox.full and clients.known and routes.known.is_set() and brands.known.is_set()
 
     def in_flight() -> int:
@@ -140,7 +143,10 @@ async def serve(settings: EdgeSettings) -> None:
         recovering = asyncio.create_task(_recover(edge, journal, left, outbox, clients.auth))
         serving = asyncio.create_task(serve_clients())
         await lifecycle.stopped_or_done(serving)
+        leaving.set()
         await presence.leave()
+        if not serving.done():
+            await _leave(server, settings.drain_notice_s)
         server.should_exit = True
         while server.started and not serving.done() and server.server_state.tasks:
             await asyncio.sleep(0.05)
@@ -154,6 +160,16 @@ async def serve(settings: EdgeSettings) -> None:
     journal.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nc.drain(), 5)
+
+
+async def _leave(server: web.Server, notice_s: float) -> None:
+    """Turns clients away without refusing any. Whoever balances the load sees that this edge is not ready and sends
+    nothing more, and connections end with their next answer; then the doors close, and whoever was in already may still
+    say what it came for."""
+    server.say_farewell()
+    await asyncio.sleep(notice_s)
+    await server.close_doors()
+    await asyncio.sleep(_LAST_WORD_S)
 
 
 async def _recover(edge: str, journal: Journal, left: list[Left], outbox: Outbox, auth: Auth) -> None:

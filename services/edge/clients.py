@@ -127,7 +127,7 @@ class Clients:
         self.auth: Auth = Replicas(auth_replica, Kind.AUTH_UNAVAILABLE, holds_moved)
         self.routers: Routers = Replicas(router_replica, Kind.ROUTER_UNAVAILABLE, lambda: None)
         self._ledger_channel: grpc.aio.Channel = rpc.channel(
-            settings.ledger_address, settings.ledger_token, tls=tls, to=Peer.LEDGER
+            settings.ledger_address, settings.ledger_token, tls=tls, to=Peer.LEDGER, spread=True
         )
         self.usage: usage_pb2_grpc.UsageServiceAsyncStub = usage_pb2_grpc.UsageServiceStub(self._ledger_channel)
 

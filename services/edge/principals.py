@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -16,6 +16,8 @@ from tollhouse.v1 import auth_pb2
 
 DEFAULT_GROUP: Final = "default"
 """What an auth of an earlier version leaves out."""
+_PATIENCE_S: Final = 0.25
+"""How long whoever is known already waits for auth to say so again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class _Known:
     answer: Principal | Refusal
     tenant_id: str
     until_s: float
+    told_s: float
+    """When auth said so."""
 
 
 class Principals:
@@ -63,7 +67,10 @@ class Principals:
         self._auth = auth
         self._prefixes = prefixes
         self._pepper = settings.key_pepper.reveal().encode()
+        others = settings.other_key_peppers.each() if settings.other_key_peppers else []
+        self._other_peppers = [other.reveal().encode() for other in others]
         self._ttl_s = settings.principal_ttl_s
+        self._stale_s = settings.principal_stale_s
         self._limit = settings.principals
         self._known: dict[bytes, _Known] = {}
         self._asking: dict[bytes, asyncio.Future[auth_pb2.ResolveResult]] = {}
@@ -97,16 +104,38 @@ class Principals:
         """Whom `key` stands for. Raises Refusal."""
         key_hash = principal.key_hash(key, self._pepper, self._prefixes())
         known = self._known.get(key_hash)
-        answer = known.answer if known and known.until_s > clock.monotonic_s() else await self._resolve(key_hash)
+        if known is None:
+            answer = await self._resolve(key, key_hash)
+        elif known.until_s > (now_s := clock.monotonic_s()):
+            answer = known.answer
+        elif known.told_s + self._stale_s > now_s and isinstance(known.answer, Principal):
+            answer = await self._resolve_unless_away(key, key_hash, known)
+        else:
+            answer = await self._resolve(key, key_hash)
         if isinstance(answer, Refusal):
             raise Refusal(answer.kind, answer.message, **answer.details)  # a fresh one: tracebacks stick to exceptions
         return answer
 
-    async def _resolve(self, key_hash: bytes) -> Principal | Refusal:
+    async def _resolve_unless_away(self, key: str, key_hash: bytes, known: _Known) -> Principal | Refusal:
+        """What auth says now or, where it cannot tell, say for want of its database, what it said last: keys cannot
+        change then either. What it says too late counts for the next request."""
+        resolving = asyncio.create_task(self._resolve(key, key_hash))
+        resolving.add_done_callback(_looked_at)
+        await asyncio.wait({resolving}, timeout=_PATIENCE_S)
+        if resolving.done() and resolving.exception() is None and not _passing(resolving.result()):
+            return resolving.result()
+        if self._known.get(key_hash) is not known:  # told meanwhile that it changed
+            return await resolving
+        known.until_s = clock.monotonic_s() + self._ttl_s
+        return known.answer
+
+    async def _resolve(self, key: str, key_hash: bytes) -> Principal | Refusal:
         generation = self._generation
         asked = self._asking.get(key_hash)
         if asked is None:
-            asked = self._asking[key_hash] = self._auth().ask("resolve", auth_pb2.ResolveItem(key_hash=key_hash))
+            others = [principal.key_hash(key, pepper, self._prefixes()) for pepper in self._other_peppers]
+            item = auth_pb2.ResolveItem(key_hash=key_hash, other_hashes=others)
+            asked = self._asking[key_hash] = asyncio.ensure_future(self._ask(item))
             asked.add_done_callback(lambda done: self._forget(key_hash, done))
         result = await asyncio.shield(asked)
         if result.HasField("error"):
@@ -124,11 +153,25 @@ class Principals:
                 frozenset(who.models),
                 tuple(who.addresses),
             )
+        now_s = clock.monotonic_s()
         if generation == self._generation and not _passing(answer):
-            self._remember(key_hash, _Known(answer, result.tenant_id, clock.monotonic_s() + self._ttl_s))
+            self._remember(key_hash, _Known(answer, result.tenant_id, now_s + self._ttl_s, now_s))
         return answer
 
+    async def _ask(self, item: auth_pb2.ResolveItem) -> auth_pb2.ResolveResult:
+        """What auth says: any replica, and another one where that is lost. Raises Refusal."""
+        asked = self._auth()
+        try:
+            result: auth_pb2.ResolveResult = await asked.ask("resolve", item)
+        except Refusal:
+            other = self._auth()
+            if other is asked:
+                raise
+            result = await other.ask("resolve", item)
+        return result
+
     def _forget(self, key_hash: bytes, done: asyncio.Future[auth_pb2.ResolveResult]) -> None:
+        _looked_at(done)
         if self._asking.get(key_hash) is done:
             del self._asking[key_hash]
 
@@ -137,6 +180,11 @@ class Principals:
         if len(self._known) >= self._limit:
             del self._known[next(iter(self._known))]  # the oldest
         self._known[key_hash] = known
+
+
+def _looked_at(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()  # or asyncio would complain where nobody waits any more
 
 
 def _passing(answer: Principal | Refusal) -> bool:

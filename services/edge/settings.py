@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.edge import access
+from services.shared.addresses import Address
 from services.shared.connections import Limits
 from services.shared.settings import Secret, SettingsError, setting, variable
 from services.shared.tls import TlsSettings
@@ -12,11 +13,18 @@ from services.shared.tls import TlsSettings
 class EdgeSettings(TlsSettings):
     """Read from TOLLHOUSE_EDGE_*."""
 
-    nats_url: Secret = setting("URL of NATS, credentials included")
+    nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     key_pepper: Secret = setting("the pepper of the keyed hash that stands for client keys; the same for auth and edge")
     ledger_token: Secret = setting("the ledger's internal service token")
     journal_dir: str = setting("folder of this edge alone, on local disk, for usage that is not booked yet")
-    ledger_address: str = setting("host:port of the ledger's gRPC", default="127.0.0.1:7003")
+    other_key_peppers: Secret | None = setting(
+        "further peppers that keys may be hashed under, between commas, while the pepper is changed", default=None
+    )
+    ledger_address: Address = setting(
+        "host:port of the ledger's gRPC; of several replicas a name that leads to all of them, or their IPs and"
+        " ports between commas",
+        default=Address("127.0.0.1:7003"),
+    )
     host: str = setting("address to listen on for clients", default="127.0.0.1")
     port: int = setting(
         "port to listen on for clients; several edges may share it", default=8080, at_least=1, at_most=65535
@@ -91,6 +99,12 @@ class EdgeSettings(TlsSettings):
         "seconds after which no further attempt is begun, unless the model says otherwise", default=120, at_least=0
     )
     principal_ttl_s: float = setting("seconds that a resolved key is remembered", default=5, at_least=0)
+    principal_stale_s: float = setting(
+        "seconds that the last answer about a key counts while auth cannot give a newer one, for want of Postgres say;"
+        " a change that is heard of ends it at once",
+        default=300,
+        at_least=0,
+    )
     principals: int = setting("resolved keys that are remembered, at most", default=100_000, at_least=1)
     journal_segment_bytes: int = setting(
         "bytes of one file of the journal", default=8 * 1024 * 1024, at_least=64 * 1024, at_most=1 << 30
@@ -131,7 +145,13 @@ class EdgeSettings(TlsSettings):
         default=1000,
         at_least=0,
     )
-    drain_s: float = setting("seconds that requests under way get when the edge stops", default=600, at_least=0)
+    drain_notice_s: float = setting(
+        "seconds that the edge goes on taking connections after it was told to stop and is not ready any more: so long"
+        " as load balancers need to notice",
+        default=5,
+        at_least=0,
+    )
+    drain_s: float = setting("seconds that requests under way get when the edge stops, then", default=600, at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

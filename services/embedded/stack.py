@@ -94,7 +94,11 @@ class Stack:
         base_url = programs.base_url(plan.host, plan.ports.public)
         addresses = {service: plan.address(service) for service in ("auth", "router", "ledger", "simulator")}
         addresses["console"] = programs.base_url(plan.host, plan.ports.console)
-        addresses |= {"edge": base_url, "nats": _place(plan.nats_url), "postgres": _place(plan.database_url)}
+        addresses |= {
+            "edge": base_url,
+            "nats": _place(plan.nats_url.partition(",")[0]),
+            "postgres": _place(plan.database_url),
+        }
         return RunState(
             base_url=base_url,
             api_key=self._seeds.api_key,
@@ -165,12 +169,14 @@ class Stack:
 
     async def _start_nats(self, deadline_s: float) -> None:
         if "nats" not in self._external:
-            plan = self._plan
-            await self._add(nats.program(self._folder, plan.ports.nats, plan.secrets.nats, self._tls)).ready(deadline_s)
+            made = nats.programs(self._folder, self._plan.ports, self._plan.secrets.nats, self._tls)
+            children = [self._add(program) for program in made]  # of a cluster most must be there for one to be ready
+            await _together(*(child.ready(deadline_s) for child in children))
             return
-        while not await healthy(self._plan.nats_url):
+        urls = self._plan.nats_url.split(",")
+        while not any([await healthy(url) for url in urls]):
             if clock.monotonic_s() > deadline_s:
-                raise StartFailed(f"NATS at {_place(self._plan.nats_url)} does not answer, or has no JetStream")
+                raise StartFailed(f"NATS at {', '.join(map(_place, urls))} does not answer, or has no JetStream")
             await asyncio.sleep(_POLL_S)
 
 

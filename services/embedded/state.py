@@ -48,6 +48,7 @@ class StateFolder:
         self.nats = self.path / "nats"
         self.tls = self.path / "tls"
         self.nats_config = self.path / "nats.conf"
+        self.nats_nodes = self.path / "nats.nodes"
 
     def create(self) -> None:
         """Makes the folder. One that exists and holds something else keeps its mode: only its new files are ours."""
@@ -178,6 +179,10 @@ class RunState(msgspec.Struct, frozen=True):
     processes: list[ProcessState]
     tls: bool = False
     """Whether services speak TLS to each other; the certificates are in the state folder."""
+
+    def every_address(self, part: str) -> str:
+        """host:port of each replica of auth, router or ledger, between commas."""
+        return ",".join(process.address for process in self.processes if process.part == part)
 
     def ready_line(self) -> str:
         """The line that `up --json` prints."""

@@ -26,6 +26,7 @@ _HARD_EXIT_S: Final = 2.0
 _CONSOLE_PORT: Final = 8090
 _EDGES_MOST: Final = 64
 _REPLICAS_MOST: Final = 8
+_REPLICATED: Final = ("auths", "routers", "ledgers")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class UpOptions:
     edges: int = 1
     auths: int = 1
     routers: int = 1
+    ledgers: int = 1
+    nats_nodes: int = 1
     tls: bool = False
     detach: bool = False
     json: bool = False
@@ -121,9 +124,11 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
     """Who listens where with which secrets, and which parts are the operator's own. Raises StartFailed."""
     if not 1 <= options.edges <= _EDGES_MOST:
         raise StartFailed(f"--edges must be 1 to {_EDGES_MOST}")
-    for name, replicas in (("--auths", options.auths), ("--routers", options.routers)):
-        if not 1 <= replicas <= _REPLICAS_MOST:
-            raise StartFailed(f"{name} must be 1 to {_REPLICAS_MOST}")
+    for name in _REPLICATED:
+        if not 1 <= getattr(options, name) <= _REPLICAS_MOST:
+            raise StartFailed(f"--{name} must be 1 to {_REPLICAS_MOST}")
+    if options.nats_nodes not in nats.CLUSTER_SIZES:
+        raise StartFailed(f"--nats-nodes must be {', '.join(map(str, nats.CLUSTER_SIZES))}")
     public = options.port or ports.free(1)[0]
     console = _console_port(options, public)
     for option, port in (("--port", public), ("--console-port", console)):
@@ -131,12 +136,6 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
             raise StartFailed(f"cannot listen on {base_url(options.host, port)}: {fault}; choose another with {option}")
     if public == console:
         raise StartFailed("--port and --console-port are the same")
-    watched = ["ledger", *replica_names("auth", options.auths), *replica_names("router", options.routers)]
-    count = 5 + options.auths + options.routers + options.edges + len(watched)
-    free = iter(ports.free(count, taken=[public, console]))
-    ledger, simulator, database, bus, console_ops = itertools.islice(free, 5)
-    auth, *more_auths = itertools.islice(free, options.auths)
-    router, *more_routers = itertools.islice(free, options.routers)
     secrets = Secrets.load(folder)
     database_url, nats_url = settings.plain("TOLLHOUSE_DATABASE_URL"), settings.plain("TOLLHOUSE_NATS_URL")
     if database_url and not database_url.startswith(("postgresql://", "postgres://")):
@@ -147,25 +146,14 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         raise StartFailed(
             "--tls is for the NATS of `up`: its authority is not that of TOLLHOUSE_NATS_URL; leave one of them out"
         )
+    if not nats_url:
+        nats.keep_size(folder, options.nats_nodes)
+    taken = _ports(options, public, console, nats_nodes=1 if nats_url else options.nats_nodes)
     plan = Plan(
         host=options.host,
-        ports=Ports(
-            public=public,
-            auth=auth,
-            router=router,
-            ledger=ledger,
-            simulator=simulator,
-            postgres=database,
-            nats=bus,
-            console=console,
-            console_ops=console_ops,
-            more_auths=tuple(more_auths),
-            more_routers=tuple(more_routers),
-            service_ops=dict(zip(watched, itertools.islice(free, len(watched)), strict=True)),
-            ops=tuple(free),
-        ),
-        database_url=database_url or postgres.database_url(database, secrets.postgres),
-        nats_url=nats_url or nats.client_url(bus, secrets.nats),
+        ports=taken,
+        database_url=database_url or postgres.database_url(taken.postgres, secrets.postgres),
+        nats_url=nats_url or nats.client_urls((taken.nats, *taken.more_nats), secrets.nats),
         secrets=secrets,
         master_key=master_key(folder),
         receipt_key=receipt_key(folder),
@@ -173,6 +161,36 @@ def _plan(options: UpOptions, folder: StateFolder) -> tuple[Plan, frozenset[str]
         tls=folder.tls if options.tls else None,
     )
     return plan, frozenset(name for name, url in (("postgres", database_url), ("nats", nats_url)) if url)
+
+
+def _ports(options: UpOptions, public: int, console: int, nats_nodes: int) -> Ports:
+    """A free port for everybody."""
+    watched = [name for part in _REPLICATED for name in replica_names(part.removesuffix("s"), getattr(options, part))]
+    free = iter(ports.free(3 + 2 * len(watched) + 2 * nats_nodes + options.edges, taken=[public, console]))
+    simulator, database, console_ops = itertools.islice(free, 3)
+    auth, *more_auths = itertools.islice(free, options.auths)
+    router, *more_routers = itertools.islice(free, options.routers)
+    ledger, *more_ledgers = itertools.islice(free, options.ledgers)
+    bus, *more_nats = itertools.islice(free, nats_nodes)
+    routes = tuple(itertools.islice(free, nats_nodes))
+    return Ports(
+        public=public,
+        auth=auth,
+        router=router,
+        ledger=ledger,
+        simulator=simulator,
+        postgres=database,
+        nats=bus,
+        console=console,
+        console_ops=console_ops,
+        more_auths=tuple(more_auths),
+        more_routers=tuple(more_routers),
+        more_ledgers=tuple(more_ledgers),
+        more_nats=tuple(more_nats),
+        nats_routes=routes if more_nats else (),
+        service_ops=dict(zip(watched, itertools.islice(free, len(watched)), strict=True)),
+        ops=tuple(free),
+    )
 
 
 def _console_port(options: UpOptions, public: int) -> int:
@@ -192,9 +210,9 @@ def _detach(options: UpOptions, folder: StateFolder) -> int:
     rotate(log)
     arguments = ("--state-dir", str(folder.path), "--host", options.host, "--port", str(options.port))
     console = () if options.console_port is None else ("--console-port", str(options.console_port))
-    replicas = ("--edges", str(options.edges), "--auths", str(options.auths), "--routers", str(options.routers))
-    tls = ("--tls",) if options.tls else ()
-    argv = (*service_command("up"), *arguments, *console, *replicas, *tls, "--json")
+    replicas = [f"--{name}={getattr(options, name)}" for name in ("edges", *_REPLICATED)]
+    more = (*replicas, f"--nats-nodes={options.nats_nodes}", *(("--tls",) if options.tls else ()))
+    argv = (*service_command("up"), *arguments, *console, *more, "--json")
     with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as errors:
         said_from = errors.tell()
         process = subprocess.Popen(

@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from services.ledger import metrics
 from services.ledger.billing_api import BillingApi
-from services.ledger.consumer import Consumer, ensure_streams, progress
+from services.ledger.consumer import Consumer, StreamLimits, progress, streams_ready
 from services.ledger.dead_letters import DeadLetters
 from services.ledger.expiry import Expiry
 from services.ledger.feed import Feed
@@ -79,10 +79,11 @@ async def serve(settings: LedgerSettings) -> None:
         if transaction_id:
             await bus.announce(nc, bus.USAGE_BOOKED, booked_payload(transaction_id, request_ids))
 
-    await asyncio.gather(bookings.ensure_partitions(), ensure_streams(nc.jetstream(), settings.stream_max_bytes))
+    limits = StreamLimits(settings.stream_max_bytes, settings.stream_replicas)
+    await asyncio.gather(bookings.ensure_partitions(), streams_ready(nc.jetstream(), limits))
     await price_rows.load_costs()
     tracer = Tracer("ledger", settings.replica)
-    consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, settings.stream_max_bytes, announce, tracer)
+    consumer = Consumer(nc, bookings, price_rows, settings.fetch_messages, limits, announce, tracer)
     names = [
         pb2.DESCRIPTOR.services_by_name[name].full_name
         for pb2, name in (
@@ -181,7 +182,8 @@ def _callers(tokens: TokenStore, settings: LedgerSettings) -> Callers:
         found = await tokens.find(token_hash)
         return caller_of(found) if found else None
 
-    return Callers(settings.internal_token, find, settings.token_ttl_s, settings.tokens)
+    others = settings.other_internal_tokens.each() if settings.other_internal_tokens else []
+    return Callers([settings.internal_token, *others], find, settings.token_ttl_s, settings.tokens)
 
 
 async def _listen(nc: Client, callers: Callers, feed: Feed, waiters: Waiters, price_rows: PriceRows) -> None:

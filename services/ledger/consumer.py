@@ -6,6 +6,7 @@ What cannot be booked whatever one does is parked in the dead-letter stream with
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import msgspec
 import psycopg
@@ -41,9 +42,31 @@ _PAUSE_S = 0.5
 _DUPLICATE_WINDOW_S = 120
 _TRACES_MOST = 64
 DELAYS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
+_STREAMS_WITHIN_S = 30.0
 
 
-async def ensure_streams(js: JetStreamContext, max_bytes: int) -> None:
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How much each stream takes, and on how many servers of NATS."""
+
+    max_bytes: int
+    replicas: int = 1
+
+
+async def streams_ready(js: JetStreamContext, limits: StreamLimits) -> None:
+    """Ensures the streams, again and again while a cluster that starts has no leader yet. Raises OSError."""
+    deadline_s = clock.monotonic_s() + _STREAMS_WITHIN_S
+    while True:
+        try:
+            return await ensure_streams(js, limits)
+        except (NatsError, TimeoutError) as error:
+            if clock.monotonic_s() > deadline_s:
+                raise OSError(f"JetStream did not take the streams for {_STREAMS_WITHIN_S:g} s: {error!r}") from error
+            _log.warning("streams_not_ready", error=repr(error))
+            await asyncio.sleep(_PAUSE_S)
+
+
+async def ensure_streams(js: JetStreamContext, limits: StreamLimits) -> None:
     """Makes the usage stream, its durable consumer and the dead-letter stream, or brings them to this configuration.
     A full stream refuses new events, which then wait in the edges, until those take no more work (I8)."""
     streams = [
@@ -54,14 +77,16 @@ async def ensure_streams(js: JetStreamContext, max_bytes: int) -> None:
             storage=StorageType.FILE,
             duplicate_window=_DUPLICATE_WINDOW_S,
             discard=DiscardPolicy.NEW,
-            max_bytes=max_bytes,
+            max_bytes=limits.max_bytes,
+            num_replicas=limits.replicas,
         ),
         StreamConfig(
             name=bus.DEAD_STREAM,
             subjects=[bus.DEAD_SUBJECT],
             storage=StorageType.FILE,
             discard=DiscardPolicy.NEW,
-            max_bytes=max_bytes,
+            max_bytes=limits.max_bytes,
+            num_replicas=limits.replicas,
         ),
     ]
     for config in streams:
@@ -148,7 +173,7 @@ class Consumer:
         bookings: BookingStore,
         price_rows: PriceRows,
         fetch_messages: int,
-        stream_max_bytes: int,
+        limits: StreamLimits,
         announce: Callable[[int, list[str]], Awaitable[None]],
         tracer: Tracer,
     ) -> None:
@@ -157,7 +182,7 @@ class Consumer:
         self._bookings = bookings
         self._price_rows = price_rows
         self._fetch_messages = fetch_messages
-        self._stream_max_bytes = stream_max_bytes
+        self._limits = limits
         self._announce = announce
         self._tracer = tracer
         self.delays = Distribution(DELAYS_S)
@@ -169,7 +194,7 @@ class Consumer:
         """Books until cancelled; rides out restarts of NATS and Postgres."""
         while True:
             try:
-                await ensure_streams(self._js, self._stream_max_bytes)
+                await ensure_streams(self._js, self._limits)
                 pull = await _Pull.begin(self._nc)
                 try:
                     while True:

@@ -15,11 +15,14 @@ class LedgerSettings(TlsSettings):
     """Read from TOLLHOUSE_LEDGER_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_ledger")
-    nats_url: Secret = setting("URL of NATS, credentials included")
+    nats_url: Secret = setting("URL of NATS, credentials included; of a cluster several between commas")
     internal_token: Secret = setting(
         "the service token of the deployment's own parts, which may make every call: `thst_` and 43 letters or digits"
     )
     receipt_key: Secret = setting("the Ed25519 key that signs receipts: PEM (PKCS 8), or base64 of its 32 bytes")
+    other_internal_tokens: Secret | None = setting(
+        "further internal tokens that are accepted, between commas, while the token is changed", default=None
+    )
     receipt_issuer: str = setting("who issues receipts, their claim `iss`", default="tollhouse")
     replica: str = setting("this replica's name, unique among them: operators see it by it", default="ledger-0")
     advertise: str = setting("host:port that it announces; without, its host and port", default="")
@@ -47,6 +50,12 @@ class LedgerSettings(TlsSettings):
     stream_max_bytes: int = setting(
         "bytes that usage events may take in JetStream before edges must keep them", default=1 << 30, at_least=1 << 20
     )
+    stream_replicas: int = setting(
+        "servers of NATS that keep each message; 3 in a cluster of three or more, all replicas of the ledger the same",
+        default=1,
+        at_least=1,
+        at_most=5,
+    )
     usage_wait_max_ms: int = setting(
         "milliseconds that GetUsage waits for a fresh id, at most", default=10_000, at_least=0
     )
@@ -54,7 +63,7 @@ class LedgerSettings(TlsSettings):
     usage_watchers: int = setting("WatchUsage calls that may run at once", default=200, at_least=0)
     token_ttl_s: float = setting("seconds that a service token is remembered", default=5, at_least=0)
     tokens: int = setting("service tokens that are remembered, at most", default=10_000, at_least=1)
-    drain_s: float = setting("seconds that calls under way get when the service stops", default=1, at_least=0)
+    drain_s: float = setting("seconds that calls under way get when the service stops", default=3, at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

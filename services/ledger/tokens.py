@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import secrets
 import string
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
@@ -88,11 +88,11 @@ Find = Callable[[bytes], Awaitable[Caller | None]]
 
 
 class Callers:
-    """Callers by their token: the deployment's own internal token, and those that `find` knows. What was found is
+    """Callers by their token: the deployment's own internal tokens, and those that `find` knows. What was found is
     remembered for `ttl_s`, unknown tokens too; at most `limit` of them."""
 
-    def __init__(self, internal: Secret, find: Find, ttl_s: float, limit: int) -> None:
-        self._internal_hash = token_hash(internal.reveal())
+    def __init__(self, internal: Sequence[Secret], find: Find, ttl_s: float, limit: int) -> None:
+        self._internal_hashes = [token_hash(token.reveal()) for token in internal]
         self._find = find
         self._ttl_s = ttl_s
         self._limit = limit
@@ -108,7 +108,7 @@ class Callers:
     async def identify(self, metadata: dict[str, Any]) -> Caller:
         """Who brings this metadata. Raises Refusal."""
         hashed = token_hash(bearer_token(metadata.get("authorization")))
-        if hmac.compare_digest(hashed, self._internal_hash):
+        if any(hmac.compare_digest(hashed, internal) for internal in self._internal_hashes):
             return _INTERNAL
         known, until_s = self._known.get(hashed, (None, 0.0))
         if until_s <= clock.monotonic_s():

@@ -30,11 +30,22 @@ def migrate(database_url: str, passwords: Mapping[str, str], revision: str = "he
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        for service in SERVICES:
-            _ensure_role(connection, service, passwords.get(service))
-        behind = [service for service in SERVICES if _revision(connection, service) != _newest(service)]
+        _ensure_roles(connection, passwords)
+        behind = [service for service in SERVICES if revision_of(connection, service) != newest_of(service)]
         for service in behind:
             _upgrade(database_url, service, revision)
+
+
+def make_roles(database_url: str) -> None:
+    """Makes what a dump needs before it can be restored: the roles, and each one's empty schema."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        _ensure_roles(connection, {})
+
+
+def _ensure_roles(connection: psycopg.Connection, passwords: Mapping[str, str]) -> None:
+    for service in SERVICES:
+        _ensure_role(connection, service, passwords.get(service))
 
 
 def _ensure_role(connection: psycopg.Connection, service: str, password: str | None) -> None:
@@ -50,7 +61,8 @@ def _ensure_role(connection: psycopg.Connection, service: str, password: str | N
     connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM PUBLIC").format(schema))
 
 
-def _revision(connection: psycopg.Connection, service: str) -> str | None:
+def revision_of(connection: psycopg.Connection, service: str) -> str | None:
+    """The revision of a service's schema; None when there is none yet."""
     table = sql.Identifier(service, "alembic_version")
     exists = connection.execute("SELECT to_regclass(%s)", (f"{service}.alembic_version",)).fetchone()
     if exists is None or exists[0] is None:
@@ -59,7 +71,7 @@ def _revision(connection: psycopg.Connection, service: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _newest(service: str) -> str:
+def newest_of(service: str) -> str:
     """The newest revision, which its file's name starts with: reading names is enough to see that nothing is to do."""
     names = sorted(path.name for path in (_ROOT / service / "migrations").glob("[0-9]*.py"))
     return names[-1].partition("_")[0]

@@ -28,13 +28,15 @@ from tollhouse.v1 import router_pb2, router_pb2_grpc
 
 async def serve(settings: RouterSettings) -> None:
     """Runs the router until SIGTERM."""
-    sealer = Sealer(settings.master_key.reveal())
+    others = settings.other_master_keys.each() if settings.other_master_keys else []
+    sealer = Sealer(settings.master_key.reveal(), *(key.reveal() for key in others))
     tls = Tls.of(settings, Peer.ROUTER)
     pool, nc = await asyncio.gather(
         database.connect(settings.database_url, service="router", size=settings.database_connections),
         bus.connect(settings.nats_url, name=settings.replica, tls=tls),
     )
-    store, leases, cooldowns = Store(pool), Leases(settings.lease_ttl_s), Cooldowns(nc, random.random)
+    store, leases = Store(pool), Leases(settings.lease_ttl_s)
+    cooldowns = Cooldowns(nc, random.random, settings.bucket_replicas)
     telling: set[asyncio.Task[None]] = set()
 
     def loaded(account_ids: Collection[str]) -> None:

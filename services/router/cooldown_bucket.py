@@ -57,6 +57,7 @@ class CooldownBucket:
         current: what is to be written for a key; None deletes it.
         received: called with each value, first with all that are there.
         received_all: called when all that were there have come, with their keys.
+        replicas: servers of NATS that keep it, where it is made here.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class CooldownBucket:
         current: Callable[[Key], Shared | None],
         received: Callable[[Key, Shared], None],
         received_all: Callable[[set[Key]], None],
+        replicas: int = 1,
     ) -> None:
         self._nc = nc
+        self._replicas = replicas
         self._current = current
         self._received = received
         self._received_all = received_all
@@ -83,7 +86,7 @@ class CooldownBucket:
         js = self._nc.jetstream(timeout=_REQUEST_TIMEOUT_S)
         while True:
             try:
-                bucket = await _open(js)
+                bucket = await _open(js, self._replicas)
                 async with asyncio.TaskGroup() as group:
                     writing = group.create_task(self._write(bucket))
                     await self._watch(bucket)
@@ -148,12 +151,14 @@ class CooldownBucket:
         self._received(key, shared)
 
 
-async def _open(js: JetStreamContext) -> KeyValue:
-    """The bucket, which whoever comes first makes; one that an operator made, with replicas say, is taken as it is."""
+async def _open(js: JetStreamContext, replicas: int) -> KeyValue:
+    """The bucket, which whoever comes first makes; one that is there, such as an operator's, is taken as it is."""
     try:
         return await js.key_value(bus.COOLDOWNS_BUCKET)
     except BucketNotFoundError:
-        return await js.create_key_value(bucket=bus.COOLDOWNS_BUCKET, history=1, storage=StorageType.FILE)
+        return await js.create_key_value(
+            bucket=bus.COOLDOWNS_BUCKET, history=1, storage=StorageType.FILE, replicas=replicas
+        )
 
 
 def _name(key: Key) -> str:

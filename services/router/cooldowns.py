@@ -42,16 +42,17 @@ class Cooldowns:
     Args:
         nc: where cooldowns are shared; may be away.
         random: from 0 to below 1; spreads the ends of cooldowns.
+        replicas: servers of NATS that keep them.
     """
 
-    def __init__(self, nc: Client, random: Callable[[], float]) -> None:
+    def __init__(self, nc: Client, random: Callable[[], float], replicas: int = 1) -> None:
         self._random = random
         self._accounts: dict[str, dict[str, Health]] = {}
         self._left: dict[str, _Left] = {}
         self._missing: set[str] = set()
         self.begun = Tally()
         """Cooldowns that began or became longer here, by cause."""
-        self._bucket = CooldownBucket(nc, self._current, self._received, self._received_all)
+        self._bucket = CooldownBucket(nc, self._current, self._received, self._received_all, replicas)
 
     def verdict(self, account_id: str, family: str, now_ms: int) -> Verdict:
         """Whether it may be picked now."""

@@ -10,10 +10,11 @@ __all__ = ["Sealer", "Unsealable"]
 
 
 class Sealer(sealing.Sealer):
-    """Seals and opens credentials. `master_key` is base64 of 32 bytes; raises ValueError otherwise."""
+    """Seals credentials under the master key, and opens what is under it or another one. Each is base64 of 32 bytes;
+    raises ValueError otherwise."""
 
-    def __init__(self, master_key: str) -> None:
+    def __init__(self, master_key: str, *others: str) -> None:
         try:
-            super().__init__(base64.b64decode(master_key, validate=True))
+            super().__init__(*(base64.b64decode(key, validate=True) for key in (master_key, *others)))
         except (binascii.Error, ValueError):
             raise ValueError("the master key is not base64 of 32 bytes") from None

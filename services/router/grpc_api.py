@@ -180,6 +180,20 @@ class RouterApi(router_pb2_grpc.RouterServiceServicer):
         await self._reload(request.name)
         return router_pb2.SetUpstreamCredentialResponse(account=self._shown(request.name))
 
+    async def ResealCredentials(
+        self, request: router_pb2.ResealCredentialsRequest, context: Context
+    ) -> router_pb2.ResealCredentialsResponse:
+        response = router_pb2.ResealCredentialsResponse()
+        for row in (await self._store.everything()).accounts:
+            try:
+                sealed = self._sealer.resealed(row.credential_sealed, row.upstream_account_id)
+            except Unsealable:
+                response.unsealable.append(row.name)
+                continue
+            if sealed and await self._store.reseal(row.upstream_account_id, row.credential_sealed, sealed):
+                response.resealed += 1
+        return response
+
     async def ListUpstreamAccounts(
         self, request: router_pb2.ListUpstreamAccountsRequest, context: Context
     ) -> router_pb2.ListUpstreamAccountsResponse:

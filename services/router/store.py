@@ -167,6 +167,16 @@ class Store:
         except (UniqueViolation, NotNullViolation):
             raise Overtaken(change.name) from None
 
+    async def reseal(self, account_id: str, before: bytes, credential_sealed: bytes) -> bool:
+        """Replaces the seal of a credential that is the same; False where it was changed meanwhile."""
+        async with self._pool.connection() as connection:
+            done = await connection.execute(
+                "UPDATE upstream_accounts SET credential_sealed = %s"
+                " WHERE upstream_account_id = %s AND credential_sealed = %s",
+                (credential_sealed, account_id, before),
+            )
+            return done.rowcount > 0
+
     async def set_credential(self, account_id: str, credential_sealed: bytes) -> None:
         """Replaces an account's credential, if it exists."""
         await self._run(

@@ -1,4 +1,4 @@
-"""Addresses of the network: which of them anybody may be sent to."""
+"""Addresses of the network: where the replicas of a service are, and which addresses anybody may be sent to."""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -22,6 +22,43 @@ _NOT_PUBLIC: Final = tuple(
     )
 )
 """What ipaddress takes for global, or did in a version that we run on."""
+
+
+class Address(str):
+    """Where a service's gRPC is: host:port, where a name may lead to several replicas, or the IP addresses and ports of
+    several between commas. Raises ValueError."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "Address":
+        _target(text)
+        return super().__new__(cls, text)
+
+    @property
+    def target(self) -> str:
+        """The same as gRPC names it (https://github.com/grpc/grpc/blob/master/doc/naming.md)."""
+        return _target(self)
+
+
+def _target(text: str) -> str:
+    if "," not in text:
+        return text.strip()
+    places = [place.strip() for place in text.split(",")]
+    families = {_family(place) for place in places}
+    if len(families) > 1:
+        raise ValueError(f"{text!r} mixes IPv4 and IPv6")
+    return f"{families.pop()}:{','.join(places)}"
+
+
+def _family(place: str) -> str:
+    host, _, port = place.rpartition(":")
+    try:
+        version = ip_address(host.removeprefix("[").removesuffix("]")).version
+    except ValueError:
+        raise ValueError(f"{place!r} is no IP address and port; a name stands alone") from None
+    if not port.isdecimal():
+        raise ValueError(f"{place!r} has no port")
+    return f"ipv{version}"
 
 
 def is_public(address: str) -> bool:

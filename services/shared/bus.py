@@ -88,9 +88,10 @@ class TlsClient(Client):
 
 
 async def connect(url: Secret, *, name: str, wait_s: float = 30, tls: Tls | None = None) -> Client:
-    """Connects, retrying for `wait_s`, and stays connected for good: a server that hangs is noticed within seconds by
-    its missing pongs, and the client reconnects without end. With TLS the handshake comes first: a client that waited
-    for the server to ask for it could be talked into sending its password without. Raises OSError."""
+    """Connects to one of the servers, whose URLs stand between commas, retrying for `wait_s`, and stays connected for
+    good: a server that hangs is noticed within seconds by its missing pongs, and the client reconnects without end, to
+    any server of the cluster. With TLS the handshake comes first: a client that waited for the server to ask for it
+    could be talked into sending its password without. Raises OSError."""
 
     async def lost() -> None:
         _log.warning("nats_disconnected")
@@ -105,7 +106,7 @@ async def connect(url: Secret, *, name: str, wait_s: float = 30, tls: Tls | None
     try:
         async with asyncio.timeout(wait_s):
             await nc.connect(  # which tries again by itself, for good
-                url.reveal(),
+                url.reveal().split(","),
                 name=f"tollhouse-{name}",
                 connect_timeout=2,
                 ping_interval=2,

@@ -7,6 +7,7 @@ secret, and stay open to whoever can connect: with TLS, to every certificate of 
 """
 
 import inspect
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.shared import clock, permissions
+from services.shared.addresses import Address
 from services.shared.channels import RotatingChannel
 from services.shared.errors import TRAILER, Kind, Refusal, from_detail, to_detail
 from services.shared.metrics import Histogram, histogram
@@ -43,6 +45,21 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
 )
+_RETRIED: Final = (
+    {"service": "tollhouse.v1.LedgerService"},
+    {"service": "tollhouse.v1.UsageService"},
+    {"service": "tollhouse.v1.BillingService", "method": "ListPrices"},
+)
+"""Calls that may be made twice: those that change something do so under an id or a total that the caller chose."""
+_RETRY: Final = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+"""A replica that is lost costs its callers a moment: another one is asked
+(https://github.com/grpc/proposal/blob/master/A6-client-retries.md)."""
 
 _OPEN: Final = ("/grpc.health.", "/grpc.reflection.")
 _OURSELVES: Final = (Kind.TOKEN_MISSING, Kind.TOKEN_UNKNOWN, Kind.TOKEN_SCOPE, Kind.CALLER_FORBIDDEN)
@@ -72,26 +89,39 @@ def channel(
     token: Secret | None = None,
     further: Sequence[grpc.aio.ClientInterceptor] = (),
     *,
+    spread: bool = False,
     tls: Tls | None = None,
     to: Peer | None = None,
 ) -> grpc.aio.Channel:
     """A channel to one of our services; connects by itself and again when it breaks. Every call brings the token, and
-    passes the further interceptors first. With TLS only the service that is meant, `to`, is taken for it."""
+    passes the further interceptors first. Where the address (see `Address`) leads to several replicas, one of them gets
+    every call as long as it answers or, with `spread`, all of them in turn. With TLS only the service that is meant,
+    `to`, is taken for it."""
     interceptors = [*further, *([_TokenOnUnary(token), _TokenOnStream(token)] if token else ())]
+    target, options = Address(address).target, _options(spread)
     if tls is None:
-        return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
-    options = [*_OPTIONS, *_demanding(to)]
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    demanding = [*options, *_demanding(to)]
     return RotatingChannel(
         tls,
-        lambda credentials: grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors),
+        lambda credentials: grpc.aio.secure_channel(target, credentials, options=demanding, interceptors=interceptors),
     )
 
 
 def blocking_channel(address: str, *, tls: Tls | None = None, to: Peer | None = None) -> grpc.Channel:
-    """A channel for a command, which ends before certificates rotate."""
+    """The same for a command, which ends before certificates rotate: blocking, and to one replica."""
+    target, options = Address(address).target, _options(spread=False)
     if tls is None:
-        return grpc.insecure_channel(address)
-    return grpc.secure_channel(address, tls.channel_credentials(), options=_demanding(to))
+        return grpc.insecure_channel(target, options=options)
+    return grpc.secure_channel(target, tls.channel_credentials(), options=[*options, *_demanding(to)])
+
+
+def _options(spread: bool) -> Sequence[tuple[str, Any]]:
+    service_config = {
+        "loadBalancingConfig": [{"round_robin": {}} if spread else {"pick_first": {}}],
+        "methodConfig": [{"name": _RETRIED, "retryPolicy": _RETRY}],
+    }
+    return (*_OPTIONS, ("grpc.service_config", json.dumps(service_config)))
 
 
 def _demanding(peer: Peer | None) -> Sequence[tuple[str, str]]:

@@ -35,6 +35,10 @@ class Secret:
         """The secret itself."""
         return self._value
 
+    def each(self) -> list["Secret"]:
+        """The secrets that stand in it between commas."""
+        return [Secret(part.strip()) for part in self._value.split(",") if part.strip()]
+
     def __repr__(self) -> str:
         return "Secret(***)"
 

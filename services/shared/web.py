@@ -40,6 +40,57 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Remembers what it listens on."""
+        self._doors = sockets or []
+        await super().startup(sockets)
+
+    def say_farewell(self) -> None:
+        """From now on every answer ends its connection, so that clients come back by another one: to an idle connection
+        that is closed a request may be on its way just then. Connections are accepted on."""
+        farewell = (b"connection", b"close")
+        if farewell not in self.config.encoded_headers:
+            self.config.encoded_headers.append(farewell)
+            self.server_state.default_headers.append(farewell)
+
+    async def close_doors(self) -> None:
+        """Accepts no more connections but those that the kernel has accepted already: it would reset them, even where
+        other processes listen on the same port (https://lwn.net/Articles/542629/)."""
+        if not self.started:
+            return
+        rest = [door.dup() for door in self._doors]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in [connection for door in rest for connection in _accepted(door)]:
+            with contextlib.suppress(OSError):  # the client is gone
+                await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """What speaks HTTP on one connection, made as uvicorn makes it."""
+        protocol: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+
+def _accepted(door: socket.socket) -> list[socket.socket]:
+    """The connections that wait on a listening socket, which is closed. Nothing comes between the last look and the
+    closing but what takes microseconds."""
+    door.setblocking(False)
+    found: list[socket.socket] = []
+    with contextlib.suppress(OSError), door:
+        while True:
+            try:
+                connection, _ = door.accept()
+            except ConnectionAbortedError:
+                continue
+            found.append(connection)
+    for connection in found:
+        connection.setblocking(False)
+    return found
+
 
 def server(app: Any, drain_s: float, limits: Limits = _USUAL) -> Server:
     """A server of an ASGI application; requests under way get `drain_s` to end when it stops."""

@@ -6,24 +6,21 @@ the replay of their entries, nothing is held, and a shortfall is explained. Prin
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import nats
-import psycopg
 import pytest
 from nats.js.api import StreamConfig
-from psycopg.rows import dict_row
 
 from services.shared import bus
+from tests.chaos.audit import NOT_FINAL, address, booked_by_key, compare, held, secrets, served_by_key, table
 from tests.chaos.load import Load
-from tests.deployment import MODEL, Deployment, Tenant, deployed, eventually, request
-from tollhouse.v1 import auth_pb2, ledger_pb2
+from tests.deployment import MODEL, Deployment, deployed, eventually
+from tollhouse.v1 import ledger_pb2
 
 SERVICES = ("edge", "auth", "router", "ledger", "nats", "postgres")
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "3"))
@@ -40,32 +37,6 @@ SETTINGS = {
     "TOLLHOUSE_LEDGER_GRANT_TTL_S": "12",
     "TOLLHOUSE_SIMULATOR_REMEMBER": "1000000",
 }
-NOT_FINAL = ("interrupted", "orphaned", "client_gone", "credit_exhausted")
-STATUSES = {
-    1: "ok",
-    2: "client_fault",
-    3: "upstream_fault",
-    4: "interrupted",
-    5: "client_gone",
-    6: "credit_exhausted",
-    7: "orphaned",
-}
-
-
-def secrets(tollhouse: Deployment) -> dict[str, str]:
-    return dict(json.loads((tollhouse.state_dir / "secrets.json").read_text()))
-
-
-def address(tollhouse: Deployment, part: str) -> str:
-    return str(json.loads((tollhouse.state_dir / "run.json").read_text())["addresses"][part])
-
-
-def rows(tollhouse: Deployment, query: str) -> list[dict[str, Any]]:
-    """What the database says, past every service."""
-    place = address(tollhouse, "postgres").removeprefix("postgresql://")
-    url = f"postgresql://tollhouse:{secrets(tollhouse)['postgres']}@{place}"
-    with psycopg.connect(url, row_factory=dict_row) as connection:
-        return connection.execute(query.encode()).fetchall()
 
 
 async def break_everything(tollhouse: Deployment) -> Counter[str]:
@@ -103,37 +74,6 @@ async def fill_the_stream(tollhouse: Deployment) -> None:
         await js.update_stream(StreamConfig(**{**config.__dict__, "max_msg_size": normal}))
     finally:
         await nc.close()
-
-
-def held(tollhouse: Deployment, tenants: list[Tenant]) -> int:
-    """Holds that stand, at every replica of auth."""
-    return sum(
-        auth.GetCredit(auth_pb2.GetCreditRequest(tenant_id=tenant.tenant_id), timeout=5).holds
-        for auth in tollhouse.auths
-        for tenant in tenants
-    )
-
-
-def served_by_key(tollhouse: Deployment) -> dict[str, list[dict[str, Any]]]:
-    """What the simulator saw, by idempotency key."""
-    listed = request(tollhouse.simulator_url, "GET", "/__served/requests?last=1000000", timeout_s=60).json()
-    found = defaultdict(list)
-    for entry in listed["requests"]:
-        found[dict(entry["headers"])["idempotency-key"]].append(entry)
-    return found
-
-
-def booked_by_key(tollhouse: Deployment) -> dict[str, list[dict[str, Any]]]:
-    """What the ledger booked, by idempotency key."""
-    found = defaultdict(list)
-    for row in rows(tollhouse, "SELECT * FROM ledger.usage_records"):
-        found[row["idempotency_key"]].append(row | {"said": STATUSES[row["status"]]})
-    return found
-
-
-def table(lines: list[tuple[str, object]]) -> str:
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"  {name.ljust(width)}  {value}" for name, value in lines)
 
 
 @pytest.mark.timeout(900)
@@ -222,29 +162,3 @@ async def test_after_everything_was_killed_the_books_are_right(
         for top_up, balance, charged in money.values():
             assert top_up == balance + charged
             assert balance >= 0
-
-
-def compare(served: dict[str, list[dict[str, Any]]], booked: dict[str, list[dict[str, Any]]]) -> int:
-    """Holds the records that name their upstream request against what the simulator counted; answers how many did."""
-    by_upstream_id = {entry["request_id"]: entry for entries in served.values() for entry in entries}
-    exact = 0
-    named: Counter[str] = Counter()
-    for records in booked.values():
-        for row in records:
-            entry = by_upstream_id.get(row["upstream_request_id"])
-            if entry is None:
-                continue
-            named[row["upstream_request_id"]] += 1
-            tokens = {
-                name: row[f"{name}_tokens"]
-                for name in ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
-            }
-            if row["said"] == "ok" and not row["estimated"]:
-                assert tokens == entry["tokens"], row
-                exact += 1
-            elif row["said"] == "upstream_fault":
-                assert row["cost_nano"] == 0, row
-            else:
-                assert row["said"] in NOT_FINAL, row
-    assert max(named.values()) == 1
-    return exact

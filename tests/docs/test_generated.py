@@ -10,6 +10,7 @@ import pytest
 
 from services.__main__ import SERVICES
 from services.commands import CliSettings
+from services.doctor.settings import DoctorSettings
 from services.migrate.settings import MigrateSettings
 from services.shared.errors import Kind
 from services.shared.settings import MISSING, variable
@@ -18,7 +19,7 @@ from tests.docs.pages import ROOT, page, table_rows
 
 def settings() -> dict[str, type[Any]]:
     """Every settings class by the part of the variable that names it."""
-    found: dict[str, type[Any]] = {"migrate": MigrateSettings, "cli": CliSettings}
+    found: dict[str, type[Any]] = {"migrate": MigrateSettings, "cli": CliSettings, "doctor": DoctorSettings}
     for name, (package, class_name) in SERVICES.items():
         found[name] = getattr(import_module(f"{package}.settings"), class_name)
     return found

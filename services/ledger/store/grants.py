@@ -42,6 +42,7 @@ _ABANDON: Final = (
     FROM locked WHERE g.grant_id = locked.grant_id
 """
 )
+_ALONE: Final = "SELECT pg_try_advisory_xact_lock(hashtext('tollhouse.expiry'))"
 _ENDED: Final = """
     ((abandoned AND expires_at < to_timestamp(%(abandoned)s)) OR expires_at < to_timestamp(%(unrenewed)s))
 """
@@ -155,7 +156,7 @@ class GrantStore:
     async def expire_grants(self, abandoned_until_s: float, unrenewed_until_s: float | None) -> int:
         """Deletes abandoned grants that ended before the one instant, and others that nobody renewed and that ended
         before the other; those not at all with None. Instants are the database's Unix seconds. Answers how many had
-        something left.
+        something left; 0 while another replica does the same.
 
         What a holder settled in a grant may wait in an edge that is cut off from NATS: the rest of such a grant ends,
         but so much stays until it is booked, or for `unbooked_keep_s`.
@@ -165,7 +166,10 @@ class GrantStore:
             "unrenewed": unrenewed_until_s,
             "keep": self._unbooked_keep_s,
         }
-        async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection, connection.transaction():
+            (alone,) = await row(connection, _ALONE, ())
+            if not alone:
+                return 0
             await connection.execute(_KEEP.encode(), parameters)
             ended = await (await connection.execute(_EXPIRE.encode(), parameters)).fetchall()
         for _, grant_id, tenant_id, unbooked_nano in ended:

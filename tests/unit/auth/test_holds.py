@@ -242,6 +242,19 @@ def test_the_reserve_of_a_busy_tenant_doubles_up_to_a_limit() -> None:
     assert factors[-1] == Reserve.LARGEST
 
 
+def test_the_reserve_grows_to_what_would_have_lasted_but_eightfold_at_most() -> None:
+    assert Reserve(factor=10, raised_s=0.0).next_nano(1, Reserve.FAST_S / 3) == 30
+    assert Reserve(factor=10, raised_s=0.0).next_nano(1, Reserve.FAST_S / 10) == 80
+    assert Reserve(factor=10, raised_s=0.0).next_nano(1, Reserve.RUSH_S / 2) == 20
+
+
+def test_more_is_wanted_when_half_of_what_was_put_aside_is_left() -> None:
+    reserve = Reserve(factor=64)
+    assert reserve.low_nano(10) == 320
+    reserve.aimed_nano = 100  # of a small balance
+    assert reserve.low_nano(10) == 50
+
+
 def test_the_reserve_of_a_tenant_that_became_quiet_halves_down_to_the_smallest() -> None:
     reserve = Reserve(factor=64, raised_s=0.0)
     assert [reserve.next_nano(1, Reserve.SLOW_S * 1.1 * turn) for turn in range(1, 6)] == [32, 16, 8, 8, 8]

@@ -12,6 +12,7 @@ import pytest
 from services.console import deeds
 from services.console.clients import Clients
 from services.console.problems import Problem
+from services.shared.addresses import Address
 from services.shared.errors import Kind, Refusal
 from tests.unit.console.test_safety import SETTINGS
 from tollhouse.v1 import billing_pb2
@@ -55,7 +56,7 @@ async def ledger() -> AsyncIterator[tuple[Ledger, Clients]]:
     server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    clients = Clients(replace(SETTINGS, ledger_address=f"127.0.0.1:{port}", call_timeout_s=5))
+    clients = Clients(replace(SETTINGS, ledger_address=Address(f"127.0.0.1:{port}"), call_timeout_s=5))
     yield served, clients
     await clients.close()
     await server.stop(None)

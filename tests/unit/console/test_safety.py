@@ -16,9 +16,10 @@ from services.console.payments.store import PaymentStore
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
 from services.console.token_store import TokenStore
+from services.shared.addresses import Address
 from services.shared.settings import Secret
 
-NOWHERE = "127.0.0.1:1"
+NOWHERE = Address("127.0.0.1:1")
 SETTINGS = ConsoleSettings(
     database_url=Secret("postgresql://127.0.0.1:1/none"),
     ledger_token=Secret("thst_none"),

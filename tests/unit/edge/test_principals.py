@@ -266,3 +266,61 @@ async def test_the_oldest_keys_are_forgotten_when_there_are_too_many() -> None:
     assert auth.asked == []
     await principals.of("k0")
     assert len(auth.asked) == 1
+
+
+class Lost(Auth):
+    """An auth that cannot tell."""
+
+    def ask(self, field: str, item: auth_pb2.ResolveItem) -> asyncio.Future[auth_pb2.ResolveResult]:
+        future: asyncio.Future[auth_pb2.ResolveResult] = asyncio.get_running_loop().create_future()
+        future.set_exception(Refusal(Kind.AUTH_UNAVAILABLE, "away"))
+        return future
+
+
+async def test_another_replica_is_asked_where_the_first_is_lost() -> None:
+    replicas = iter([Lost(), Auth()])
+    principals = await principals_of(Auth())
+    principals._auth = lambda: cast(Decisions, next(replicas))
+    assert await principals.of("sk-th-abc") == ACME
+
+
+async def test_a_known_key_counts_on_while_auth_cannot_tell_and_an_unknown_one_does_not() -> None:
+    auth = Auth()
+    principals = await principals_of(auth, principal_ttl_s=0)
+    await principals.of("sk-th-abc")
+    principals._auth = lambda: cast(Decisions, Lost())
+    assert await principals.of("sk-th-abc") == ACME
+    with pytest.raises(Refusal) as refused:
+        await principals.of("sk-th-other")
+    assert refused.value.kind is Kind.AUTH_UNAVAILABLE
+
+
+async def test_a_known_key_counts_on_for_a_while_only() -> None:
+    principals = await principals_of(Auth(), principal_ttl_s=0, principal_stale_s=0)
+    await principals.of("sk-th-abc")
+    principals._auth = lambda: cast(Decisions, Lost())
+    with pytest.raises(Refusal):
+        await principals.of("sk-th-abc")
+
+
+async def test_a_change_that_was_heard_of_ends_what_was_known_though_auth_cannot_tell() -> None:
+    nats = Nats()
+    principals = await principals_of(Auth(), nats, principal_ttl_s=0)
+    await principals.of("sk-th-abc")
+    principals._auth = lambda: cast(Decisions, Lost())
+    await nats.say(bus.KEY_CHANGED, hash_of("sk-th-abc"))
+    with pytest.raises(Refusal):
+        await principals.of("sk-th-abc")
+
+
+async def test_hashes_under_further_peppers_are_sent_along() -> None:
+    items = []
+
+    class Listening(Auth):
+        def ask(self, field: str, item: auth_pb2.ResolveItem) -> asyncio.Future[auth_pb2.ResolveResult]:
+            items.append(item)
+            return super().ask(field, item)
+
+    principals = await principals_of(Listening(), other_key_peppers=Secret("old, older"))
+    await principals.of("sk-th-abc")
+    assert list(items[0].other_hashes) == [principal.key_hash("sk-th-abc", pepper) for pepper in (b"old", b"older")]

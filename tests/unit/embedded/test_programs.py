@@ -1,6 +1,6 @@
 """Unit tests of services.embedded.programs."""
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,7 +159,7 @@ def test_a_plan_shows_no_secret() -> None:
 
 
 def test_with_tls_each_process_gets_its_own_certificate_and_no_other() -> None:
-    programs = service_programs(dataclasses.replace(PLAN, tls=Path("/state/tls")), OPERATOR)
+    programs = service_programs(replace(PLAN, tls=Path("/state/tls")), OPERATOR)
     for name, program in programs.items():
         own = {key.partition("_TLS_")[2]: value for key, value in program.environment.items() if "_TLS_" in key}
         expected = {
@@ -173,3 +173,22 @@ def test_with_tls_each_process_gets_its_own_certificate_and_no_other() -> None:
 def test_without_tls_no_service_has_it_alone() -> None:
     programs = service_programs(PLAN, OPERATOR | {"TOLLHOUSE_AUTH_TLS_CERTIFICATE": "/mine/auth.pem"})
     assert programs["auth"].environment["TOLLHOUSE_AUTH_TLS_CERTIFICATE"] == ""
+
+
+def test_everybody_knows_every_replica_of_the_ledger() -> None:
+    ports = replace(PLAN.ports, more_ledgers=(21,), more_auths=(22,), more_routers=(23,))
+    made = service_programs(replace(PLAN, ports=ports), {})
+    assert {"ledger", "ledger-1"} <= set(made)
+    assert made["ledger-1"].environment["TOLLHOUSE_LEDGER_REPLICA"] == "ledger-1"
+    for name, service in (("auth-1", "AUTH"), ("edge-0", "EDGE"), ("console", "CONSOLE")):
+        assert made[name].environment[f"TOLLHOUSE_{service}_LEDGER_ADDRESS"] == "127.0.0.1:3,127.0.0.1:21"
+    assert made["console"].environment["TOLLHOUSE_CONSOLE_ROUTER_ADDRESS"] == "127.0.0.1:2,127.0.0.1:23"
+
+
+@pytest.mark.parametrize(("more_nats", "replicas"), [((), "1"), ((31, 32), "3"), ((31, 32, 33, 34), "3")])
+def test_what_nats_keeps_it_keeps_on_three_servers_where_there_are_as_many(
+    more_nats: tuple[int, ...], replicas: str
+) -> None:
+    made = service_programs(replace(PLAN, ports=replace(PLAN.ports, more_nats=more_nats)), {})
+    assert made["ledger"].environment["TOLLHOUSE_LEDGER_STREAM_REPLICAS"] == replicas
+    assert made["router"].environment["TOLLHOUSE_ROUTER_BUCKET_REPLICAS"] == replicas

@@ -105,9 +105,15 @@ def test_a_tenants_caller_asks_about_that_tenant_only() -> None:
         one.tenant("other")
 
 
+async def test_each_of_several_internal_tokens_is_the_deployments_own() -> None:
+    callers = Callers([OWN, Secret("thst_next")], Store().find, ttl_s=60, limit=10)
+    for token in (OWN.reveal(), "thst_next"):
+        assert (await callers.identify(shown(token))).name == "internal"
+
+
 async def test_a_known_token_is_looked_up_once_while_it_is_remembered() -> None:
     store = Store(thst_reader=READER)
-    callers = Callers(OWN, store.find, ttl_s=60, limit=10)
+    callers = Callers([OWN], store.find, ttl_s=60, limit=10)
     for _ in range(3):
         assert await callers.identify(shown("thst_reader")) is READER
         assert await kind_of(callers, "thst_nobody") is Kind.TOKEN_UNKNOWN
@@ -116,7 +122,7 @@ async def test_a_known_token_is_looked_up_once_while_it_is_remembered() -> None:
 
 async def test_a_revoked_token_is_forgotten_at_once() -> None:
     store = Store(thst_reader=READER)
-    callers = Callers(OWN, store.find, ttl_s=60, limit=10)
+    callers = Callers([OWN], store.find, ttl_s=60, limit=10)
     await callers.identify(shown("thst_reader"))
     store.tokens.clear()
     callers.forget(token_hash("thst_reader"))
@@ -131,7 +137,7 @@ async def test_what_was_looked_up_during_a_revocation_is_not_remembered() -> Non
         callers.forget(hashed)  # arrives while the answer is on its way
         return found
 
-    callers = Callers(OWN, find, ttl_s=60, limit=10)
+    callers = Callers([OWN], find, ttl_s=60, limit=10)
     await callers.identify(shown("thst_reader"))
     await callers.identify(shown("thst_reader"))
     assert store.asked == 2
@@ -139,7 +145,7 @@ async def test_what_was_looked_up_during_a_revocation_is_not_remembered() -> Non
 
 async def test_no_more_tokens_are_remembered_than_are_allowed() -> None:
     store = Store()
-    callers = Callers(OWN, store.find, ttl_s=60, limit=2)
+    callers = Callers([OWN], store.find, ttl_s=60, limit=2)
     for token in ("thst_a", "thst_b", "thst_c", "thst_a"):
         await kind_of(callers, token)
     assert store.asked == 4
@@ -149,7 +155,7 @@ async def test_no_more_tokens_are_remembered_than_are_allowed() -> None:
 
 async def test_the_deployments_own_token_asks_nobody_and_may_do_all() -> None:
     store = Store()
-    callers = Callers(OWN, store.find, ttl_s=60, limit=2)
+    callers = Callers([OWN], store.find, ttl_s=60, limit=2)
     await callers.guard("/tollhouse.v1.LedgerService/TopUp", Call(authorization="Bearer thst_own"))
     assert caller.get().scope == INTERNAL
     assert caller.get().reads_all

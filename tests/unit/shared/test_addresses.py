@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.shared.addresses import is_public
+from services.shared.addresses import Address, is_public
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,22 @@ def test_addresses_of_the_open_internet_are_public(address: str) -> None:
 )
 def test_addresses_of_this_machine_and_of_private_networks_are_not(address: str) -> None:
     assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("ledger:7003", "ledger:7003"),
+        ("dns:///ledger-headless:7003", "dns:///ledger-headless:7003"),
+        ("10.0.0.1:7003, 10.0.0.2:7004", "ipv4:10.0.0.1:7003,10.0.0.2:7004"),
+        ("[::1]:7003,[::2]:7003", "ipv6:[::1]:7003,[::2]:7003"),
+    ],
+)
+def test_an_address_leads_to_one_name_or_to_several_places(text: str, target: str) -> None:
+    assert Address(text).target == target
+
+
+@pytest.mark.parametrize("text", ["ledger-0:7003,ledger-1:7003", "10.0.0.1:1,[::1]:1", "10.0.0.1:1,10.0.0.2", "a,"])
+def test_several_places_are_ip_addresses_of_one_family_with_ports(text: str) -> None:
+    with pytest.raises(ValueError, match=r"address|mixes|port"):
+        Address(text)

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.shared import rpc
 from services.shared.errors import Kind, Refusal
 from services.shared.settings import Secret
-from tollhouse.v1 import usage_pb2, usage_pb2_grpc
+from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc, usage_pb2, usage_pb2_grpc
 
 TOKEN = Secret("thst_good")
 NAME = "tollhouse.v1.UsageService"
@@ -129,3 +129,41 @@ async def test_a_blocking_channel_brings_the_token_too() -> None:
                 return usage.GetBalance(usage_pb2.GetBalanceRequest(), timeout=5).balance_nano
 
         assert await asyncio.to_thread(ask) == 1
+
+
+async def _ledger(name: str) -> tuple[grpc.aio.Server, str]:
+    """A replica that answers a renewal with its name."""
+
+    async def renew(request: ledger_pb2.RenewGrantsRequest, context: object) -> ledger_pb2.RenewGrantsResponse:
+        return ledger_pb2.RenewGrantsResponse(grant_ids=[name])
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        renew, ledger_pb2.RenewGrantsRequest.FromString, ledger_pb2.RenewGrantsResponse.SerializeToString
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("tollhouse.v1.LedgerService", {"RenewGrants": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("spread", [True, False])
+async def test_callers_of_several_replicas_ask_another_one_when_one_is_lost(spread: bool) -> None:
+    (one, here), (other, there) = await _ledger("one"), await _ledger("other")
+    async with rpc.channel(f"{here},{there}", spread=spread) as channel:
+        stub: ledger_pb2_grpc.LedgerServiceAsyncStub = ledger_pb2_grpc.LedgerServiceStub(channel)
+
+        async def asked() -> str:
+            request = ledger_pb2.RenewGrantsRequest()
+            return (await stub.RenewGrants(request, timeout=10, wait_for_ready=True)).grant_ids[0]
+
+        heard = {await asked()}
+        async with asyncio.timeout(10):
+            while spread and len(heard) < 2:  # until both are connected
+                heard.add(await asked())
+        assert heard == ({"one", "other"} if spread else {"one"})
+        await one.stop(None)
+        assert {await asked() for _ in range(10)} == {"other"}
+    await other.stop(None)

@@ -35,3 +35,14 @@ def test_the_same_secret_is_sealed_differently_each_time() -> None:
 def test_a_key_of_another_length_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         Sealer(bytes(length))
+
+
+def test_what_was_sealed_under_another_key_opens_while_that_is_known_and_is_sealed_anew() -> None:
+    both = Sealer(bytes(reversed(range(KEY_BYTES))), bytes(range(KEY_BYTES)))
+    assert both.open(SEALED, "owner") == "secret"
+    anew = both.resealed(SEALED, "owner")
+    assert anew is not None
+    assert Sealer(bytes(reversed(range(KEY_BYTES)))).open(anew, "owner") == "secret"
+    assert both.resealed(anew, "owner") is None
+    with pytest.raises(Unsealable):
+        both.resealed(SEALED, "somebody else")

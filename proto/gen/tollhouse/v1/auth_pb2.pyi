@@ -57,19 +57,27 @@ class ResolveItem(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     KEY_HASH_FIELD_NUMBER: _builtins.int
+    OTHER_HASHES_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     key_hash: _builtins.bytes
     """HMAC-SHA-256 of the key's body under the pepper: 32 bytes. The key itself stays in the edge."""
+    @_builtins.property
+    def other_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The same under further peppers, while the pepper is changed. A key that is known by one of them is kept under
+        key_hash from then on.
+        """
+
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         key_hash: _builtins.bytes = ...,
+        other_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key_hash", b"key_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key_hash", b"key_hash", "other_hashes", b"other_hashes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1219,6 +1219,51 @@ class SetUpstreamCredentialResponse(_message.Message):
 Global___SetUpstreamCredentialResponse: _TypeAlias = SetUpstreamCredentialResponse  # noqa: Y015
 
 @_typing.final
+class ResealCredentialsRequest(_message.Message):
+    """Asks to seal credentials anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResealCredentialsRequest: _TypeAlias = ResealCredentialsRequest  # noqa: Y015
+
+@_typing.final
+class ResealCredentialsResponse(_message.Message):
+    """What was sealed anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESEALED_FIELD_NUMBER: _builtins.int
+    UNSEALABLE_FIELD_NUMBER: _builtins.int
+    resealed: _builtins.int
+    """How many credentials."""
+    @_builtins.property
+    def unsealable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of accounts whose credentials no known key opens."""
+
+    def __init__(
+        self,
+        *,
+        resealed: _builtins.int = ...,
+        unsealable: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resealed", b"resealed", "unsealable", b"unsealable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResealCredentialsResponse: _TypeAlias = ResealCredentialsResponse  # noqa: Y015
+
+@_typing.final
 class ClearUpstreamAccountRequest(_message.Message):
     """Asks to end cooldowns."""
 

@@ -110,6 +110,11 @@ class RouterServiceStub:
                 request_serializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialRequest.SerializeToString,
                 response_deserializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialResponse.FromString,
                 _registered_method=True)
+        self.ResealCredentials = channel.unary_unary(
+                '/tollhouse.v1.RouterService/ResealCredentials',
+                request_serializer=tollhouse_dot_v1_dot_router__pb2.ResealCredentialsRequest.SerializeToString,
+                response_deserializer=tollhouse_dot_v1_dot_router__pb2.ResealCredentialsResponse.FromString,
+                _registered_method=True)
         self.ClearUpstreamAccount = channel.unary_unary(
                 '/tollhouse.v1.RouterService/ClearUpstreamAccount',
                 request_serializer=tollhouse_dot_v1_dot_router__pb2.ClearUpstreamAccountRequest.SerializeToString,
@@ -243,6 +248,13 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResealCredentials(self, request, context):
+        """Seals every credential under the master key of this replica that is under another one it knows. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ClearUpstreamAccount(self, request, context):
         """Ends the cooldowns of an upstream account. Idempotent.
         """
@@ -349,6 +361,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.SetUpstreamCredential,
                     request_deserializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialRequest.FromString,
                     response_serializer=tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialResponse.SerializeToString,
+            ),
+            'ResealCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResealCredentials,
+                    request_deserializer=tollhouse_dot_v1_dot_router__pb2.ResealCredentialsRequest.FromString,
+                    response_serializer=tollhouse_dot_v1_dot_router__pb2.ResealCredentialsResponse.SerializeToString,
             ),
             'ClearUpstreamAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.ClearUpstreamAccount,
@@ -777,6 +794,33 @@ class RouterService:
             '/tollhouse.v1.RouterService/SetUpstreamCredential',
             tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialRequest.SerializeToString,
             tollhouse_dot_v1_dot_router__pb2.SetUpstreamCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResealCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tollhouse.v1.RouterService/ResealCredentials',
+            tollhouse_dot_v1_dot_router__pb2.ResealCredentialsRequest.SerializeToString,
+            tollhouse_dot_v1_dot_router__pb2.ResealCredentialsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,8 @@ class RouterServiceStub:
     """Lists upstream accounts without their credentials: all of them, or a page of those that fit."""
     SetUpstreamCredential: _grpc.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamCredentialRequest, _router_pb2.SetUpstreamCredentialResponse]
     """Replaces the credential of an upstream account; what was refused is tried again with the new one."""
+    ResealCredentials: _grpc.UnaryUnaryMultiCallable[_router_pb2.ResealCredentialsRequest, _router_pb2.ResealCredentialsResponse]
+    """Seals every credential under the master key of this replica that is under another one it knows. Idempotent."""
     ClearUpstreamAccount: _grpc.UnaryUnaryMultiCallable[_router_pb2.ClearUpstreamAccountRequest, _router_pb2.ClearUpstreamAccountResponse]
     """Ends the cooldowns of an upstream account. Idempotent."""
     SetUpstreamAccountEnabled: _grpc.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamAccountEnabledRequest, _router_pb2.SetUpstreamAccountEnabledResponse]
@@ -117,6 +119,8 @@ class RouterServiceAsyncStub(RouterServiceStub):
     """Lists upstream accounts without their credentials: all of them, or a page of those that fit."""
     SetUpstreamCredential: _aio.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamCredentialRequest, _router_pb2.SetUpstreamCredentialResponse]  # type: ignore[assignment]
     """Replaces the credential of an upstream account; what was refused is tried again with the new one."""
+    ResealCredentials: _aio.UnaryUnaryMultiCallable[_router_pb2.ResealCredentialsRequest, _router_pb2.ResealCredentialsResponse]  # type: ignore[assignment]
+    """Seals every credential under the master key of this replica that is under another one it knows. Idempotent."""
     ClearUpstreamAccount: _aio.UnaryUnaryMultiCallable[_router_pb2.ClearUpstreamAccountRequest, _router_pb2.ClearUpstreamAccountResponse]  # type: ignore[assignment]
     """Ends the cooldowns of an upstream account. Idempotent."""
     SetUpstreamAccountEnabled: _aio.UnaryUnaryMultiCallable[_router_pb2.SetUpstreamAccountEnabledRequest, _router_pb2.SetUpstreamAccountEnabledResponse]  # type: ignore[assignment]
@@ -254,6 +258,14 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.SetUpstreamCredentialResponse, _abc.Awaitable[_router_pb2.SetUpstreamCredentialResponse]]:
         """Replaces the credential of an upstream account; what was refused is tried again with the new one."""
+
+    @_abc_1.abstractmethod
+    def ResealCredentials(
+        self,
+        request: _router_pb2.ResealCredentialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ResealCredentialsResponse, _abc.Awaitable[_router_pb2.ResealCredentialsResponse]]:
+        """Seals every credential under the master key of this replica that is under another one it knows. Idempotent."""
 
     @_abc_1.abstractmethod
     def ClearUpstreamAccount(
