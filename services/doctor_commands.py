@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from services.embedded.health import with_credentials
 from services.embedded.stack import probe_url
 from services.embedded.state import NotRunning, RunState, Secrets, StateFolder
 from services.shared import clock, settings
+from services.shared.tls import Tls
 from tollhouse.v1 import billing_pb2, ledger_pb2, router_pb2
 
 _GRPC: Final = ("auth", "router", "ledger")
@@ -90,14 +92,21 @@ class Deployment:
         places = self.run.every_address("nats").split(",")
         return ",".join(with_credentials(f"nats://{place}", nats.USER, self.secrets.nats) for place in places)
 
-    def health_urls(self) -> list[tuple[str, str]]:
+    @property
+    def tls(self) -> Tls | None:
+        """What we show to services and to NATS; None without TLS."""
+        with contextlib.suppress(NotRunning):
+            return self.services.tls("ledger")
+        return None
+
+    def processes(self) -> list[fleet.Process]:
         """Each process and where to ask for its health."""
         if self.run is not None:
             passwords = {"postgres": self.secrets.postgres, "nats": self.secrets.nats}
-            return [(process.name, probe_url(process, passwords)) for process in self.run.processes]
+            return [fleet.Process(made.name, probe_url(made, passwords), made.part) for made in self.run.processes]
         urls = [url.strip() for url in self.settings.ready_urls.split(",") if url.strip()]
-        return [(url, url) for url in urls] + [
-            (f"{service} at {place.strip()}", f"grpc://{place.strip()}")
+        return [fleet.Process(url, url) for url in urls] + [
+            fleet.Process(f"{service} at {place.strip()}", f"grpc://{place.strip()}", service)
             for service in _GRPC
             for place in self.services.address(service).split(",")
         ]
@@ -110,8 +119,9 @@ def examine(deployment: Deployment) -> Iterator[Finding]:
     if url := deployment.database_url:
         yield from database.examine(url, said.skew_max_s)
     if url := deployment.nats_url:
-        yield from asyncio.run(_gathered(url))
-    yield from fleet.reach([(name, url) for name, url in deployment.health_urls() if not url.startswith("nats")])
+        yield from asyncio.run(_gathered(url, deployment.tls))
+    processes = [process for process in deployment.processes() if process.part != "nats"]
+    yield from fleet.reach(processes, deployment.tls)
     calls = _Calls(deployment.services)
     for look in (fleet.replicas, lambda calls: fleet.booking(calls, said.lag_max_s), fleet.prices):
         try:
@@ -123,8 +133,8 @@ def examine(deployment: Deployment) -> Iterator[Finding]:
     yield from files.journals(deployment.folder.journals)
 
 
-async def _gathered(url: str) -> list[Finding]:
-    return [finding async for finding in streams.examine(url)]
+async def _gathered(url: str, tls: Tls | None) -> list[Finding]:
+    return [finding async for finding in streams.examine(url, tls)]
 
 
 def _settings(environment: Mapping[str, str], services: Mapping[str, tuple[str, str]]) -> Iterator[Finding]:

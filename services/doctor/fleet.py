@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from services.doctor.finding import Finding, fault, ok, warning
 from services.embedded.health import healthy
 from services.shared import clock
+from services.shared.tls import Tls
 from tollhouse.v1 import billing_pb2, ledger_pb2, router_pb2
 
 SERVICES: Final = ("edge", "auth", "router", "ledger")
@@ -33,17 +35,27 @@ class Calls(Protocol):
         ...
 
 
-def reach(places: Sequence[tuple[str, str]]) -> Iterator[Finding]:
-    """Asks each process for its health: pairs of its name and its health URL."""
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process: its name, its health URL, and of what part it is."""
+
+    name: str
+    health_url: str = field(repr=False)
+    part: str = ""
+
+
+def reach(processes: Sequence[Process], tls: Tls | None) -> Iterator[Finding]:
+    """Asks each process for its health; with `tls` those that speak gRPC over TLS."""
 
     async def ask() -> list[bool]:
-        return await asyncio.gather(*(healthy(url) for _, url in places))
+        return await asyncio.gather(*(healthy(process.health_url, tls, process.part) for process in processes))
 
-    for (name, url), answers in zip(places, asyncio.run(ask()), strict=True):
+    for process, answers in zip(processes, asyncio.run(ask()), strict=True):
         if answers:
-            yield ok(name, "is ready")
+            yield ok(process.name, "is ready")
         else:
-            yield fault(name, f"is not ready at {url}", "See whether it runs, and the end of its log")
+            place = process.health_url.rpartition("@")[2]  # without a password
+            yield fault(process.name, f"is not ready at {place}", "See whether it runs, and the end of its log")
 
 
 def replicas(calls: Calls) -> Iterator[Finding]:

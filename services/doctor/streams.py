@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Final
 
-import nats
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
@@ -11,6 +11,7 @@ from nats.js.errors import NotFoundError
 
 from services.doctor.finding import Finding, fault, ok, warning
 from services.shared import bus
+from services.shared.tls import Tls
 
 _BUCKET: Final = f"KV_{bus.COOLDOWNS_BUCKET}"
 _REPLICAS: Final = 3
@@ -18,19 +19,21 @@ _FULL: Final = 0.8
 _TIMEOUT_S: Final = 5
 
 
-async def examine(url: str) -> AsyncIterator[Finding]:
+async def examine(url: str, tls: Tls | None) -> AsyncIterator[Finding]:
     """Looks at NATS, by the URLs of its servers between commas."""
 
     async def quiet(_: Exception) -> None:
         pass
 
+    nc = bus.TlsClient(tls) if tls else Client()
     try:
-        nc = await nats.connect(
+        await nc.connect(
             url.split(","),
             connect_timeout=_TIMEOUT_S,
             allow_reconnect=False,
             max_reconnect_attempts=0,
             error_cb=quiet,
+            tls_handshake_first=tls is not None,
         )
     except (OSError, NatsError, TimeoutError) as error:
         yield fault(

@@ -91,6 +91,7 @@ TABLE: Final[Mapping[str, frozenset[Peer]]] = {
             *("SetUpstreamCredential", "SetUpstreamAccountEnabled", "ClearUpstreamAccount"),
         ),
     ),
+    **_rows("RouterService", frozenset({Peer.OPERATOR}), ("ResealCredentials",)),
     **_rows("LedgerService", _AUTH, ("RaiseGrant", "RenewGrants", "LowerGrant", "AbandonGrants", "BookOrphans")),
     **_rows(
         "LedgerService",

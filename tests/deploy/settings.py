@@ -20,13 +20,9 @@ def _classes() -> dict[str, type]:
 CLASSES = _classes()
 
 
-AGREED = {"ledger": {"stream_replicas"}, "router": {"bucket_replicas"}}
-"""Settings that the manifests use already while what reads them is on its way: replicas of streams."""
-
-
 def known(service: str) -> set[str]:
     """Every variable that a service reads."""
-    fields = {field.name for field in dataclasses.fields(CLASSES[service])} | AGREED.get(service, set())
+    fields = {field.name for field in dataclasses.fields(CLASSES[service])}
     names = {variable(service, field) for field in fields}
     return names | {f"{name}_FILE" for name in names}
 

@@ -176,7 +176,9 @@ def test_without_tls_no_service_has_it_alone() -> None:
 
 
 def test_everybody_knows_every_replica_of_the_ledger() -> None:
-    ports = replace(PLAN.ports, more_ledgers=(21,), more_auths=(22,), more_routers=(23,))
+    further = {"ledger-1": 24, "auth-1": 25, "router-1": 26}
+    watched = {**PLAN.ports.service_ops, **further}
+    ports = replace(PLAN.ports, more_ledgers=(21,), more_auths=(22,), more_routers=(23,), service_ops=watched)
     made = service_programs(replace(PLAN, ports=ports), {})
     assert {"ledger", "ledger-1"} <= set(made)
     assert made["ledger-1"].environment["TOLLHOUSE_LEDGER_REPLICA"] == "ledger-1"
