@@ -43,8 +43,9 @@ async def examine(url: str, tls: Tls | None) -> AsyncIterator[Finding]:
         )
         return
     try:
-        servers = 1 + len({*nc.servers, *nc.discovered_servers} - {nc.connected_url})
-        yield ok("nats", f"version {nc.connected_server_version}, {servers} known servers")
+        version, known = nc.connected_server_version, {url.netloc.rpartition("@")[2] for url in nc.servers}
+        servers = len(known)
+        yield ok("nats", f"version {version.major}.{version.minor}.{version.patch}, {servers} known servers")
         js = nc.jetstream(timeout=_TIMEOUT_S)
         for name, needed in ((bus.USAGE_STREAM, True), (bus.DEAD_STREAM, True), (_BUCKET, False)):
             async for finding in _stream(js, name, clustered=servers > 1, needed=needed):

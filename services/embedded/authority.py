@@ -79,7 +79,7 @@ class Authority:
             names += [x509.DNSName("localhost"), *(x509.IPAddress(address) for address in _LOOPBACK)]
         usages = [
             *([ExtendedKeyUsageOID.SERVER_AUTH] if serves else ()),
-            *([ExtendedKeyUsageOID.CLIENT_AUTH] if peer else ()),
+            ExtendedKeyUsageOID.CLIENT_AUTH,  # of NATS too: servers of a cluster are each other's clients
         ]
         leaf = (
             x509.CertificateBuilder()

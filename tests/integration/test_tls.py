@@ -245,3 +245,13 @@ def shown(secured: Deployment, service: str) -> bytes:
         certificate = connection.getpeercert(binary_form=True)
         assert certificate
         return certificate
+
+
+def test_replicas_of_everything_and_a_cluster_of_nats_speak_tls_too(tmp_path: Path) -> None:
+    several = ("--ledgers", "2", "--routers", "2", "--edges", "2", "--nats-nodes", "3")
+    with deployed(tmp_path / "state", "--tls", *several) as deployment:
+        tenant = deployment.tenant()
+        answer = deployment.messages(tenant.key)
+        assert deployment.usage_of(tenant.key, answer.headers["request-id"]).status == 200
+        found = json.loads(deployment.command("doctor", "--json"))
+        assert {finding["verdict"] for finding in found} == {"ok"}, found
