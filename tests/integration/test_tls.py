@@ -252,6 +252,6 @@ def test_replicas_of_everything_and_a_cluster_of_nats_speak_tls_too(tmp_path: Pa
     with deployed(tmp_path / "state", "--tls", *several) as deployment:
         tenant = deployment.tenant()
         answer = deployment.messages(tenant.key)
-        assert deployment.usage_of(tenant.key, answer.headers["request-id"]).status == 200
+        assert deployment.usage_of(tenant.key, answer.headers["x-request-id"]).status == 200
         found = json.loads(deployment.command("doctor", "--json"))
         assert {finding["verdict"] for finding in found} == {"ok"}, found
