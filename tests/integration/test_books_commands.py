@@ -108,7 +108,7 @@ def test_the_books_of_a_deployment_are_verified(tollhouse: Deployment, tmp_path:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(change, (1, tenant.key_id))
         try:
-            assert "1 of 9 checks found differences" in run(tollhouse, "ledger", "verify", fails=True)
+            assert "1 of 10 checks found differences" in run(tollhouse, "ledger", "verify", fails=True)
             checks = tollhouse.ledger.VerifyBooks(ledger_pb2.VerifyBooksRequest()).checks
             (differing,) = (check for check in checks if check.differences)
             assert differing.name == "what keys spent is the sum of their usage"
