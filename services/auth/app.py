@@ -12,6 +12,7 @@ from services.auth.prices import PriceBook
 from services.auth.settings import AuthSettings
 from services.auth.store import Store
 from services.shared import bus, database, discovery, lifecycle, rpc, web
+from services.shared.errors import Kind
 from services.shared.metrics import Exposition
 from services.shared.permissions import Peer
 from services.shared.tls import Tls
@@ -53,6 +54,7 @@ async def serve(settings: AuthSettings) -> None:
         [auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name],
         calls=exposition.histogram(rpc.CALLS),
         service="auth",
+        away=(database.AWAY, Kind.AUTH_UNAVAILABLE),
         tls=tls,
     )
     tracer = Tracer("auth", settings.replica)

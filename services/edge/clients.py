@@ -53,6 +53,9 @@ class AuthReplica(Replica):
             sizes=sizes,
         )
 
+    def look(self) -> None:
+        rpc.look(self._channel)
+
     async def close(self, flush_s: float = 5) -> None:
         await super().close(flush_s)
         await self._channel.close()
@@ -85,6 +88,9 @@ class RouterReplica(Replica):
             gather_s=gather_s,
             sizes=sizes,
         )
+
+    def look(self) -> None:
+        rpc.look(self._channel)
 
     async def close(self, flush_s: float = 5) -> None:
         await super().close(flush_s)

@@ -33,6 +33,9 @@ class Replica(Decisions):
     heard_s = 0.0
     """When it was last heard of, on the monotonic clock."""
 
+    def look(self) -> None:
+        """Goes on under a new certificate, if there is one: a conversation makes no calls that would find it."""
+
 
 R = TypeVar("R", bound=Replica)
 
@@ -95,6 +98,8 @@ class Replicas(Generic[R]):
         while True:
             await asyncio.sleep(_LOOK_S)
             now_s = clock.monotonic_s()
+            for member in (*self.members, *self._left):
+                member.look()
             for member in [m for m in self.members if not m.up and now_s - m.heard_s > _SILENT_S]:
                 self._leave(member)
             gone = [left for left in self._left if not left.up or now_s - left.heard_s > _LINGER_S]

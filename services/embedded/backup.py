@@ -95,9 +95,10 @@ def _replace(port: int, password: str, file: Path) -> None:
         make_roles(into)
         _run("pg_restore", into, ["--clean", "--if-exists", "--single-transaction", "--exit-on-error", str(file)])
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(before)))
-        for name, other in ((postgres.DATABASE, before), (anew, postgres.DATABASE)):
-            rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
-            connection.execute(rename.format(sql.Identifier(name), sql.Identifier(other)))
+        with connection.transaction():  # at no moment is there no database
+            for name, other in ((postgres.DATABASE, before), (anew, postgres.DATABASE)):
+                rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+                connection.execute(rename.format(sql.Identifier(name), sql.Identifier(other)))
         connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(before)))
 
 

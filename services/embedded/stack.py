@@ -139,7 +139,9 @@ class Stack:
                 continue
             if renewed:
                 _log.info("certificates_renewed")
-                self._children["nats"].reload()
+                for child in self._children.values():
+                    if child.program.part == "nats":
+                        child.reload()
 
     def _add(self, program: Program) -> Child:
         child = self._children[program.name] = Child(program, self._folder.log, self._publish)

@@ -38,6 +38,7 @@ from services.ledger.tokens import Caller, Callers
 from services.ledger.usage_api import UsageApi
 from services.ledger.waiters import Waiters, booked_payload, booked_requests
 from services.shared import bus, clock, database, discovery, lifecycle, rpc, web
+from services.shared.errors import Kind
 from services.shared.metrics import Exposition, Tally
 from services.shared.permissions import Peer
 from services.shared.telemetry import logger
@@ -112,7 +113,13 @@ async def serve(settings: LedgerSettings) -> None:
     exposition, expired = Exposition("ledger"), Tally()
     calls = exposition.histogram(rpc.CALLS)
     server = rpc.Server(
-        f"{settings.host}:{settings.port}", names, callers.guard, calls=calls, service="ledger", tls=tls
+        f"{settings.host}:{settings.port}",
+        names,
+        callers.guard,
+        calls=calls,
+        service="ledger",
+        away=(database.AWAY, Kind.LEDGER_UNAVAILABLE),
+        tls=tls,
     )
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerApi(

@@ -1,6 +1,5 @@
 """The ledger's gRPC service for auth and operators: credit, orphans, whether the books are right."""
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -16,7 +15,6 @@ from services.ledger.store.reconciliation import Reconciliation
 from services.ledger.store.verification import Verification
 from services.shared import clock
 from services.shared.errors import Kind, Refusal
-from services.shared.money import NANO_PER_DOLLAR
 from services.shared.telemetry import logger
 from tollhouse.v1 import ledger_pb2, ledger_pb2_grpc
 
@@ -26,9 +24,6 @@ _ABANDONED_S: Final = 5.0
 """What edges need, and more, to tell a holder's new life which requests are under way."""
 _DEAD_LISTED: Final = 1000
 _RECONCILED_MS: Final = 30 * 24 * 3600 * clock.MS_PER_S
-_MAX_TOP_UP_NANO: Final = 10_000_000 * NANO_PER_DOLLAR
-_MAX_PICO: Final = 10**12  # $1 a token
-_TENANT: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 Context = Any
 

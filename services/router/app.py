@@ -19,6 +19,7 @@ from services.router.reach import Reach
 from services.router.settings import RouterSettings
 from services.router.store import Store
 from services.shared import bus, database, discovery, lifecycle, rpc, web
+from services.shared.errors import Kind
 from services.shared.metrics import Exposition
 from services.shared.permissions import Peer
 from services.shared.tls import Tls
@@ -65,6 +66,7 @@ async def serve(settings: RouterSettings) -> None:
         [router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name],
         calls=exposition.histogram(rpc.CALLS),
         service="router",
+        away=(database.AWAY, Kind.ROUTER_UNAVAILABLE),
         tls=tls,
     )
     metrics.show(exposition, catalog, leases, cooldowns, decider)

@@ -1,6 +1,8 @@
 """Postgres: one pool a process, as the service's own role."""
 
-from psycopg import AsyncConnection
+from typing import Final
+
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -9,12 +11,29 @@ from services.shared.settings import Secret
 
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
+AWAY: Final = (OperationalError, PoolTimeout)
+"""What says that Postgres cannot be reached or does not answer now."""
+
+_SESSION: Final = """
+    SET idle_in_transaction_session_timeout = '30s';
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
+"""
+"""A process that hangs or is cut off within a transaction gives its locks back: bookings wait for one another."""
+_KEEP_ALIVE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""And a server that is gone without a word is noticed here (seconds; the last one milliseconds)."""
+
 
 async def connect(url: Secret, *, service: str, size: int, prepare: str = "", wait_s: float = 30) -> Pool:
     """Opens a pool and waits until Postgres answers. Connections are checked before they are lent, so that a restart
     of Postgres costs no request an error. `prepare` is SQL that every new connection runs first."""
 
     async def configure(connection: AsyncConnection[TupleRow]) -> None:
+        await connection.execute(_SESSION)
         if prepare:
             await connection.execute(prepare.encode())
 
@@ -26,7 +45,7 @@ async def connect(url: Secret, *, service: str, size: int, prepare: str = "", wa
         configure=configure,
         timeout=5,
         check=AsyncConnectionPool.check_connection,
-        kwargs={"application_name": f"tollhouse-{service}", "autocommit": True, "connect_timeout": 5},
+        kwargs={"application_name": f"tollhouse-{service}", "autocommit": True, "connect_timeout": 5, **_KEEP_ALIVE},
     )
     try:
         await pool.open(wait=True, timeout=wait_s)

@@ -46,11 +46,18 @@ _OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.min_reconnect_backoff_ms", 100),
 )
 _RETRIED: Final = (
-    {"service": "tollhouse.v1.LedgerService"},
+    *(
+        {"service": "tollhouse.v1.LedgerService", "method": method}
+        for method in (
+            *("RaiseGrant", "RenewGrants", "LowerGrant", "AbandonGrants", "BookOrphans"),
+            *("GetReconciliation", "ListReplicas", "ListDeadLetters"),
+        )
+    ),
     {"service": "tollhouse.v1.UsageService"},
     {"service": "tollhouse.v1.BillingService", "method": "ListPrices"},
 )
-"""Calls that may be made twice: those that change something do so under an id or a total that the caller chose."""
+"""Calls that may be made twice: those that change something do so under an id or a total that the caller chose.
+Neither a replay of dead letters, which would tell of its last try alone, nor a verification, which reads everything."""
 _RETRY: Final = {
     "maxAttempts": 4,
     "initialBackoff": "0.05s",
@@ -108,6 +115,12 @@ def channel(
     )
 
 
+def look(channel: grpc.aio.Channel) -> None:
+    """Replaces a channel whose certificate has rotated now, rather than with its next call."""
+    if isinstance(channel, RotatingChannel):
+        channel.current()
+
+
 def blocking_channel(address: str, *, tls: Tls | None = None, to: Peer | None = None) -> grpc.Channel:
     """The same for a command, which ends before certificates rotate: blocking, and to one replica."""
     target, options = Address(address).target, _options(spread=False)
@@ -160,6 +173,7 @@ class Server:
         guard: asked before each call.
         calls: notes each call: the service, the method, the status code.
         service: what it is called there.
+        away: exceptions that say that what the service needs cannot be reached now, and the kind that callers get then.
         tls: whose certificates are asked of callers, who then may do what their table says; none without.
     """
 
@@ -171,10 +185,11 @@ class Server:
         *,
         calls: Histogram | None = None,
         service: str = "",
+        away: tuple[tuple[type[Exception], ...], Kind] = ((), Kind.INTERNAL),
         tls: Tls | None = None,
     ) -> None:
         guards = [*([_permitted] if tls else ()), *([guard] if guard else ())]
-        gate = _Gate(guards, _Calls(Histogram() if calls is None else calls, service))
+        gate = _Gate(guards, _Calls(Histogram() if calls is None else calls, service), away)
         self.grpc = grpc.aio.server(interceptors=[gate], options=_OPTIONS)
         self.address = address
         self._tls = tls
@@ -217,9 +232,12 @@ async def _permitted(method: str, context: "_Context") -> None:
 class _Gate(grpc.aio.ServerInterceptor):
     """Asks the guards before a call, turns what a handler raises into a status, and notes how it went."""
 
-    def __init__(self, guards: Sequence[Guard], calls: "_Calls") -> None:
+    def __init__(
+        self, guards: Sequence[Guard], calls: "_Calls", away: tuple[tuple[type[Exception], ...], Kind]
+    ) -> None:
         self._guards = guards
         self._calls = calls
+        self._away = away
 
     async def intercept_service(
         self,
@@ -249,7 +267,7 @@ class _Gate(grpc.aio.ServerInterceptor):
                     await guard(method, context)
                 return await answer(request, context)
             except Exception as error:
-                await _fail(method, context, error)
+                await self._fail(method, context, error)
             finally:
                 self._calls.ended(method, context, began_s)
 
@@ -265,7 +283,7 @@ class _Gate(grpc.aio.ServerInterceptor):
                     await guard(method, context)
                 return await converse(questions, context)
             except Exception as error:
-                await _fail(method, context, error)
+                await self._fail(method, context, error)
 
         return guarded
 
@@ -278,11 +296,24 @@ class _Gate(grpc.aio.ServerInterceptor):
                 async for answer in answers(request, context):
                     yield answer
             except Exception as error:
-                await _fail(method, context, error)
+                await self._fail(method, context, error)
             finally:
                 self._calls.ended(method, context, began_s)
 
         return guarded
+
+    async def _fail(self, method: str, context: "_Context", error: Exception) -> None:
+        """Ends a call with the status of what its handler raised."""
+        if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
+            raise error
+        if isinstance(error, Refusal):
+            await _abort(context, error)
+        exceptions, kind = self._away
+        if isinstance(error, exceptions):
+            _log.warning("rpc_not_served", method=method, error=repr(error))
+            await _abort(context, Refusal(kind, kind.meaning))
+        _log.error("rpc_failed", method=method, exc_info=error)
+        await _abort(context, Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
 
 
 class _Calls:
@@ -297,16 +328,6 @@ class _Calls:
         name = code.name if isinstance(code, grpc.StatusCode) else str(code)
         took_s = clock.monotonic_s() - began_s
         self._durations[self._service, method.removeprefix("/"), name].observe(took_s)
-
-
-async def _fail(method: str, context: "_Context", error: Exception) -> None:
-    """Ends a call with the status of what its handler raised."""
-    if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
-        raise error
-    if isinstance(error, Refusal):
-        await _abort(context, error)
-    _log.error("rpc_failed", method=method, exc_info=error)
-    await _abort(context, Refusal(Kind.INTERNAL, Kind.INTERNAL.meaning))
 
 
 async def _abort(context: "_Context", refusal: Refusal) -> None:

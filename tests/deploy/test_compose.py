@@ -89,6 +89,8 @@ def test_services_get_longer_to_end_than_they_need(services: dict[str, Service])
         if kind in ("migrate", "cli", "simulator"):
             continue
         needs_s = float(value(kind, "drain_s", service["environment"])) + 5
+        if kind == "edge":
+            needs_s += float(value(kind, "drain_notice_s", service["environment"])) + 10  # and what it flushes
         grace_s = seconds(service.get("stop_grace_period", "10s"))
         assert grace_s > needs_s, name
 

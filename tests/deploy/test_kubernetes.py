@@ -77,6 +77,8 @@ def test_pods_get_longer_to_end_than_they_need(overlay: str, workload: Workload)
         return
     sleep_s = workload.main.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     drain_s = float(value(workload.name, "drain_s", workload.environment))
+    if workload.name == "edge":
+        drain_s += float(value("edge", "drain_notice_s", workload.environment))
     # auth and the router wait that long twice: until their callers have turned away, and for what is under way
     needs_s = sleep_s + 2 * drain_s + FLUSH_S if workload.name in ("auth", "router") else sleep_s + drain_s + FLUSH_S
     assert workload.pod["terminationGracePeriodSeconds"] > needs_s

@@ -13,7 +13,7 @@ from services.edge.dialects import anthropic, openai, upstream_errors
 from services.shared import principal, web
 from services.shared.metrics import Exposition
 from tests.docs.pages import headings, in_code, page
-from tollhouse.v1 import auth_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2
+from tollhouse.v1 import auth_pb2, billing_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2
 
 API = page("API.md")
 
@@ -97,7 +97,7 @@ def test_every_field_of_usage_is_in_the_example() -> None:
 
 
 def test_every_grpc_service_is_named() -> None:
-    for pb2 in (auth_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2):
+    for pb2 in (auth_pb2, billing_pb2, ledger_pb2, router_pb2, tokens_pb2, usage_pb2):
         for service in pb2.DESCRIPTOR.services_by_name.values():
             assert f"`{service.full_name}`" in API
     for method in usage_pb2.DESCRIPTOR.services_by_name["UsageService"].methods:

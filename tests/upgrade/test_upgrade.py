@@ -37,10 +37,12 @@ def release_before() -> str:
     """The commit to upgrade from."""
     if said := os.environ.get("UPGRADE_FROM"):
         return said
-    head, left = git("rev-parse", "HEAD"), git("merge-base", "HEAD", "origin/main")
-    if left and left != head:
-        return left.decode().strip()
-    return "HEAD~1"
+    head = git("rev-parse", "HEAD")
+    for branch in ("origin/main", "main"):
+        left = git("merge-base", "HEAD", branch)
+        if left and left != head:
+            return left.decode().strip()
+    pytest.fail("there is no commit before: set UPGRADE_FROM to the release that is to be upgraded")
 
 
 def unpacked(commit: str, folder: Path) -> Path:

@@ -16,7 +16,6 @@ from tollhouse.v1 import auth_pb2, router_pb2, types_pb2
 
 Headers = list[tuple[bytes, bytes]]
 
-MESSAGES_PATH: Final = "/v1/messages"
 DEFAULT_VERSION: Final = b"2023-06-01"
 """What a request without anthropic-version means."""
 

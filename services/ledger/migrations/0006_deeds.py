@@ -9,6 +9,10 @@ down_revision = "0005"
 def upgrade() -> None:
     op.execute(
         """
+        -- Every booking takes this lock before anything else: those of ledgers that run go on when the schema is new,
+        -- rather than lock the same tables in another order.
+        SELECT pg_advisory_xact_lock(hashtext('tollhouse.booking'));
+
         -- Of rows that another service's caller writes; those of the ledger's own deeds have none.
         ALTER TABLE audit ADD COLUMN idempotency_key text UNIQUE;
         CREATE INDEX audit_of_actor ON audit (actor, audit_id);

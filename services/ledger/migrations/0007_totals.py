@@ -62,6 +62,8 @@ _DIFFERENCE: Final = f"""
 def upgrade() -> None:
     op.execute(
         f"""
+        SELECT pg_advisory_xact_lock(hashtext('tollhouse.booking')); -- as 0006 says
+
         -- Rollups tell every key, model and upstream account of every hour apart: for a tenant with many keys they are
         -- nearly as many as its requests. Totals are the same sums, cut as pages ask for them. What a cut does not
         -- tell apart is ''.
