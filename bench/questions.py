@@ -135,8 +135,8 @@ def _program(history: History, places: Places) -> Iterator[str]:
     yield from (f"{own}/usage/{places.request_id}", f"{own}/usage/{places.request_id}/receipt")
     for narrowed in ({}, {"key_id": busy}, {"model": places.model}, {"cursor": places.deep_request_id, "limit": 1000}):
         yield f"{own}/usage?{urlencode(narrowed)}"
-    for groups in ("", "key", "model", "key,model"):
-        yield f"{own}/usage/summary?{urlencode({'groups': groups, **_sixty_days(history)})}"
+    for asked in ({}, {"groups": "model"}, {"groups": "key", "period": "whole"}, {"groups": "model", "key_id": busy}):
+        yield f"{own}/usage/summary?{urlencode({**asked, **_sixty_days(history)})}"
 
 
 def _operators_program(history: History, places: Places) -> Iterator[str]:

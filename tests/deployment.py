@@ -129,7 +129,7 @@ class Deployment:
 
     def ledger_with(self, token: str) -> ledger_pb2_grpc.LedgerServiceStub:
         """LedgerService as the holder of a service token sees it."""
-        return ledger_pb2_grpc.LedgerServiceStub(with_token(self.ready["usage_grpc"], token))
+        return ledger_pb2_grpc.LedgerServiceStub(with_token(self.channel("ledger"), token))
 
     # ---- people and money ----
 

@@ -82,7 +82,8 @@ def another_router(tollhouse: Deployment, tmp_path: Path) -> Iterator[Stub]:
     running = Path(f"/proc/{tollhouse.pids('router')[0]}/environ").read_bytes().decode()
     environment = dict(entry.split("=", 1) for entry in running.split("\0") if entry)
     port = free_port()
-    environment |= {"TOLLHOUSE_ROUTER_PORT": str(port), "TOLLHOUSE_ROUTER_REPLICA": "router-other"}
+    own = {"PORT": str(port), "OPS_PORT": str(free_port()), "REPLICA": "router-other"}
+    environment |= {f"TOLLHOUSE_ROUTER_{name}": value for name, value in own.items()}
     with (tmp_path / "router.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "services", "router"], env=environment, stdout=log, stderr=log
