@@ -24,6 +24,7 @@ PARTS: Final = ("edge", "console", "auth", "router", "ledger", "nats", "postgres
 
 _OLDEST_POSTGRES: Final = 15
 _POLL_S: Final = 0.1
+_SEED_AGAIN_S: Final = 0.2
 _LOOK_AT_CERTIFICATES_S: Final = 60.0
 # What asks stops before what answers: edges drain into all others, auth gives its grants back to the ledger.
 _STOP_ORDER: Final = (("edge", "console"), ("auth", "router"), ("ledger", "simulator"), ("nats",), ("postgres",))
@@ -60,10 +61,7 @@ class Stack:
 
         async def seeded() -> None:
             await _together(*(child.ready(deadline_s) for child in (*backends, simulator)))
-            try:
-                self._seeds = await seed.seed(self._folder, self._plan, self._tls)
-            except (grpc.RpcError, Refusal, psycopg.Error) as error:
-                raise StartFailed(f"the demo data could not be stored: {_details(error)}") from error
+            self._seeds = await self._seed(deadline_s)
 
         await _together(seeded(), *(child.ready(deadline_s) for child in facing))
         self._ready = True
@@ -71,6 +69,17 @@ class Stack:
             self._renewing = asyncio.create_task(self._renew(self._authority))
         self._publish()
         return self.state()
+
+    async def _seed(self, deadline_s: float) -> seed.Seeds:
+        """Stores the demo data, again from its beginning where a service restarts meanwhile. Raises StartFailed."""
+        while True:
+            try:
+                return await seed.seed(self._folder, self._plan, self._tls)
+            except (grpc.RpcError, Refusal, psycopg.Error) as error:
+                away = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+                if not away or clock.monotonic_s() > deadline_s:
+                    raise StartFailed(f"the demo data could not be stored: {_details(error)}") from error
+            await asyncio.sleep(_SEED_AGAIN_S)
 
     async def stop(self) -> None:
         """Stops everything, in order."""
