@@ -77,9 +77,13 @@ class Conversation:
 
     async def lower(self, credit: Credit) -> None:
         """Gives back what a grant has beyond what is committed. Raises AioRpcError."""
+        credit.asked += 1
         await self._ledger.LowerGrant(
             ledger_pb2.LowerGrantRequest(
-                grant_id=credit.grant_id, committed_nano=credit.committed_nano, settled_nano=credit.settled_nano
+                grant_id=credit.grant_id,
+                committed_nano=credit.committed_nano,
+                settled_nano=credit.settled_nano,
+                sequence=credit.asked,
             ),
             timeout=self._settings.ledger_timeout_s,
         )
@@ -166,19 +170,26 @@ class Conversation:
         # Of a small balance a part only: another replica may need it, and it is locked for a while if this one dies.
         reserve_nano = min(reserve_nano, max(hold_nano * Reserve.SMALLEST, account.free_nano // _SHARE))
         account.reserve.aimed_nano = reserve_nano
-        return await self._ledger.RaiseGrant(
-            ledger_pb2.RaiseGrantRequest(
-                grant_id=credit.grant_id,
-                tenant_id=tenant.tenant_id,
-                holder=self._settings.replica,
-                want_nano=min(credit.committed_nano + needed_nano + reserve_nano, _MOST_NANO),
-                key_id=credit.key_id,
-                key_cap_nano=account.cap_nano,
-                granted_nano=credit.granted_nano,
-            ),
-            timeout=self._settings.ledger_timeout_s,
-            wait_for_ready=True,
+        credit.asked += 1
+        request = ledger_pb2.RaiseGrantRequest(
+            grant_id=credit.grant_id,
+            tenant_id=tenant.tenant_id,
+            holder=self._settings.replica,
+            want_nano=min(credit.committed_nano + needed_nano + reserve_nano, _MOST_NANO),
+            key_id=credit.key_id,
+            key_cap_nano=account.cap_nano,
+            granted_nano=credit.granted_nano,
+            sequence=credit.asked,
         )
+        try:
+            return await self._raised(request)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+        return await self._raised(request)  # of another replica, where there is one: this one hangs
+
+    async def _raised(self, request: ledger_pb2.RaiseGrantRequest) -> ledger_pb2.RaiseGrantResponse:
+        return await self._ledger.RaiseGrant(request, timeout=self._settings.ledger_timeout_s / 2, wait_for_ready=True)
 
     def _serve(self, tenant: Tenant, waiting: Sequence[Waiter], fault: Refusal | None, *, may_wait: bool) -> bool:
         """Gives those who wait what fits now, in order; the others are refused, or wait on where more can be had.

@@ -29,6 +29,11 @@ from tollhouse.v1 import auth_pb2, ledger_pb2, ledger_pb2_grpc
 _log = logger("grants")
 
 _AGAIN_S = 0.1
+_RENEWALS = 3
+"""A grant lives for so many intervals of renewal at least."""
+_PLACED_IN = 0.75
+"""For this part of a grant's life, counted from its last renewal, holds are placed in it; the rest is for what they
+stand for to end and be settled."""
 _KEPT_AT_ONCE = 4
 """Tenants that the ledger is asked about at a time, beside renewals: it has others to answer."""
 
@@ -64,8 +69,13 @@ class Grants:
         self._limits = Limits()
         self._conversation = Conversation(ledger, settings, recall)
         self._orphans = Orphans(ledger, settings.ledger_timeout_s)
-        self._looked_s = float("inf")
-        """When grants were last looked after; never before the first time."""
+        self._first_grant_id = new_grant_id()
+        """Older than every grant of this life."""
+        self._lease_s = _RENEWALS * settings.grant_renew_s
+        """How long after a renewal holds may be placed; as the ledger says, once it did."""
+        self._leased_until_s = float("inf")
+        """Until when holds may be placed in what the ledger has granted, unless it is renewed; no end before anything
+        was granted."""
 
     # ---- decisions ----
 
@@ -80,7 +90,7 @@ class Grants:
         return self._admit(item, terms, rates, edge)
 
     def _admit(self, item: auth_pb2.AdmitItem, terms: Terms, rates: Rates, edge: str) -> Hold | Awaitable[Hold]:
-        self._doubt_if_stood_still()
+        self._forgo_unrenewed()
         tenant = self._tenant(item.tenant_id)
         standing = tenant.holds.standing.get(item.hold_id)
         if standing is not None:
@@ -126,7 +136,7 @@ class Grants:
         hold = tenant.holds.standing.get(item.hold_id) if tenant else None
         if tenant is None or hold is None:  # the next renewal brings it here
             raise Refusal(Kind.AUTH_UNAVAILABLE, "this replica does not know the hold yet")
-        self._doubt_if_stood_still()
+        self._forgo_unrenewed()
         before_nano = hold.amount_nano
         if not tenant.waiters and tenant.holds.extend(hold, item.output_tokens):
             self._look_ahead(tenant, hold, hold.amount_nano - before_nano)
@@ -279,16 +289,16 @@ class Grants:
         """Renews grants and raises those that do not cover what is held, gives back those of idle tenants, has orphaned
         holds booked; until cancelled. Begins first."""
         await self.begin()
-        self._looked_s = looked_s = clock.monotonic_s()
+        looked_s = clock.monotonic_s()
+        self._leased_until_s = looked_s + self._lease_s
         tidying: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_the_clock())
             while True:
                 await asyncio.sleep(self._settings.grant_renew_s)
                 now_s = clock.monotonic_s()
                 if now_s - looked_s > self._settings.hold_ttl_s / 2:
                     self._forgive(now_s + self._settings.hold_ttl_s)
-                self._doubt_if_stood_still()
+                self._forgo_unrenewed()
                 looked_s = now_s
                 self._limits.forget_idle(now_s)
                 try:
@@ -324,19 +334,13 @@ class Grants:
             if account.credit.available_nano < 0:
                 self._conversation.soon(tenant, account, 1)
 
-    async def _watch_the_clock(self) -> None:
-        """Beside all waiting for the ledger: whoever waits for one that is away does not stand still."""
-        while True:
-            await asyncio.sleep(self._settings.grant_renew_s / 2)
-            self._doubt_if_stood_still()
-            self._looked_s = clock.monotonic_s()
-
-    def _doubt_if_stood_still(self) -> None:
-        """The ledger may have ended grants that a process which stood still did not renew, and given their credit to
-        others: nothing more is placed in them before the ledger has said what they are (I2)."""
+    def _forgo_unrenewed(self) -> None:
+        """The ledger ends grants that were not renewed in time, because this process stood still or is cut off from it,
+        and gives their credit to others: before that may be, nothing more is placed in them until the ledger has said
+        anew what they are (I2)."""
         now_s = clock.monotonic_s()
-        if now_s - self._looked_s > 2 * self._settings.grant_renew_s:
-            self._looked_s = now_s
+        if now_s > self._leased_until_s:
+            self._leased_until_s = now_s + self._lease_s  # of what is granted from now on
             for tenant in self._tenants.values():
                 for account in tenant.accounts():
                     account.forgo_spare()
@@ -353,7 +357,9 @@ class Grants:
         while not self._conversation.began.is_set():
             try:
                 await self._ledger.AbandonGrants(
-                    ledger_pb2.AbandonGrantsRequest(holder=self._settings.replica),
+                    ledger_pb2.AbandonGrantsRequest(
+                        holder=self._settings.replica, before_grant_id=self._first_grant_id
+                    ),
                     timeout=self._settings.ledger_timeout_s,
                     wait_for_ready=True,
                 )
@@ -366,8 +372,7 @@ class Grants:
         # A grant that is being opened just now may be unknown to the ledger yet, and is not lost for that.
         every = [account.credit for tenant in self._tenants.values() for account in tenant.accounts()]
         by_grant = {credit.grant_id: credit for credit in every if credit.granted_nano}
-        if not by_grant:
-            return
+        asked_s = clock.monotonic_s()
         response = await self._ledger.RenewGrants(
             ledger_pb2.RenewGrantsRequest(
                 holder=self._settings.replica,
@@ -378,6 +383,9 @@ class Grants:
         )
         for grant_id in by_grant.keys() - set(response.grant_ids):
             self._conversation.lost += start_over(by_grant[grant_id], grant_id)
+        if response.ttl_ms:
+            self._lease_s = _PLACED_IN * response.ttl_ms / clock.MS_PER_S
+        self._leased_until_s = asked_s + self._lease_s
 
     async def _give_back_if_idle(self, tenant: Tenant, now_s: float) -> None:
         # What is given back is forgotten first: whoever comes now starts with grants of its own.

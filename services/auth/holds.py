@@ -25,6 +25,8 @@ class Credit:
     granted_nano: int = 0
     settled_nano: int = 0
     held_nano: int = 0
+    asked: int = 0
+    """How often the ledger was asked to raise or lower it: the order of those questions."""
 
     @property
     def available_nano(self) -> int:
@@ -38,7 +40,7 @@ class Credit:
 
     def start_over(self, grant_id: str) -> None:
         """Goes on in a new grant after the old one was lost. Holds stay, and the new grant must cover them."""
-        self.grant_id, self.granted_nano, self.settled_nano = grant_id, 0, 0
+        self.grant_id, self.granted_nano, self.settled_nano, self.asked = grant_id, 0, 0, 0
 
 
 @dataclass(slots=True, eq=False)

@@ -69,11 +69,11 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
             request.key_id,
             request.key_cap_nano,
             request.granted_nano,
+            request.sequence,
         )
         return ledger_pb2.RaiseGrantResponse(
             granted_nano=raised.granted_nano,
             available_nano=raised.available_nano,
-            expires_ms=self._expires_ms(),
             elsewhere_nano=raised.elsewhere_nano,
             abandoned_nano=raised.abandoned_nano,
             lost=raised.lost,
@@ -85,14 +85,14 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
         if len(request.held_nano) != len(request.grant_ids):
             raise Refusal(Kind.INVALID_REQUEST, "held_nano must say as many amounts as there are grant_ids")
         alive = await self._grants.renew_grants(request.holder, request.grant_ids, request.held_nano, self._ttl_s)
-        return ledger_pb2.RenewGrantsResponse(grant_ids=alive, expires_ms=self._expires_ms())
+        return ledger_pb2.RenewGrantsResponse(grant_ids=alive, ttl_ms=int(self._ttl_s * clock.MS_PER_S))
 
     async def LowerGrant(
         self, request: ledger_pb2.LowerGrantRequest, context: Context
     ) -> ledger_pb2.LowerGrantResponse:
         if request.committed_nano < 0 or request.settled_nano < 0:
             raise Refusal(Kind.INVALID_REQUEST, "committed_nano or settled_nano is below 0")
-        await self._grants.lower_grant(request.grant_id, request.committed_nano, request.settled_nano)
+        await self._grants.lower_grant(request.grant_id, request.committed_nano, request.settled_nano, request.sequence)
         return ledger_pb2.LowerGrantResponse()
 
     async def AbandonGrants(
@@ -100,7 +100,7 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_pb2.AbandonGrantsResponse:
         if not request.holder:
             raise Refusal(Kind.INVALID_REQUEST, "holder is needed")
-        abandoned = await self._grants.abandon_grants(request.holder, _ABANDONED_S)
+        abandoned = await self._grants.abandon_grants(request.holder, _ABANDONED_S, request.before_grant_id)
         if abandoned:
             _log.warning("grants_abandoned", holder=request.holder, grants=abandoned)
         return ledger_pb2.AbandonGrantsResponse()
@@ -183,6 +183,3 @@ class LedgerApi(ledger_pb2_grpc.LedgerServiceServicer):
         self, request: ledger_pb2.ReplayDeadLettersRequest, context: Context
     ) -> ledger_pb2.ReplayDeadLettersResponse:
         return ledger_pb2.ReplayDeadLettersResponse(replayed=await self._dead_letters.replay(request.sequences))
-
-    def _expires_ms(self) -> int:
-        return clock.now_ms() + int(self._ttl_s * clock.MS_PER_S)

@@ -37,7 +37,11 @@ class LedgerSettings(TlsSettings):
     )
     read_timeout_s: float = setting("seconds that one reading of usage may take", default=5, at_least=0.1)
     database_connections: int = setting("connections to Postgres, at most", default=8, at_least=2, at_most=100)
-    grant_ttl_s: float = setting("seconds that a credit grant lives unless renewed", default=30, at_least=3)
+    grant_ttl_s: float = setting(
+        "seconds that a credit grant lives unless renewed; auth places holds in it for three quarters of them",
+        default=90,
+        at_least=3,
+    )
     unbooked_keep_s: float = setting(
         "seconds that what was settled in a grant stays set aside after the grant's end, while it is not booked: edges"
         " that are cut off from NATS have its events",

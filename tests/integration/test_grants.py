@@ -93,6 +93,38 @@ async def test_a_grant_is_lowered_to_what_is_committed_and_never_below_what_was_
     assert (await books.grants.raise_grant("b", "acme", "auth-2", 10 * NANO, 30, "", 0)).granted_nano == 7 * NANO
 
 
+async def test_a_lowering_that_a_raise_has_overtaken_lowers_nothing(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 8 * NANO, 30, "", 0, sequence=1)
+    # The lowering, second in order, hangs on its way over one ledger; another raises the grant meanwhile.
+    again = await books.grants.raise_grant("a", "acme", "auth-1", 5 * NANO, 30, "", 0, 2 * NANO, sequence=3)
+    assert again.granted_nano == 8 * NANO
+    await books.grants.lower_grant("a", 2 * NANO, NANO, sequence=2)
+    assert grant_of(books, "a") == (8 * NANO, 0, False)
+    await books.grants.lower_grant("a", 3 * NANO, NANO, sequence=4)
+    await books.grants.lower_grant("a", 3 * NANO, NANO, sequence=4)
+    assert grant_of(books, "a") == (3 * NANO, 0, False)
+
+
+async def test_a_raise_that_a_lowering_has_overtaken_raises_nothing(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    await books.grants.raise_grant("a", "acme", "auth-1", 4 * NANO, 30, "", 0, sequence=1)
+    await books.grants.lower_grant("a", NANO, sequence=3)
+    late = await books.grants.raise_grant("a", "acme", "auth-1", 9 * NANO, 30, "", 0, 4 * NANO, sequence=2)
+    assert (late.granted_nano, late.available_nano) == (NANO, 9 * NANO)
+    assert grant_of(books, "a") == (NANO, 0, False)
+    twice = [await books.grants.raise_grant("a", "acme", "auth-1", 6 * NANO, 30, "", 0, NANO, 4) for _ in range(2)]
+    assert [raised.granted_nano for raised in twice] == [6 * NANO, 6 * NANO]
+
+
+async def test_only_grants_of_an_earlier_life_are_abandoned(books: Books) -> None:
+    await books.top_up("acme", 10 * NANO)
+    for grant_id in ("grant_1", "grant_9", "grant_a", "grant_z"):
+        await books.grants.raise_grant(grant_id, "acme", "auth-1", NANO, 30, "", 0)
+    assert await books.grants.abandon_grants("auth-1", 0, "grant_a") == 2
+    assert books.sql("SELECT grant_id FROM grants WHERE abandoned ORDER BY 1") == [("grant_1",), ("grant_9",)]
+
+
 async def test_abandoned_grants_are_nobodys_but_stand_until_they_expire(books: Books) -> None:
     await books.top_up("acme", 10 * NANO)
     await books.grants.raise_grant("a", "acme", "auth-1", 8 * NANO, 30, "", 0)

@@ -23,9 +23,15 @@ _OUTSTANDING: Final = """
     ) AS standing
 """
 _RAISE: Final = """
-    INSERT INTO grants (grant_id, tenant_id, key_id, holder, amount_nano, expires_at)
-    VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
-    ON CONFLICT (grant_id) DO UPDATE SET amount_nano = excluded.amount_nano, expires_at = excluded.expires_at
+    INSERT INTO grants (grant_id, tenant_id, key_id, holder, amount_nano, sequence, expires_at)
+    VALUES (%s, %s, %s, %s, %s, %s, now() + make_interval(secs => %s))
+    ON CONFLICT (grant_id) DO UPDATE
+    SET amount_nano = excluded.amount_nano, sequence = excluded.sequence, expires_at = excluded.expires_at
+"""
+_LOWER: Final = """
+    UPDATE grants SET amount_nano = least(amount_nano, greatest(%(committed)s, spent_nano)),
+        settled_nano = greatest(settled_nano, %(settled)s), sequence = greatest(sequence, %(sequence)s)
+    WHERE grant_id = %(grant)s AND (%(sequence)s = 0 OR sequence <= %(sequence)s)
 """
 _RENEW: Final = (
     LOCKED_GRANTS.format(which="grant_id = ANY(%(grants)s) AND holder = %(holder)s AND NOT abandoned")
@@ -36,7 +42,11 @@ _RENEW: Final = (
 """
 )
 _ABANDON: Final = (
-    LOCKED_GRANTS.format(which="holder = %(holder)s AND NOT abandoned")
+    LOCKED_GRANTS.format(
+        which="""
+        holder = %(holder)s AND NOT abandoned AND (%(before)s = '' OR grant_id COLLATE "C" < %(before)s)
+    """
+    )
     + """
     UPDATE grants g SET abandoned = true, held_nano = 0, expires_at = now() + make_interval(secs => %(grace)s)
     FROM locked WHERE g.grant_id = locked.grant_id
@@ -97,11 +107,13 @@ class GrantStore:
         key_id: str,
         key_cap_nano: int,
         believed_nano: int = 0,
+        sequence: int = 0,
     ) -> Raised:
         """Raises a grant's total towards `want_nano` as far as the balance, or the key's cap, goes (I2).
 
         A grant that its holder believes to be of `believed_nano` is not made anew when it has ended: what the holder
-        wants counts in all that was spent of the old one, which would be set aside once more.
+        wants counts in all that was spent of the old one, which would be set aside once more. What a later `sequence`
+        has overtaken changes nothing.
         """
         async with self._pool.connection() as connection, connection.transaction():
             balance_nano = (await lock_accounts(connection, [tenant_id]))[tenant_id]
@@ -109,16 +121,19 @@ class GrantStore:
             outstanding, elsewhere, abandoned = await _outstanding(connection, tenant_id, key_id, grant_id)
             available_nano = max(0, whole_nano - outstanding)
             grant = await row_or_none(
-                connection, "SELECT amount_nano, abandoned FROM grants WHERE grant_id = %s", (grant_id,)
+                connection,
+                "SELECT amount_nano, abandoned, sequence FROM grants WHERE grant_id = %s FOR UPDATE",
+                (grant_id,),
             )
             if grant is None and believed_nano:
                 return Raised(0, available_nano, elsewhere, abandoned, lost=True)
-            amount_nano = int(grant[0]) if grant else 0
-            if grant and grant[1]:  # asked for by a holder that is gone
+            amount_nano, gone, newest = grant or (0, False, 0)
+            if gone or 0 < sequence < newest:  # asked for by a holder that is gone, or overtaken
                 return Raised(amount_nano, available_nano, elsewhere, abandoned)
             growth_nano = max(0, min(want_nano - amount_nano, available_nano))
             granted_nano = amount_nano + growth_nano
-            await connection.execute(_RAISE, (grant_id, tenant_id, key_id, holder, granted_nano, ttl_s))
+            order = max(sequence, newest)
+            await connection.execute(_RAISE, (grant_id, tenant_id, key_id, holder, granted_nano, order, ttl_s))
             return Raised(granted_nano, available_nano - growth_nano, elsewhere, abandoned)
 
     async def renew_grants(
@@ -126,6 +141,8 @@ class GrantStore:
     ) -> list[str]:
         """Puts off the expiry of those of a holder's grants that are open still, notes what is held in them, and
         answers them."""
+        if not grant_ids:
+            return []
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
                 _RENEW.encode(),
@@ -133,19 +150,19 @@ class GrantStore:
             )
             return [str(found[0]) for found in await cursor.fetchall()]
 
-    async def lower_grant(self, grant_id: str, committed_nano: int, settled_nano: int = 0) -> None:
-        """Lowers a grant to what is committed in it, and never below what was spent of it. Notes what was settled."""
+    async def lower_grant(self, grant_id: str, committed_nano: int, settled_nano: int = 0, sequence: int = 0) -> None:
+        """Lowers a grant to what is committed in it, and never below what was spent of it. Notes what was settled. What
+        a later `sequence` has overtaken changes nothing: the grant was raised since."""
+        lowering = {"grant": grant_id, "committed": committed_nano, "settled": settled_nano, "sequence": sequence}
         async with self._pool.connection() as connection:
-            await connection.execute(
-                "UPDATE grants SET amount_nano = least(amount_nano, greatest(%s, spent_nano)),"
-                " settled_nano = greatest(settled_nano, %s) WHERE grant_id = %s",
-                (committed_nano, settled_nano, grant_id),
-            )
+            await connection.execute(_LOWER, lowering)
 
-    async def abandon_grants(self, holder: str, grace_s: float) -> int:
-        """A holder started anew: its earlier grants end in `grace_s`. Answers how many."""
+    async def abandon_grants(self, holder: str, grace_s: float, before_grant_id: str = "") -> int:
+        """A holder started anew: its earlier grants, those with an id before `before_grant_id`, end in `grace_s`.
+        Answers how many."""
+        earlier = {"holder": holder, "grace": grace_s, "before": before_grant_id}
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_ABANDON.encode(), {"holder": holder, "grace": grace_s})
+            cursor = await connection.execute(_ABANDON.encode(), earlier)
             return cursor.rowcount
 
     async def database_s(self) -> float:

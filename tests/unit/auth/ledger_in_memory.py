@@ -46,6 +46,7 @@ class Grant:
     holder: str
     amount_nano: int = 0
     abandoned: bool = False
+    sequence: int = 0
 
 
 @dataclass
@@ -68,7 +69,13 @@ class Ledger:
     open_for_renewals: asyncio.Event = field(default_factory=asyncio.Event)
     open_for_lowering: asyncio.Event = field(default_factory=asyncio.Event)
     open_for_orphans: asyncio.Event = field(default_factory=asyncio.Event)
+    ttl_ms: int = 0
+    """How long it says that grants live; 0 for a ledger that does not say."""
     down: bool = False
+    cut_off: bool = False
+    """Renewals do not reach it."""
+    hangs: int = 0
+    """So many of the next raises are not answered in time."""
     broken: bool = False
     raising: Counter[str] = field(default_factory=Counter)
     raising_most: int = 0
@@ -85,8 +92,8 @@ class Ledger:
         self, request: ledger_pb2.AbandonGrantsRequest, *, timeout: float, wait_for_ready: bool
     ) -> ledger_pb2.AbandonGrantsResponse:
         self._be_up()
-        for grant in self.grants.values():
-            grant.abandoned |= grant.holder == request.holder
+        for grant_id, grant in self.grants.items():
+            grant.abandoned |= grant.holder == request.holder and grant_id < request.before_grant_id
         return ledger_pb2.AbandonGrantsResponse()
 
     async def BookOrphans(  # noqa: N802
@@ -112,6 +119,11 @@ class Ledger:
             await asyncio.sleep(0)
             await self.open_for_raises.wait()
             self._be_up()
+            if self.hangs:
+                self.hangs -= 1
+                raise grpc.aio.AioRpcError(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, grpc.aio.Metadata(), grpc.aio.Metadata(), "hangs"
+                )
             if self.broken:
                 raise ValueError("nobody foresaw this")
             return self._raise(request)
@@ -130,6 +142,8 @@ class Ledger:
             return ledger_pb2.RaiseGrantResponse(available_nano=available, lost=True)
         mine = self.grants.setdefault(request.grant_id, Grant(request.tenant_id, request.key_id, request.holder))
         growth = max(0, min(request.want_nano - mine.amount_nano, available))
+        assert request.sequence > mine.sequence, "asked out of order"
+        mine.sequence = request.sequence
         mine.amount_nano += growth
         return ledger_pb2.RaiseGrantResponse(
             granted_nano=mine.amount_nano,
@@ -145,7 +159,11 @@ class Ledger:
         alive = [grant_id for grant_id in request.grant_ids if grant_id in self.grants]
         await self.open_for_renewals.wait()
         self._be_up()
-        return ledger_pb2.RenewGrantsResponse(grant_ids=alive)
+        if self.cut_off:
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.DEADLINE_EXCEEDED, grpc.aio.Metadata(), grpc.aio.Metadata(), "cut off"
+            )
+        return ledger_pb2.RenewGrantsResponse(grant_ids=alive, ttl_ms=self.ttl_ms)
 
     async def LowerGrant(  # noqa: N802
         self, request: ledger_pb2.LowerGrantRequest, *, timeout: float
@@ -155,6 +173,8 @@ class Ledger:
         self.lowered.append(request)
         grant = self.grants.get(request.grant_id)
         if grant is not None:
+            assert request.sequence > grant.sequence, "asked out of order"
+            grant.sequence = request.sequence
             grant.amount_nano = min(grant.amount_nano, request.committed_nano)
         return ledger_pb2.LowerGrantResponse()
 

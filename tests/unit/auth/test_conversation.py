@@ -180,3 +180,14 @@ def test_however_requests_fall_upon_two_replicas_never_more_than_there_is_is_hel
             assert isinstance(await outcome(replicas[0], asks("last", left, cap_nano=cap)), Hold)
 
     asyncio.run(main())
+
+
+async def test_a_ledger_that_hangs_is_asked_once_more_for_another_may_answer() -> None:
+    ledger = Ledger({"acme": 100}, hangs=1)
+    grants = await grants_of(ledger)
+    assert isinstance(await outcome(grants, asks("req_1", 10)), Hold)
+    assert [raised.sequence for raised in ledger.raises] == [1, 1]
+    ledger.hangs = 2
+    refusal = await outcome(grants, asks("req_2", 90))
+    assert isinstance(refusal, Refusal)
+    assert refusal.kind is Kind.LEDGER_UNAVAILABLE

@@ -25,7 +25,7 @@ from tests.unit.auth.ledger_in_memory import (
     until,
     used,
 )
-from tollhouse.v1 import auth_pb2, events_pb2
+from tollhouse.v1 import auth_pb2, events_pb2, ledger_pb2
 
 IMPATIENT: Final = replace(SETTINGS, hold_ttl_s=0.05)
 HASTY: Final = replace(SETTINGS, grant_idle_s=0.01)
@@ -370,7 +370,54 @@ async def test_one_that_stood_still_places_nothing_before_the_ledger_has_said_wh
         assert isinstance(await outcome(grants, asks("req_3", 5)), Hold)
 
 
+async def test_one_that_no_ledger_renews_places_nothing_more_before_its_grants_may_end() -> None:
+    ledger = Ledger({"acme": 100}, ttl_ms=400)
+    grants = await grants_of(ledger)
+    hold = await admit(grants, asks("req_1", 10))  # sets 80 aside
+    async with kept(grants):
+        await until(lambda: len(ledger.renewed) >= 2)
+        ledger.cut_off = True
+        assert isinstance(grants.admit(asks("req_2", 5)), Hold)  # at once, in what is granted still
+        await until(lambda: grants.totals().left_nano == 15)  # what is held, and nothing beside
+        ledger.grants[hold.grant_id].amount_nano = 15  # as much as the ledger knew of
+        ledger.balances["acme"] = 15  # the rest went to somebody else
+        refused = await outcome(grants, asks("req_3", 1))
+        assert isinstance(refused, Refusal)
+        ledger.balances["acme"] = 30
+        assert isinstance(await outcome(grants, asks("req_4", 10)), Hold)  # raised anew
+
+
+async def test_a_grant_that_is_renewed_is_placed_in_for_longer_than_it_lives() -> None:
+    ledger = Ledger({"acme": 100}, ttl_ms=200)
+    grants = await grants_of(ledger, replace(SETTINGS, grant_renew_s=0.005))
+    await admit(grants, asks("req_1", 10))
+    async with kept(grants):
+        await until(lambda: len(ledger.renewed) >= 2)
+        raises = len(ledger.raises)
+        await asyncio.sleep(0.4)
+        assert isinstance(grants.admit(asks("req_2", 5)), Hold)
+    assert len(ledger.raises) == raises
+
+
 # ---- beginning ----
+
+
+async def test_an_abandoning_that_is_read_late_leaves_the_grants_of_this_life_alone() -> None:
+    ledger = Ledger({"acme": 100})
+    sent: list[ledger_pb2.AbandonGrantsRequest] = []
+    abandon = ledger.AbandonGrants
+
+    async def noted(
+        request: ledger_pb2.AbandonGrantsRequest, *, timeout: float, wait_for_ready: bool
+    ) -> ledger_pb2.AbandonGrantsResponse:
+        sent.append(request)
+        return await abandon(request, timeout=timeout, wait_for_ready=wait_for_ready)
+
+    ledger.AbandonGrants = noted  # type: ignore[method-assign]
+    grants = await grants_of(ledger)
+    hold = await admit(grants, asks("req_1", 5))
+    await abandon(sent[0], timeout=1, wait_for_ready=True)
+    assert not ledger.grants[hold.grant_id].abandoned
 
 
 async def test_what_an_earlier_life_had_is_abandoned_before_anything_is_asked_for() -> None:

@@ -32,6 +32,7 @@ class RaiseGrantRequest(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     KEY_CAP_NANO_FIELD_NUMBER: _builtins.int
     GRANTED_NANO_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Made by the holder."""
     tenant_id: _builtins.str
@@ -48,6 +49,10 @@ class RaiseGrantRequest(_message.Message):
     """The total that the holder believes the grant has, in nano-dollars; 0 to open it. A grant that it believes in is
     never opened anew: if it ended meanwhile, the answer says that it is lost.
     """
+    sequence: _builtins.int
+    """The holder's questions about this grant in their order, from 1: one that a later one has overtaken, on its way over
+    another ledger replica, changes nothing. 0 is older than the order and taken as it comes.
+    """
     def __init__(
         self,
         *,
@@ -58,10 +63,11 @@ class RaiseGrantRequest(_message.Message):
         key_id: _builtins.str = ...,
         key_cap_nano: _builtins.int = ...,
         granted_nano: _builtins.int = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "granted_nano", b"granted_nano", "holder", b"holder", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "tenant_id", b"tenant_id", "want_nano", b"want_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_id", b"grant_id", "granted_nano", b"granted_nano", "holder", b"holder", "key_cap_nano", b"key_cap_nano", "key_id", b"key_id", "sequence", b"sequence", "tenant_id", b"tenant_id", "want_nano", b"want_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -75,7 +81,6 @@ class RaiseGrantResponse(_message.Message):
 
     GRANTED_NANO_FIELD_NUMBER: _builtins.int
     AVAILABLE_NANO_FIELD_NUMBER: _builtins.int
-    EXPIRES_MS_FIELD_NUMBER: _builtins.int
     ELSEWHERE_NANO_FIELD_NUMBER: _builtins.int
     ABANDONED_NANO_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
@@ -83,8 +88,6 @@ class RaiseGrantResponse(_message.Message):
     """The grant's total: what was wanted, or all that there is. Never less than before."""
     available_nano: _builtins.int
     """What the balance, or the key's cap, has left outside all grants, in nano-dollars."""
-    expires_ms: _builtins.int
-    """When it expires unless renewed, Unix milliseconds."""
     elsewhere_nano: _builtins.int
     """What is out in other grants, unspent, in nano-dollars: other holders may give it back if they are asked to, and
     what this holder gives back just now is in it too.
@@ -98,14 +101,13 @@ class RaiseGrantResponse(_message.Message):
         *,
         granted_nano: _builtins.int = ...,
         available_nano: _builtins.int = ...,
-        expires_ms: _builtins.int = ...,
         elsewhere_nano: _builtins.int = ...,
         abandoned_nano: _builtins.int = ...,
         lost: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_nano", b"abandoned_nano", "available_nano", b"available_nano", "elsewhere_nano", b"elsewhere_nano", "expires_ms", b"expires_ms", "granted_nano", b"granted_nano", "lost", b"lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_nano", b"abandoned_nano", "available_nano", b"available_nano", "elsewhere_nano", b"elsewhere_nano", "granted_nano", b"granted_nano", "lost", b"lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,9 +154,9 @@ class RenewGrantsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GRANT_IDS_FIELD_NUMBER: _builtins.int
-    EXPIRES_MS_FIELD_NUMBER: _builtins.int
-    expires_ms: _builtins.int
-    """When they expire unless renewed, Unix milliseconds."""
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    ttl_ms: _builtins.int
+    """How long they live from now on unless renewed, in milliseconds."""
     @_builtins.property
     def grant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Those of the request that are open still; the others are lost to their holder."""
@@ -163,11 +165,11 @@ class RenewGrantsResponse(_message.Message):
         self,
         *,
         grant_ids: _abc.Iterable[_builtins.str] | None = ...,
-        expires_ms: _builtins.int = ...,
+        ttl_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_ms", b"expires_ms", "grant_ids", b"grant_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_ids", b"grant_ids", "ttl_ms", b"ttl_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,22 +184,26 @@ class LowerGrantRequest(_message.Message):
     GRANT_ID_FIELD_NUMBER: _builtins.int
     COMMITTED_NANO_FIELD_NUMBER: _builtins.int
     SETTLED_NANO_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Which."""
     committed_nano: _builtins.int
     """What was settled in it over its life, booked or not yet, and what is held in it, in nano-dollars."""
     settled_nano: _builtins.int
     """Of that, what was settled: so much of a grant stays set aside after its end until it is booked."""
+    sequence: _builtins.int
+    """As in RaiseGrantRequest."""
     def __init__(
         self,
         *,
         grant_id: _builtins.str = ...,
         committed_nano: _builtins.int = ...,
         settled_nano: _builtins.int = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_nano", b"committed_nano", "grant_id", b"grant_id", "settled_nano", b"settled_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_nano", b"committed_nano", "grant_id", b"grant_id", "sequence", b"sequence", "settled_nano", b"settled_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,16 +233,22 @@ class AbandonGrantsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HOLDER_FIELD_NUMBER: _builtins.int
+    BEFORE_GRANT_ID_FIELD_NUMBER: _builtins.int
     holder: _builtins.str
     """Whose grants."""
+    before_grant_id: _builtins.str
+    """A grant id that the holder made when it started, for ids are in the order of their making: its grants since then
+    are none of its earlier life, however late this is read. Empty for every grant.
+    """
     def __init__(
         self,
         *,
         holder: _builtins.str = ...,
+        before_grant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_grant_id", b"before_grant_id", "holder", b"holder"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
