@@ -22,6 +22,7 @@ from services.shared.tracing import Trace
 from tollhouse.v1 import auth_pb2, events_pb2, router_pb2, types_pb2
 
 NO_TOKENS: Final = Tokens()
+_NOT_PICKED: Final = router_pb2.PickResult()
 _ANSWERED: Final = (events_pb2.USAGE_STATUS_OK, events_pb2.USAGE_STATUS_CREDIT_EXHAUSTED)
 _LEFT: Final = (events_pb2.USAGE_STATUS_CLIENT_GONE,)
 """A request counts as answered where its client has left while it was being answered."""
@@ -39,7 +40,7 @@ class Attempt:
 
     number: int
     lease_id: str
-    picked: router_pb2.PickResult = field(default_factory=router_pb2.PickResult)
+    picked: router_pb2.PickResult = field(default_factory=lambda: _NOT_PICKED)
     status: events_pb2.UsageStatus.ValueType | None = None
     """None while it has not reached the upstream."""
     outcome: router_pb2.Outcome.ValueType = router_pb2.OUTCOME_UNUSED
@@ -60,6 +61,8 @@ class Attempt:
     reported: bool = False
     began_s: float = 0.0
     """When it was sent, on the monotonic clock; 0 while it was not."""
+    event: events_pb2.UsageEvent | None = None
+    """What was last said of it to the books: the same message each time, brought up to date."""
     content_s: float = 0.0
     """When the upstream's answer could be passed on: the whole of it, or the first content of a stream; 0 before."""
     ended_s: float = 0.0
@@ -78,7 +81,7 @@ class Attempt:
         """What ends the lease and tells the router how it went."""
         item = router_pb2.ReportItem(lease_id=self.lease_id, outcome=self.outcome)
         if self.status is not None:
-            item.used.CopyFrom(_counts(self.tokens, self.status))
+            _count(item.used, self.tokens, self.status)
         head = self.head
         if head is not None and (head.retry_after or head.limits):
             left = head.left(now_ms)
@@ -217,7 +220,7 @@ class Exchange:
         item = auth_pb2.SettleItem(hold_id=self.request_id, tenant_id=self.principal.tenant_id)
         for attempt in self.attempts:
             if attempt.charged:
-                item.charged.append(_counts(attempt.tokens, attempt.status))
+                _count(item.charged.add(), attempt.tokens, attempt.status)
         return item
 
     def renewal(self) -> auth_pb2.RenewItem:
@@ -243,7 +246,7 @@ class Exchange:
             event.status, event.estimated = events_pb2.USAGE_STATUS_INTERRUPTED, True
             likely = self.likely_input_tokens
             tokens = self.meter.so_far(likely) if self.meter else Tokens(likely)
-            event.tokens.CopyFrom(_counts(tokens, event.status))
+            _count(event.tokens, tokens, event.status)
         return events
 
     def usage_events(self, delivered: Delivered) -> list[events_pb2.UsageEvent]:
@@ -260,8 +263,30 @@ class Exchange:
     def _event(
         self, attempt: Attempt, status: events_pb2.UsageStatus.ValueType, delivered: Delivered | None
     ) -> events_pb2.UsageEvent:
+        event, hold = attempt.event, self.hold
+        if event is None:
+            event = attempt.event = self._first_event(attempt)
+        event.status = status
+        _count(event.tokens, attempt.tokens, status)
+        event.estimated = attempt.estimated
+        event.held_nano = hold.held_nano
+        if attempt.http_status:
+            event.http_status = attempt.http_status
+        if attempt.upstream_request_id:
+            event.upstream_request_id = attempt.upstream_request_id
+        if hold.grant_id != event.grant_id:  # another auth has taken the hold over
+            event.grant_id, event.key_grant_id = hold.grant_id, hold.key_grant_id
+        event.duration_ms = max(0, int((attempt.ended_s - self.began_s) * 1000))
+        event.final = delivered is not None
+        if delivered is not None and delivered.first_byte_s is not None:
+            event.first_token_ms = max(1, int((delivered.first_byte_s - self.began_s) * 1000))
+            event.delivered_bytes, event.response_sha256 = delivered.size_bytes, delivered.sha256
+        return event
+
+    def _first_event(self, attempt: Attempt) -> events_pb2.UsageEvent:
+        """What stays as it is, however the attempt ends."""
         hold, head = self.hold, self.head
-        event = events_pb2.UsageEvent(
+        return events_pb2.UsageEvent(
             event_id=attempt.lease_id,
             request_id=self.request_id,
             attempt=attempt.number,
@@ -270,37 +295,20 @@ class Exchange:
             model=self.request.model,
             upstream_model=attempt.picked.upstream_model,
             upstream_account_id=attempt.picked.upstream_account_id,
-            upstream_request_id=attempt.upstream_request_id,
-            status=status,
-            http_status=attempt.http_status,
-            tokens=_counts(attempt.tokens, status),
-            estimated=attempt.estimated,
             price_version=hold.price_version,
             grant_id=hold.grant_id,
             created_ms=self.created_ms,
-            duration_ms=max(0, int((attempt.ended_s - self.began_s) * 1000)),
             stream=self.request.stream,
             multiplier_ppm=hold.multiplier_ppm,
             key_grant_id=hold.key_grant_id,
-            held_nano=hold.held_nano,
             request_sha256=self.body_sha256,
             idempotency_key=head.idempotency_key,
             client_retry=head.client_retry,
         )
-        if delivered is not None:
-            event.final = True
-            if delivered.first_byte_s is not None:
-                event.first_token_ms = max(1, int((delivered.first_byte_s - self.began_s) * 1000))
-                event.delivered_bytes, event.response_sha256 = delivered.size_bytes, delivered.sha256
-        return event
 
 
-def _counts(tokens: Tokens, status: events_pb2.UsageStatus.ValueType | None) -> types_pb2.TokenCounts:
-    return types_pb2.TokenCounts(
-        input=tokens.input,
-        output=tokens.output,
-        cache_read=tokens.cache_read,
-        cache_write_5m=tokens.cache_write_5m,
-        cache_write_1h=tokens.cache_write_1h,
-        requests=1 if status in _ANSWERED or (status in _LEFT and tokens.output) else 0,
-    )
+def _count(counts: types_pb2.TokenCounts, tokens: Tokens, status: events_pb2.UsageStatus.ValueType | None) -> None:
+    """Writes tokens into a message that counts them."""
+    counts.input, counts.output, counts.cache_read = tokens.input, tokens.output, tokens.cache_read
+    counts.cache_write_5m, counts.cache_write_1h = tokens.cache_write_5m, tokens.cache_write_1h
+    counts.requests = 1 if status in _ANSWERED or (status in _LEFT and tokens.output) else 0

@@ -31,6 +31,11 @@ _WINDOW_MESSAGES: Final = 256
 _CONFIRM_WITHIN_S: Final = 2.0
 _REFUSED_PAUSE_S: Final = 0.5
 
+_EVENTS_TAG: Final = b"\x0a"
+"""Of UsageEventBatch.events: field 1, delimited by its length."""
+_TWO_BYTES: Final = 1 << 14
+"""Lengths below this are written in two bytes, of seven bits each."""
+
 _Ended = tuple[bytes, Segment | None, str]
 """What a request ended with: its events, what keeps them, its trace."""
 
@@ -173,4 +178,10 @@ class Outbox:
 
 
 def _serialised(events: Sequence[events_pb2.UsageEvent]) -> bytes:
+    """A UsageEventBatch of them. One event is all that most requests have: the batch is written around its bytes, for
+    the message of a batch would hold a copy of it (https://protobuf.dev/programming-guides/encoding/#structure)."""
+    if len(events) == 1:
+        event = events[0].SerializeToString()
+        if len(event) < _TWO_BYTES:
+            return _EVENTS_TAG + bytes((len(event) & 0x7F | 0x80, len(event) >> 7)) + event
     return events_pb2.UsageEventBatch(events=events).SerializeToString()
