@@ -82,5 +82,5 @@ docs: $(INSTALLED)  ## Generate docs/CONFIG.md, ERRORS.md and METRICS.md, and th
 lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml
 	sh scripts/lock.sh
 
-clean:  ## Remove .venv and caches; keeps the state folder
-	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:  ## Remove what the other commands make; keeps the state folder and secrets
+	rm -rf .venv .venv-deploy sbom.cdx.json tests/browser/screenshots tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
