@@ -59,7 +59,7 @@ bench: $(INSTALLED)  ## Measure everything, and write it into docs/BENCHMARKS.md
 bench-check: $(INSTALLED)  ## Fail where a budget of bench/budgets.toml is passed (needs wrk; six minutes)
 	$(BIN)/python bench/check.py $(BENCH)
 
-simulate: $(INSTALLED)  ## Simulate 100,000 requests a second with 50 edges, and check that no money is overspent
+simulate: $(INSTALLED)  ## Simulate 100,000 requests a second with 50 edges, and check that no money is overspent (a minute)
 	$(BIN)/python bench/simulation.py
 
 audit:  ## Look up the locked packages, and their licences, for what is known against them (needs the package index)
