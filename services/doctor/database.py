@@ -82,9 +82,9 @@ def _schemas(connection: psycopg.Connection) -> Iterator[Finding]:
 
 def _peppers(connection: psycopg.Connection) -> Finding:
     """Under which peppers keys are: while one is changed, those that would be refused if the old one was forgotten."""
-    counted = dict(connection.execute(_PEPPERS).fetchall())
+    counted: dict[bytes | None, int] = dict(connection.execute(_PEPPERS).fetchall())
     unknown = counted.pop(None, 0)
-    parts = [f"{count} under {pepper_id.hex()}" for pepper_id, count in counted.items()]
+    parts = [f"{count} under {pepper_id.hex()}" for pepper_id, count in counted.items() if pepper_id]
     if unknown:
         parts.append(f"{unknown} not used since peppers are noted")
     seen = ", ".join(parts) or "there is none"
