@@ -59,7 +59,7 @@ bench: $(INSTALLED)  ## Measure everything, and write it into docs/BENCHMARKS.md
 bench-check: $(INSTALLED)  ## Fail where a budget of bench/budgets.toml is passed (needs wrk; six minutes)
 	$(BIN)/python bench/check.py $(BENCH)
 
-simulate: $(INSTALLED)  ## Simulate 100,000 requests a second with 50 edges, and check that no money is overspent
+simulate: $(INSTALLED)  ## Simulate 100,000 requests a second with 50 edges, and check that no money is overspent (a minute)
 	$(BIN)/python bench/simulation.py
 
 audit:  ## Look up the locked packages, and their licences, for what is known against them (needs the package index)
@@ -82,5 +82,5 @@ docs: $(INSTALLED)  ## Generate docs/CONFIG.md, ERRORS.md and METRICS.md, and th
 lock: $(INSTALLED)  ## Resolve the lock files anew from pyproject.toml
 	sh scripts/lock.sh
 
-clean:  ## Remove .venv and caches; keeps the state folder
-	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:  ## Remove what the other commands make; keeps the state folder and secrets
+	rm -rf .venv .venv-deploy sbom.cdx.json tests/browser/screenshots tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -33,6 +33,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -40,6 +41,7 @@ from urllib.parse import urlsplit
 
 import load
 
+LOCK = os.path.join(tempfile.gettempdir(), "tollhouse-bench.lock")
 HERE = os.path.dirname(os.path.abspath(__file__))
 TICK = os.sysconf("SC_CLK_TCK")
 GATEWAY_CPU, LOAD_CPU = 0, 1
@@ -367,7 +369,8 @@ def main():
     parser.add_argument("--model", help="the model name that the gateway routes to the mock")
     parser.add_argument("--header", action="append", default=[], help="'name: value', or 'name:' to drop a default one")
     parser.add_argument("--mock", default="http://127.0.0.1:9100")
-    parser.add_argument("--lock", default=os.environ.get("BENCH_LOCK", "/tmp/bench.lock"))
+    parser.add_argument("--lock", default=os.environ.get("BENCH_LOCK", LOCK),
+                        help="held while it measures, so that two of them wait for each other; %(default)s")
     parser.add_argument("--phases", help="comma-separated; all by default")
     parser.add_argument("--conns", type=int, default=32)
     parser.add_argument("--seconds", type=int, default=6)

@@ -10,7 +10,7 @@ class Plan:
     """What is simulated. Times are in seconds."""
 
     rate: int = 100_000
-    seconds: float = 16.0
+    seconds: float = 8.0
     seed: int = 1
     edges: int = 50
     auths: int = 12
@@ -29,7 +29,7 @@ class Plan:
 
     @property
     def ledger_away_s(self) -> tuple[float, float]:
-        """From when until when the ledger is away: 10 s of 16."""
+        """From when until when the ledger is away: 5 s of 8."""
         return self.seconds / 8, self.seconds * 3 / 4
 
     @property

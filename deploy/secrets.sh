@@ -29,10 +29,10 @@ key() {  # 32 random bytes in base64
     head -c 32 /dev/urandom | base64
 }
 
-for name in owner auth router ledger console; do
+for name in owner auth router ledger console doctor; do
     letters 32 | keep "postgres_$name"
 done
-for service in auth router ledger console; do
+for service in auth router ledger console doctor; do
     echo "postgresql://tollhouse_$service:$(cat "postgres_$service")@$postgres/$database" | keep "${service}_database_url"
 done
 echo "postgresql://tollhouse:$(cat postgres_owner)@$postgres/$database" | keep migrate_database_url

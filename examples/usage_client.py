@@ -6,6 +6,10 @@
     python examples/usage_client.py summary demo --by hour
     python examples/usage_client.py watch --token-file watch.token
 
+Where services speak TLS, a certificate of the house, `spiffe://tollhouse/internal`, and its key come first:
+
+    python examples/usage_client.py --ca ca.crt --certificate tls.crt --key tls.key balance demo
+
 It needs grpcio and protobuf, and `tollhouse.v1` (the folder proto/gen) on the path. Every call has a deadline. A watch
 writes its resume token to a file after it has dealt with what came, so that it goes on there when it is started again:
 each attempt is dealt with once, or a second time if the power goes out in between.
@@ -30,17 +34,27 @@ WATCH_S: Final = 3600.0
 SILENCE_S: Final = 30.0
 """Heartbeats come every 10 s, so a connection that is silent for longer is dead."""
 
+SERVER: Final = "ledger.tollhouse.internal"
+"""The name on the ledger's certificate, whatever address it is reached at."""
+
 PAUSE_S: Final = 1.0
 GOES_BY: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
 PERIODS: Final = {"hour": usage_pb2.USAGE_PERIOD_HOUR, "day": usage_pb2.USAGE_PERIOD_DAY}
 
 
 class UsageClient:
-    """Tollhouse's UsageService at `address` (host:port), called with a service token."""
+    """Tollhouse's UsageService at `address` (host:port), called with a service token; over TLS with credentials."""
 
-    def __init__(self, address: str, token: str) -> None:
-        options = [("grpc.keepalive_time_ms", int(SILENCE_S * 1000)), ("grpc.keepalive_timeout_ms", 5000)]
-        self._channel = grpc.insecure_channel(address, options=options)
+    def __init__(self, address: str, token: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+        options: list[tuple[str, int | str]] = [
+            ("grpc.keepalive_time_ms", int(SILENCE_S * 1000)),
+            ("grpc.keepalive_timeout_ms", 5000),
+        ]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            options += [("grpc.ssl_target_name_override", SERVER)]
+            self._channel = grpc.secure_channel(address, credentials, options=options)
         self._stub = usage_pb2_grpc.UsageServiceStub(self._channel)
         self._metadata = (("authorization", f"Bearer {token}"),)
 
@@ -121,6 +135,9 @@ def watch(client: UsageClient, tenant_id: str, token_file: Path, count: int) -> 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(description="Reads usage of Tollhouse over gRPC.")
+    top.add_argument("--ca", type=Path, help="PEM file of the authority that the ledger's certificate is of")
+    top.add_argument("--certificate", type=Path, help="PEM file of the certificate to show to the ledger")
+    top.add_argument("--key", type=Path, help="PEM file of its key")
     sub = top.add_subparsers(dest="command", required=True)
     sub.add_parser("balance").add_argument("tenant")
     listing = sub.add_parser("list")
@@ -134,6 +151,16 @@ def parser() -> argparse.ArgumentParser:
     watching.add_argument("--token-file", type=Path, default=Path("watch.token"))
     watching.add_argument("--count", type=int, default=0, help="end after so many attempts (default: never)")
     return top
+
+
+def credentials(arguments: argparse.Namespace) -> grpc.ChannelCredentials | None:
+    """What the command line says of TLS; None when it says nothing. Raises OSError, ValueError."""
+    files = (arguments.ca, arguments.key, arguments.certificate)
+    if not any(files):
+        return None
+    if not all(files):
+        raise ValueError("--ca, --certificate and --key go together")
+    return grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
 
 
 def run(client: UsageClient, arguments: argparse.Namespace) -> None:
@@ -154,7 +181,12 @@ def run(client: UsageClient, arguments: argparse.Namespace) -> None:
 def main() -> int:
     """Runs the command; answers the exit code."""
     arguments = parser().parse_args()
-    client = UsageClient(os.environ["TOLLHOUSE_USAGE_GRPC"], os.environ["TOLLHOUSE_USAGE_TOKEN"])
+    try:
+        tls = credentials(arguments)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    client = UsageClient(os.environ["TOLLHOUSE_USAGE_GRPC"], os.environ["TOLLHOUSE_USAGE_TOKEN"], tls)
     try:
         run(client, arguments)
     except grpc.RpcError as error:

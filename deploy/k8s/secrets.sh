@@ -24,9 +24,10 @@ secret tollhouse-ledger database-url=ledger_database_url nats-url=nats_url inter
     receipt-key=receipt_key
 secret tollhouse-edge nats-url=nats_url key-pepper=key_pepper ledger-token=ledger_token
 secret tollhouse-console database-url=console_database_url master-key=console_master_key ledger-token=ledger_token
-secret tollhouse-operator database-url=console_database_url ledger-token=ledger_token
+secret tollhouse-operator database-url=console_database_url ledger-token=ledger_token \
+    doctor-database-url=doctor_database_url nats-url=nats_url
 secret tollhouse-migrate database-url=migrate_database_url auth-password=postgres_auth router-password=postgres_router \
-    ledger-password=postgres_ledger console-password=postgres_console
+    ledger-password=postgres_ledger console-password=postgres_console doctor-password=postgres_doctor
 secret tollhouse-nats authorization.conf=nats_authorization.conf cluster.conf=nats_cluster.conf
 # The owner of the database; CloudNativePG wants this type.
 echo "---"

@@ -180,24 +180,42 @@ class AuthApi(Management):
         return response
 
     async def _keys(self, items: Sequence[auth_pb2.ResolveItem]) -> dict[bytes, KeyRow]:
-        """The keys that are asked for, by the hash that counts. Those that are known by a hash under another pepper are
-        kept under the new one from now on. Raises psycopg.Error, PoolTimeout."""
+        """The keys that are asked for, by their callers' own hash. Those that are known by a hash under another pepper
+        are kept under ours from now on, whichever their callers put first: so a change of the pepper goes one way,
+        whoever hears of it first. Raises psycopg.Error, PoolTimeout."""
         found = await self._store.keys_by_hash(
             [key_hash for item in items for key_hash in (item.key_hash, *item.other_hashes)]
         )
+        not_noted: list[bytes] = []
         for item in items:
-            known = next((found[other] for other in item.other_hashes if other in found), None)
-            if known is None or item.key_hash in found:
+            known = next((found[each] for each in (item.key_hash, *item.other_hashes) if each in found), None)
+            if known is None:
                 continue
             found[item.key_hash] = known
-            sealed = await self._store.sealed_key(known.key_id)
-            try:
-                resealed = self._sealer.resealed(sealed, known.key_id) if sealed else None
-            except Unsealable:
-                resealed = None
-            await self._store.rehash_key(known.key_id, bytes(known.key_hash), item.key_hash, resealed or sealed)
-            _log.info("key_rehashed", key_id=known.key_id)
+            own = self._own_hash(item)
+            if own is not None and own != known.key_hash:
+                await self._rehash(known, own)
+            elif own is not None and known.pepper_id is None:
+                not_noted.append(own)
+        if not_noted:
+            await self._store.note_pepper(not_noted, self._pepper_id)
         return found
+
+    def _own_hash(self, item: auth_pb2.ResolveItem) -> bytes | None:
+        """The hash under our own pepper; None where the caller does not know that one, or does not say."""
+        if item.pepper_id == self._pepper_id:
+            return item.key_hash
+        others = zip(item.other_pepper_ids, item.other_hashes, strict=False)
+        return next((key_hash for pepper_id, key_hash in others if pepper_id == self._pepper_id), None)
+
+    async def _rehash(self, key: KeyRow, key_hash: bytes) -> None:
+        sealed = await self._store.sealed_key(key.key_id)
+        try:
+            resealed = self._sealer.resealed(sealed, key.key_id) if sealed else None
+        except Unsealable:
+            resealed = None
+        await self._store.rehash_key(key, key_hash, self._pepper_id, resealed or sealed)
+        _log.info("key_rehashed", key_id=key.key_id)
 
     async def RecoverEdge(self, request: auth_pb2.RecoverEdgeRequest, context: Context) -> auth_pb2.RecoverEdgeResponse:
         if "/" not in request.edge:

@@ -31,6 +31,7 @@ class Management(BrandManagement):
     def __init__(self, store: Store, nc: Client, pepper: bytes, *others: bytes) -> None:
         super().__init__(store, nc, sealer_of(pepper, *others))
         self._pepper = pepper
+        self._pepper_id = principal.pepper_id(pepper)
 
     # ---- tenants ----
 
@@ -107,6 +108,7 @@ class Management(BrandManagement):
             tenant_id=request.tenant_id,
             name=request.name,
             key_hash=principal.key_hash(secret, self._pepper, (brand.key_prefix,)),
+            pepper_id=self._pepper_id,
             hint=principal.hint(secret, brand.key_prefix, brand.mask),
             expires_at=_expiry(request.expires_ms),
             spend_cap_nano=request.spend_cap_nano if request.HasField("spend_cap_nano") else None,

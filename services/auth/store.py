@@ -74,6 +74,7 @@ class NewKey:
     tenant_id: str
     name: str
     key_hash: bytes
+    pepper_id: bytes
     hint: str
     expires_at: datetime | None = None
     spend_cap_nano: int | None = None
@@ -111,6 +112,8 @@ class KeyRow:
     tenant_id: str
     name: str
     key_hash: bytes
+    pepper_id: bytes | None
+    """Of which pepper; None when that was not noted."""
     hint: str
     enabled: bool
     expires_at: datetime | None
@@ -132,8 +135,8 @@ class KeyRow:
 
 _TENANT: Final = "tenant_id, name, enabled, created_at, plan, limits"
 _KEYS: Final = (
-    "SELECT k.key_id, k.tenant_id, k.name, k.key_hash, k.hint, k.enabled, k.expires_at, k.spend_cap_nano,"
-    " k.created_at, k.group_name, k.plan, k.limits, k.brand, k.models, k.addresses,"
+    "SELECT k.key_id, k.tenant_id, k.name, k.key_hash, k.pepper_id, k.hint, k.enabled, k.expires_at,"
+    " k.spend_cap_nano, k.created_at, k.group_name, k.plan, k.limits, k.brand, k.models, k.addresses,"
     " k.sealed IS NOT NULL AS revealable, kp.limits AS plan_limits, t.enabled AS tenant_enabled,"
     " t.plan AS tenant_plan, t.limits AS tenant_limits, tp.limits AS tenant_plan_limits"
     " FROM keys k JOIN tenants t USING (tenant_id)"
@@ -192,13 +195,19 @@ class Store:
             row = await made.fetchone()
             return str(row[0]) if row else key.key_id
 
-    async def rehash_key(self, key_id: str, before: bytes, key_hash: bytes, sealed: bytes | None) -> None:
+    async def rehash_key(self, key: KeyRow, key_hash: bytes, pepper_id: bytes, sealed: bytes | None) -> None:
         """Keeps a key under its hash by another pepper, with its sealed copy; does nothing when that was done."""
-        async with self._pool.connection() as connection:
-            await connection.execute(
-                "UPDATE keys SET key_hash = %s, sealed = %s, hashed_at = now() WHERE key_id = %s AND key_hash = %s",
-                (key_hash, sealed, key_id, before),
-            )
+        await self._run(
+            "UPDATE keys SET key_hash = %s, pepper_id = %s, sealed = %s, hashed_at = now()"
+            " WHERE key_id = %s AND key_hash = %s",
+            (key_hash, pepper_id, sealed, key.key_id, key.key_hash),
+        )
+
+    async def note_pepper(self, hashes: Sequence[bytes], pepper_id: bytes) -> None:
+        """Notes of which pepper these hashes are, where that is not noted."""
+        await self._run(
+            "UPDATE keys SET pepper_id = %s WHERE key_hash = ANY(%s) AND pepper_id IS NULL", (pepper_id, list(hashes))
+        )
 
     async def sealed_key(self, key_id: str) -> bytes | None:
         """A key's sealed copy, if there is one."""

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from services.console.assets import Assets
 from services.console.clients import Clients
 from services.console.codes import Codes
+from services.console.master_keys import MasterKeys
 from services.console.payments.cashier import Cashier
 from services.console.people import People
 from services.console.provider import Provider
@@ -30,6 +31,7 @@ class Console:
     people: People
     throttle: Throttle
     codes: Codes
+    master_keys: MasterKeys
     provider: Provider | None
     """The OpenID Connect provider, if the settings name one."""
     cashier: Cashier

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -56,14 +55,15 @@ def recovery_codes(random: bytes) -> list[str]:
     return [f"{text[:5]}-{text[5:]}" for text in texts]
 
 
-def recovery_hash(code: str, key: bytes) -> bytes:
-    """What is stored of a recovery code: the database alone does not tell it."""
-    return hmac.new(key, re.sub(r"[\s-]", "", code.lower()).encode(), hashlib.sha256).digest()
+def recovery_hash(code: str, secret: str) -> bytes:
+    """What is stored of a recovery code: the database alone does not tell it. Its key is the device's secret, as text,
+    so that it holds when the key changes that the secret is sealed under."""
+    return hmac.digest(secret.encode(), plain(code), hashlib.sha256)
 
 
-def recovery_hashes(codes: Sequence[str], key: bytes) -> list[bytes]:
-    """Those of several."""
-    return [recovery_hash(code, key) for code in codes]
+def plain(code: str) -> bytes:
+    """A recovery code however it was written."""
+    return re.sub(r"[\s-]", "", code.lower()).encode()
 
 
 def _digits(code: str) -> str:

@@ -69,12 +69,11 @@ async def begun_codes(console: Console, person: Person, issuer: str) -> Device |
 async def confirm_codes(console: Console, person: Person, code: str) -> list[str]:
     """Turns codes on once the device has made a good one; answers the recovery codes, this once. Raises Problem."""
     try:
-        step = await console.codes.shown(person, code)
+        return await console.codes.turn_on(person, await console.codes.shown(person, code))
     except WrongPassword:
         raise Problem(400, _NO_CODE, param="code") from None
     except Throttled as throttled:
         raise problems.of_throttled(throttled) from None
-    return await console.codes.turn_on(person, step)
 
 
 async def drop_codes(console: Console, person: Person, password: str, code: str, address: str) -> None:

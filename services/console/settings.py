@@ -22,8 +22,13 @@ class ConsoleSettings(TlsSettings):
     """Read from TOLLHOUSE_CONSOLE_*."""
 
     database_url: Secret = setting("libpq URL of Postgres, as the role tollhouse_console")
-    master_key: Secret = setting("base64 of the 32 bytes that the secrets of one-time codes are sealed under")
+    master_key: Secret = setting(
+        "base64 of the 32 bytes that the secrets of one-time codes, and answers to repeat, are sealed under"
+    )
     ledger_token: Secret = setting("the ledger's internal service token")
+    other_master_keys: Secret | None = setting(
+        "further master keys that something may be sealed under, between commas, while the key is changed", default=None
+    )
     host: str = setting("address to listen on for browsers", default="127.0.0.1")
     port: int = setting("port to listen on for browsers", default=8090, at_least=1, at_most=65535)
     ops_host: str = setting("address to listen on for /healthz, /readyz and /metrics", default="127.0.0.1")

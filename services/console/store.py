@@ -61,6 +61,14 @@ class SignedIn(Person):
 
 
 @dataclass(frozen=True, slots=True)
+class SealedCodes:
+    """Whose codes are made of what, sealed."""
+
+    person_id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CodeSecret:
     """What one-time codes are made of, and the time step of the last one that was accepted."""
 
@@ -247,6 +255,16 @@ class Store:
         query = "SELECT sealed, last_step FROM one_time_codes WHERE person_id = %s AND confirmed = %s"
         return await self._one(CodeSecret, query, person_id, confirmed)
 
+    async def sealed_codes(self, after: str, limit: int) -> list[SealedCodes]:
+        """What everybody's codes are made of, by person from the one after `after` on."""
+        query = "SELECT person_id, sealed FROM one_time_codes WHERE person_id > %s ORDER BY person_id LIMIT %s"
+        return await self._all(SealedCodes, query, after, limit)
+
+    async def reseal_codes(self, codes: SealedCodes, sealed: bytes) -> bool:
+        """Keeps the same sealed anew, unless it has changed meanwhile; answers whether it did."""
+        query = "UPDATE one_time_codes SET sealed = %s WHERE person_id = %s AND sealed = %s"
+        return await self._run(query, sealed, codes.person_id, codes.sealed)
+
     async def put_code_secret(self, person_id: str, sealed: bytes) -> None:
         """Keeps a secret that is not confirmed yet, in place of another such; a confirmed one stays."""
         await self._run(
@@ -273,10 +291,10 @@ class Store:
         query = "UPDATE one_time_codes SET last_step = %s WHERE person_id = %s AND last_step < %s"
         return await self._run(query, step, person_id, step)
 
-    async def use_recovery_code(self, person_id: str, code_hash: bytes) -> bool:
-        """Uses a recovery code up; answers whether there was one."""
+    async def use_recovery_code(self, person_id: str, code_hashes: Sequence[bytes]) -> bool:
+        """Uses a recovery code up, which may be kept under any of these; answers whether there was one."""
         return await self._run(
-            "DELETE FROM recovery_codes WHERE person_id = %s AND code_hash = %s", person_id, code_hash
+            "DELETE FROM recovery_codes WHERE person_id = %s AND code_hash = ANY(%s)", person_id, list(code_hashes)
         )
 
     async def recovery_codes_left(self, person_id: str) -> int:

@@ -18,6 +18,9 @@ _OVERDUE: Final = """
     SELECT count(*), count(*) FILTER (WHERE spent_nano < settled_nano), coalesce(sum(amount_nano - spent_nano), 0)
     FROM ledger.grants WHERE expires_at < now() - make_interval(secs => %s)
 """
+_PEPPERS: Final = """
+    SELECT pepper_id, count(*) FROM auth.keys GROUP BY pepper_id ORDER BY max(hashed_at) DESC
+"""
 _NANO: Final = 1_000_000_000
 
 
@@ -30,6 +33,8 @@ def examine(url: str, skew_max_s: float) -> Iterator[Finding]:
             yield from _schemas(connection)
             if revision_of(connection, "ledger"):
                 yield _grants(connection)
+            if revision_of(connection, "auth") == newest_of("auth"):
+                yield _peppers(connection)
     except psycopg.Error as error:
         yield fault(
             _ABOUT,
@@ -73,6 +78,24 @@ def _schemas(connection: psycopg.Connection) -> Iterator[Finding]:
                 f"revision {there}, this release knows {here} as the newest",
                 "A newer release has migrated the database: finish the upgrade, or go on with it",
             )
+
+
+def _peppers(connection: psycopg.Connection) -> Finding:
+    """Under which peppers keys are: while one is changed, those that would be refused if the old one was forgotten."""
+    counted: dict[bytes | None, int] = dict(connection.execute(_PEPPERS).fetchall())
+    unknown = counted.pop(None, 0)
+    parts = [f"{count} under {pepper_id.hex()}" for pepper_id, count in counted.items() if pepper_id]
+    if unknown:
+        parts.append(f"{unknown} not used since peppers are noted")
+    seen = ", ".join(parts) or "there is none"
+    if len(counted) > 1:
+        return warning(
+            "pepper of keys",
+            f"it is being changed, or was: {seen}",
+            "The first is the latest. Keys under the others are refused once those are forgotten: have them used"
+            " before, or delete them",
+        )
+    return ok("pepper of keys", seen)
 
 
 def _grants(connection: psycopg.Connection) -> Finding:

@@ -10,7 +10,7 @@ class DoctorSettings:
     """Read from TOLLHOUSE_DOCTOR_*."""
 
     database_url: Secret | None = setting(
-        "libpq URL of Postgres, as a role that reads every schema; from the state folder without", default=None
+        "libpq URL of Postgres, as the role tollhouse_doctor; from the state folder without", default=None
     )
     nats_url: Secret | None = setting(
         "URL of NATS, credentials included, of a cluster several between commas; from the state folder without",

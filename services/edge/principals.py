@@ -69,6 +69,8 @@ class Principals:
         self._pepper = settings.key_pepper.reveal().encode()
         others = settings.other_key_peppers.each() if settings.other_key_peppers else []
         self._other_peppers = [other.reveal().encode() for other in others]
+        self._pepper_id = principal.pepper_id(self._pepper)
+        self._other_pepper_ids = [principal.pepper_id(pepper) for pepper in self._other_peppers]
         self._ttl_s = settings.principal_ttl_s
         self._stale_s = settings.principal_stale_s
         self._limit = settings.principals
@@ -134,7 +136,12 @@ class Principals:
         asked = self._asking.get(key_hash)
         if asked is None:
             others = [principal.key_hash(key, pepper, self._prefixes()) for pepper in self._other_peppers]
-            item = auth_pb2.ResolveItem(key_hash=key_hash, other_hashes=others)
+            item = auth_pb2.ResolveItem(
+                key_hash=key_hash,
+                other_hashes=others,
+                pepper_id=self._pepper_id,
+                other_pepper_ids=self._other_pepper_ids,
+            )
             asked = self._asking[key_hash] = asyncio.ensure_future(self._ask(item))
             asked.add_done_callback(lambda done: self._forget(key_hash, done))
         result = await asyncio.shield(asked)

@@ -1,9 +1,10 @@
-"""`tollhouse migrate`: a schema and a role for each service, and that service's Alembic migrations.
+"""`tollhouse migrate`: a schema and a role for each service, that service's Alembic migrations, and the doctor's role.
 
-Runs as the database's owner; the services themselves connect as their own role and see only their own schema.
+Runs as the database's owner; the services themselves connect as their own role and see only their own schema. The
+doctor reads what it looks at, in all of them, and nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,21 +12,28 @@ import psycopg
 from psycopg import sql
 
 SERVICES: Final = ("auth", "router", "ledger", "console")
+DOCTOR: Final = "doctor"
+_LOOKED_AT: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
+    "auth": {"keys": ("pepper_id", "hashed_at")},
+    "ledger": {"grants": ("amount_nano", "spent_nano", "settled_nano", "expires_at")},
+}
+"""The columns that the doctor reads of a service's tables, beside the revision of each schema."""
+_NEWEST: Final = "head"
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _LOCK: Final = 0x70_6C_6C_68  # one migration at a time; the number is arbitrary, all releases must share it
 
 
 def role(service: str) -> str:
-    """The Postgres role of a service."""
+    """The Postgres role of a service, or of the doctor."""
     return f"tollhouse_{service}"
 
 
-def migrate(database_url: str, passwords: Mapping[str, str], revision: str = "head") -> None:
+def migrate(database_url: str, passwords: Mapping[str, str], revision: str = _NEWEST) -> None:
     """Brings every service's schema to the newest revision; does nothing when it is there already.
 
     Args:
         database_url: libpq URL of the database, as a role that may create roles and schemas.
-        passwords: password of each service's role by service name; a service without one keeps what it has.
+        passwords: password of each role by the name of its service, or DOCTOR; one without keeps what it has.
         revision: where to stop on the way to the newest.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -34,6 +42,9 @@ def migrate(database_url: str, passwords: Mapping[str, str], revision: str = "he
         behind = [service for service in SERVICES if revision_of(connection, service) != newest_of(service)]
         for service in behind:
             _upgrade(database_url, service, revision)
+        if revision == _NEWEST:
+            for service in SERVICES:
+                _show_doctor(connection, service)
 
 
 def make_roles(database_url: str) -> None:
@@ -46,19 +57,37 @@ def make_roles(database_url: str) -> None:
 def _ensure_roles(connection: psycopg.Connection, passwords: Mapping[str, str]) -> None:
     for service in SERVICES:
         _ensure_role(connection, service, passwords.get(service))
+        _ensure_schema(connection, service)
+    _ensure_role(connection, DOCTOR, passwords.get(DOCTOR))
 
 
 def _ensure_role(connection: psycopg.Connection, service: str, password: str | None) -> None:
-    name, schema = sql.Identifier(role(service)), sql.Identifier(service)
+    name = sql.Identifier(role(service))
     if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role(service),)).fetchone() is None:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
     if password is not None:
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(password)))
+
+
+def _ensure_schema(connection: psycopg.Connection, service: str) -> None:
+    name, schema = sql.Identifier(role(service)), sql.Identifier(service)
     connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(name, schema))
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}").format(schema, name))
     # By default nobody else has it. Where somebody gave it away: it is the one gate before all tables, later ones too.
     connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM PUBLIC").format(schema))
+
+
+def _show_doctor(connection: psycopg.Connection, service: str) -> None:
+    """Lets the doctor read what it looks at of a schema, as its owner: whoever migrates need not be a superuser."""
+    doctor = sql.Identifier(role(DOCTOR))
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role(service))))
+        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(service), doctor))
+        for table, columns in {"alembic_version": ("version_num",), **_LOOKED_AT.get(service, {})}.items():
+            listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+            grant = sql.SQL("GRANT SELECT ({}) ON {} TO {}")
+            connection.execute(grant.format(listed, sql.Identifier(service, table), doctor))
 
 
 def revision_of(connection: psycopg.Connection, service: str) -> str | None:

@@ -22,13 +22,17 @@ class MigrateSettings:
     console_password: Secret | None = setting(
         "password to give the role tollhouse_console; it keeps its own without", default=None
     )
+    doctor_password: Secret | None = setting(
+        "password to give the role tollhouse_doctor; it keeps its own without", default=None
+    )
 
     def passwords(self) -> dict[str, str]:
-        """Passwords by service, those that are set."""
+        """Passwords by service, and the doctor's, those that are set."""
         by_service = {
             "auth": self.auth_password,
             "router": self.router_password,
             "ledger": self.ledger_password,
             "console": self.console_password,
+            "doctor": self.doctor_password,
         }
         return {service: password.reveal() for service, password in by_service.items() if password is not None}

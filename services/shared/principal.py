@@ -19,6 +19,7 @@ MASK: Final = "{prefix}...{last4}"
 _BODY_ALPHABET: Final = string.ascii_letters + string.digits
 _BODY_LENGTH: Final = 43  # 256 bits
 MAX_KEY_LENGTH: Final = 256
+_PEPPER: Final = b"the id of a pepper of client keys"  # there are no spaces in a key
 
 
 def longest_first(prefixes: Iterable[str]) -> tuple[str, ...]:
@@ -43,6 +44,11 @@ def key_hash(key: str, pepper: bytes, prefixes: Sequence[str] = KNOWN_PREFIXES) 
     """HMAC-SHA-256 of the key's body: 32 bytes. All that is ever sent of a key, and all that is stored of one whose
     brand does not reveal it."""
     return hmac.digest(pepper, body_of(key, prefixes).encode("utf-8", "surrogateescape"), hashlib.sha256)
+
+
+def pepper_id(pepper: bytes) -> bytes:
+    """8 bytes that tell a pepper from others, and nothing of it: no key's body is hashed to them."""
+    return hmac.digest(pepper, _PEPPER, hashlib.sha256)[:8]
 
 
 def hint(key: str, prefix: str = KEY_PREFIX, mask: str = MASK) -> str:

@@ -96,9 +96,13 @@ class Composition:
         assert code == 0, f"{name} ended with {code}:\n{said}"
         return said
 
-    def run(self, name: str) -> str:
-        """Like `docker compose run --rm`: starts a service, and answers what it said when it has ended well."""
-        self.services[name].process = None
+    def run(self, name: str, *command: str) -> str:
+        """Like `docker compose run --rm`: starts a service, with another command where one is given, and answers what
+        all its runs have said when it has ended well."""
+        service = self.services[name]
+        service.process = None
+        if command:
+            service.config["command"] = list(command)
         self.up(name)
         return self.finished(name)
 

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from services.__main__ import SERVICES
 from services.commands import CliSettings
+from services.doctor.settings import DoctorSettings
 from services.migrate.settings import MigrateSettings
 from services.shared.settings import MISSING, variable
 
@@ -21,9 +22,9 @@ CLASSES = _classes()
 
 
 def known(service: str) -> set[str]:
-    """Every variable that a service reads."""
-    fields = {field.name for field in dataclasses.fields(CLASSES[service])}
-    names = {variable(service, field) for field in fields}
+    """Every variable that a service reads; those of the doctor too where commands are given."""
+    read = {"cli": CLASSES["cli"], "doctor": DoctorSettings} if service == "cli" else {service: CLASSES[service]}
+    names = {variable(name, field.name) for name, found in read.items() for field in dataclasses.fields(found)}
     return names | {f"{name}_FILE" for name in names}
 
 

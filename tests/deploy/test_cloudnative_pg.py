@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from services.migrate import SERVICES, migrate, role
+from services.migrate import DOCTOR, SERVICES, migrate, role
 from tests.deploy.compose import composed
 from tests.deploy.manifests import of_kind
 
@@ -30,7 +30,7 @@ def test_an_owner_that_may_make_roles_is_enough_to_migrate() -> None:
             for statement in initdb["postInitSQL"]:
                 superuser.execute(statement.replace(f"ROLE {initdb['owner']} ", f"ROLE {OWNER} "))
         url = f"postgresql://{OWNER}:owner@{address}/app"
-        passwords = {service: f"password-of-{service}" for service in SERVICES}
+        passwords = {service: f"password-of-{service}" for service in (*SERVICES, DOCTOR)}
         migrate(url, passwords)
         migrate(url, passwords)  # as every release does
         for service in SERVICES:
@@ -38,3 +38,8 @@ def test_an_owner_that_may_make_roles_is_enough_to_migrate() -> None:
             with psycopg.connect(own) as connection:
                 found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             assert found is not None
+        with psycopg.connect(f"postgresql://{role(DOCTOR)}:password-of-doctor@{address}/app") as connection:
+            for service in SERVICES:
+                connection.execute(
+                    sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(service, "alembic_version"))
+                )

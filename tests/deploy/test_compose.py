@@ -50,22 +50,36 @@ def test_every_file_that_a_variable_names_is_a_secret_of_the_service_and_no_othe
 
 
 def test_every_secret_is_made_by_the_script_and_used(compose: dict[str, Any], tmp_path: Path) -> None:
-    command = ["sh", str(ROOT / "deploy/secrets.sh"), str(tmp_path), "postgres:5432", "nats:4222"]
+    folder = tmp_path / "secrets"
+    command = ["sh", str(ROOT / "deploy/secrets.sh"), str(folder), "postgres:5432", "nats:4222"]
     subprocess.run(command, check=True)
-    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {Path(secret["file"]).name for secret in compose["secrets"].values()} <= first.keys()
     used = {secret["source"] for service in compose["services"].values() for secret in service.get("secrets", ())}
     assert used == compose["secrets"].keys()
     subprocess.run(command, check=True)  # again: nothing that runs with it may be locked out
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
-    assert tmp_path.stat().st_mode & 0o777 == 0o700 or tmp_path.stat().st_uid == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_no_secret_stands_in_the_file_itself(services: dict[str, Service]) -> None:
     for name, service in services.items():
         for variable, text in (service.get("environment") or {}).items():
             if re.search(r"PASSWORD|TOKEN|PEPPER|KEY|URL", variable) and not variable.endswith("_FILE"):
-                assert text.startswith("http://localhost"), f"{name}: {variable}"
+                assert re.fullmatch("http://[^@]+", text), f"{name}: {variable}"
+
+
+def test_the_doctor_is_told_of_every_store_and_of_whoever_says_that_they_are_ready(
+    services: dict[str, Service],
+) -> None:
+    said = services["operator"]["environment"]
+    assert {"TOLLHOUSE_DOCTOR_DATABASE_URL_FILE", "TOLLHOUSE_DOCTOR_NATS_URL_FILE"} <= said.keys()
+    expected = {
+        f"http://{name}:{value(program(service), 'ops_port', service['environment'])}/readyz"
+        for name, service in ours(services).items()
+        if program(service) in ("edge", "console")
+    }
+    assert set(said["TOLLHOUSE_DOCTOR_READY_URLS"].split(",")) == expected
 
 
 def test_every_service_that_stays_has_a_health_check_of_a_port_it_listens_to(services: dict[str, Service]) -> None:

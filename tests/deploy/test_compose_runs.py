@@ -1,5 +1,6 @@
 """The compose file runs: every service as the file says, in the image's own environment, without an engine."""
 
+import json
 import re
 import signal
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import anthropic
 import pytest
 
+from services.migrate import SERVICES
 from tests.deploy.compose import Composition, composed, wait_for
 from tests.visitors import Visitor
 
@@ -21,7 +23,7 @@ MODEL = "claude-sonnet-4-6"
 def composition(image: Path) -> Iterator[Composition]:
     with (
         tempfile.TemporaryDirectory(prefix="tollhouse-compose-") as folder,
-        composed(Path(folder), image, "simulator") as made,
+        composed(Path(folder), image, "simulator", "operator") as made,
     ):
         made.ready("load-balancer", "simulator")
         yield made
@@ -73,6 +75,16 @@ def test_the_operator_of_the_demo_can_sign_in(said: str, composition: Compositio
     visitor = Visitor(f"http://{composition.services['load-balancer'].address}:8090")
     visitor.sign_in("operator@localhost", password)
     assert visitor.is_signed_in
+
+
+def test_the_doctor_sees_all_of_it_and_finds_no_fault(said: str, composition: Composition) -> None:
+    found = json.loads(composition.run("operator", "doctor", "--json"))
+    assert [finding for finding in found if finding["verdict"] == "fault"] == []
+    seen = {finding["about"] for finding in found}
+    assert {"postgres", "grants", *(f"schema {service}" for service in SERVICES)} <= seen
+    assert {"nats", "stream TOLLHOUSE_USAGE", "edge", "auth", "router", "ledger", "booking", "prices"} <= seen
+    for name, port in (("edge-1", 8081), ("edge-2", 8081), ("console", 8091)):
+        assert f"http://{composition.services[name].address}:{port}/readyz" in seen
 
 
 def test_an_edge_that_is_stopped_ends_its_streams_and_nobody_notices(

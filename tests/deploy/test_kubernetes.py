@@ -215,6 +215,42 @@ def test_every_secret_that_is_mounted_is_made_with_its_keys(
         assert keys <= used, f"{workload.name} is given secrets that it does not read: {keys - used}"
 
 
+def test_the_doctor_is_told_of_every_store_and_every_service(overlay: str) -> None:
+    (operator,) = [workload for workload in workloads(overlay) if workload.name == "operator"]
+    assert operator.environment.keys() >= {
+        "TOLLHOUSE_DOCTOR_DATABASE_URL_FILE",
+        "TOLLHOUSE_DOCTOR_NATS_URL_FILE",
+        "TOLLHOUSE_CLI_LEDGER_TOKEN_FILE",
+        *(f"TOLLHOUSE_CLI_{service}_ADDRESS" for service in ("AUTH", "ROUTER", "LEDGER")),
+    }
+
+
+def test_the_operator_can_be_given_the_journal_of_an_edge_that_is_gone(overlay: str) -> None:
+    (made,) = [found for found in of_kind(overlay, "Deployment") if name_of(found) == "operator"]
+    command = [tool("kubectl"), "patch", "--local", "--filename=-", "--output=json"]
+    said = subprocess.run(
+        [*command, f"--patch-file={K8S / 'lost-journal.yaml'}"],
+        check=True,
+        capture_output=True,
+        input=json.dumps(made).encode(),
+        env={"PATH": os.defpath},
+    ).stdout
+    template = json.loads(said)["spec"]["template"]
+    operator = Workload("Deployment", "operator", template["metadata"]["labels"], template["spec"], {})
+    (edge,) = [workload for workload in workloads(overlay) if workload.name == "edge"]
+    (volume,) = edge.spec["volumeClaimTemplates"]
+    claims = {
+        entry["persistentVolumeClaim"]["claimName"]: entry["name"]
+        for entry in operator.pod["volumes"]
+        if "persistentVolumeClaim" in entry
+    }
+    assert claims.keys() == {f"{name_of(volume)}-edge-0"}
+    places = {mount["name"]: mount["mountPath"] for mount in operator.main["volumeMounts"]}
+    (there,) = [mount["mountPath"] for mount in edge.main["volumeMounts"] if mount["name"] == name_of(volume)]
+    assert places[claims["journal-edge-0"]] == there
+    assert {"secrets", "tmp"} <= places.keys()
+
+
 def test_every_config_map_that_is_mounted_is_there(overlay: str, workload: Workload) -> None:
     maps = {name_of(made) for made in of_kind(overlay, "ConfigMap")}
     for volume in workload.pod.get("volumes", ()):

@@ -18,6 +18,7 @@ PICTURE = {
     ("operator", "auth", 7001),
     ("operator", "router", 7002),
     ("operator", "ledger", 7003),
+    ("operator", "nats", 4222),
     ("operator", "postgres", 5432),
     ("auth", "ledger", 7003),
     ("auth", "nats", 4222),
@@ -79,6 +80,15 @@ def test_every_arrow_ends_at_a_port_that_is_listened_to(overlay: str) -> None:
     for _, end, port in PICTURE | MORE.get(overlay, set()):
         if end in listening:
             assert port in listening[end].ports.values()
+
+
+def test_who_is_told_where_a_store_is_may_speak_to_it(overlay: str) -> None:
+    there = halves(overlay, "egress", "to")
+    for workload in workloads(overlay):
+        for name in workload.environment:
+            for variable, store, port in (("_NATS_URL", "nats", 4222), ("_DATABASE_URL", "postgres", 5432)):
+                if name.removesuffix("_FILE").endswith(variable):
+                    assert (workload.labels[COMPONENT], store, port) in there, f"{workload.name}: {name}"
 
 
 def test_nothing_is_open_by_default(overlay: str) -> None:

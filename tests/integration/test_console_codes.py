@@ -1,62 +1,18 @@
 """One-time codes of people on the real console, with a device that makes real ones."""
 
-import re
-from dataclasses import dataclass
-
 import psycopg
-import pyotp
 import pytest
 
-from services.shared import clock, ids
+from services.shared import ids
 from tests.books import superuser_url
 from tests.deployment import Deployment
+from tests.second_factors import Enrolled, begin, show, with_password
 from tests.visitors import PASSWORD, Visitor, text_of
-
-
-@dataclass
-class Enrolled:
-    """Somebody who has turned codes on."""
-
-    email: str
-    visitor: Visitor
-    device: pyotp.TOTP
-    recovery_codes: list[str]
-
-    def code(self) -> str:
-        """A code that was not shown before: turning codes on took the one of the present time step."""
-        return self.device.at(clock.now_ms() // 1000 + 30)
-
-
-def begin(visitor: Visitor) -> pyotp.TOTP:
-    assert visitor.send("/settings/codes", "/settings/codes/begin").status_code == 303
-    secret = re.search(r'data-copy="([A-Z2-7]{32})"', visitor.get("/settings/codes").text)
-    assert secret is not None
-    return pyotp.TOTP(secret[1])
 
 
 @pytest.fixture
 def enrolled(tollhouse: Deployment) -> Enrolled:
-    email, visitor = f"{ids.ulid()}@tests.example", Visitor.of(tollhouse)
-    assert visitor.register(email).status_code == 303
-    made = Enrolled(email, visitor, begin(visitor), [])
-    page = visitor.send("/settings/codes", "/settings/codes/confirm", code=made.device.at(clock.now_ms() // 1000))
-    assert page.status_code == 200
-    made.recovery_codes = re.findall(r"\b[0-9a-z]{5}-[0-9a-z]{5}\b", text_of(page))
-    assert len(made.recovery_codes) == 10
-    return made
-
-
-def with_password(tollhouse: Deployment, email: str) -> Visitor:
-    """Somebody who knows the password, and is asked for a code now."""
-    visitor = Visitor.of(tollhouse)
-    answer = visitor.sign_in(email, onward="/settings")
-    assert answer.headers["location"] == "/sign-in/code?next=%2Fsettings"
-    return visitor
-
-
-def show(visitor: Visitor, code: str) -> int:
-    page = "/sign-in/code?next=%2Fsettings"
-    return visitor.send(page, "/sign-in/code", code=code, next="/settings").status_code
+    return Enrolled.at(tollhouse)
 
 
 def test_the_password_alone_signs_nobody_in_who_has_codes(tollhouse: Deployment, enrolled: Enrolled) -> None:

@@ -9,8 +9,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from services.doctor import database
+from services.doctor.finding import Verdict
 from services.embedded.health import with_credentials
-from services.migrate import SERVICES, migrate, role
+from services.migrate import DOCTOR, SERVICES, migrate, role
 from services.shared import ids
 from tests.books import database_named, superuser_url
 from tests.deployment import Deployment
@@ -33,10 +35,13 @@ class Roles:
         self.url = url
         self._passwords = passwords
 
+    def url_of(self, service: str) -> str:
+        """Where a service, or the doctor, connects to."""
+        return with_credentials(self.url, role(service), self._passwords[service])
+
     def connect(self, service: str) -> psycopg.Connection:
         """As a service connects."""
-        url = with_credentials(self.url, role(service), self._passwords[service])
-        return psycopg.connect(url, autocommit=True)
+        return psycopg.connect(self.url_of(service), autocommit=True)
 
     def relations(self) -> list[tuple[str, str, str]]:
         """Schema, name and kind of everything in the schemas of the services."""
@@ -51,8 +56,8 @@ def roles(tollhouse: Deployment) -> Iterator[Roles]:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE SCHEMA router AUTHORIZATION tollhouse_router")
             connection.execute("GRANT ALL ON SCHEMA router TO PUBLIC")  # as whoever makes schemas by hand might
-        migrate(url, {})
-        yield Roles(url, passwords)
+        migrate(url, {DOCTOR: "password-of-doctor"})
+        yield Roles(url, {**passwords, DOCTOR: "password-of-doctor"})
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -92,6 +97,21 @@ def test_a_role_makes_nothing_outside_its_schema_and_becomes_nobody_else(roles: 
         refused(connection, sql.SQL("CREATE DATABASE mine"))
         for other in others:
             refused(connection, sql.SQL("SET ROLE {}").format(sql.Identifier(other)))
+
+
+def test_the_doctor_reads_what_it_looks_at_and_nothing_else_and_writes_nothing(roles: Roles) -> None:
+    with roles.connect(DOCTOR) as connection:
+        for schema, name, kind in roles.relations():
+            relation = sql.Identifier(schema, name)
+            if name != "alembic_version":
+                refused(connection, sql.SQL("SELECT * FROM {}").format(relation))
+            if kind != "S":
+                refused(connection, sql.SQL("DELETE FROM {}").format(relation))
+        for schema in ("public", *SERVICES):
+            refused(connection, sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(schema, "mine")))
+    findings = list(database.examine(roles.url_of(DOCTOR), skew_max_s=60))
+    assert {finding.verdict for finding in findings} == {Verdict.OK}
+    assert {"grants", *(f"schema {service}" for service in SERVICES)} <= {finding.about for finding in findings}
 
 
 def refused(connection: psycopg.Connection, query: sql.SQL | sql.Composed) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from services.shared.permissions import TABLE, Peer
 from tests.certificates import reissue, replace_authority
-from tests.deployment import COMMAND, MODEL, Deployment, deployed, eventually, with_token
+from tests.deployment import COMMAND, MODEL, ROOT, Deployment, deployed, eventually, with_token
 from tollhouse.v1 import types_pb2
 
 SERVICE_OF = {
@@ -156,6 +157,27 @@ def test_a_command_with_addresses_of_its_own_takes_its_certificate_from_the_sett
     command = [COMMAND, "tenant", "list", "--state-dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert "demo" in done.stdout, done.stderr
+
+
+def test_the_example_reads_usage_with_a_certificate_of_the_house_and_not_without(secured: Deployment) -> None:
+    folder = secured.state_dir / "tls"
+    files = {"--ca": "authority.pem", "--certificate": "internal.pem", "--key": "internal.key"}
+    own = [word for option, name in files.items() for word in (option, str(folder / name))]
+    for options, code in ((own, 0), ([], 1), (own[:2], 2)):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "examples/usage_client.py"), *options, "balance", "demo"],
+            env=os.environ
+            | {
+                "TOLLHOUSE_USAGE_GRPC": secured.ready["usage_grpc"],
+                "TOLLHOUSE_USAGE_TOKEN": secured.ready["usage_token"],
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert done.stdout.startswith("$") is (code == 0)
 
 
 def test_every_process_is_healthy_and_its_files_are_private(secured: Deployment) -> None:

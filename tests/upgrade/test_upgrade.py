@@ -21,10 +21,11 @@ from tests.books import superuser_url
 from tests.chaos.load import SENT_AGAIN, STEADY, Load
 from tests.chaos.rolling import end, processes
 from tests.deployment import MODEL, ROOT, deployed, eventually
+from tests.second_factors import Enrolled, show, with_password
 from tollhouse.v1 import ledger_pb2
 
 RATE: Final = 20.0
-PARTS: Final = ("ledger", "auth", "router", "edge")
+PARTS: Final = ("ledger", "auth", "router", "console", "edge")
 REPLACED: Final = ("services", "proto")
 
 
@@ -62,21 +63,26 @@ def python_path(folder: Path) -> str:
 async def test_the_release_before_is_upgraded_process_by_process_and_nobody_notices(tmp_path: Path) -> None:
     code = unpacked(release_before(), tmp_path / "code")
     command = (sys.executable, "-P", "-m", "services")
-    options = ("--edges", "2", "--auths", "2", "--routers", "2")
+    options = ("--edges", "2", "--auths", "2", "--routers", "2", "--ledgers", "2")
     with deployed(tmp_path / "state", *options, command=command, PYTHONPATH=python_path(code)) as tollhouse:
         tenants = [tollhouse.tenant(1000) for _ in range(2)]
         tollhouse.account("first", tollhouse.simulator_url, {MODEL: MODEL})
+        enrolled = Enrolled.at(tollhouse)
         load = Load(tollhouse.base_url, tenants, RATE, STEADY, SENT_AGAIN)
         running = asyncio.create_task(load.run())
         await asyncio.sleep(2)
         await asyncio.to_thread(migrate, superuser_url(tollhouse), {})
         await asyncio.sleep(2)
         assert load.failed == [], "the release before does not work on the new schema"
+        assert enrolled.visitor.is_signed_in
         for part in REPLACED:
             shutil.rmtree(code / part)
             shutil.copytree(ROOT / part, code / part, ignore=shutil.ignore_patterns("__pycache__"))
         for name in processes(tollhouse, PARTS):
             await end(tollhouse, name)
+        assert enrolled.visitor.is_signed_in
+        assert show(with_password(tollhouse, enrolled.email), enrolled.code()) == 303
+        assert show(with_password(tollhouse, enrolled.email), enrolled.recovery_codes[0]) == 303
         load.stopping = True
         await running
         assert load.failed == []

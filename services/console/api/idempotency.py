@@ -5,10 +5,8 @@ under way it is 409. Answers are kept for a day, sealed, since some hold what is
 side keeps nothing, and may be sent again under its key.
 """
 
-import base64
 import hashlib
-import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -50,11 +48,10 @@ def downstream(caller: Caller, key: str) -> str:
 async def once(request: Request, caller: Caller, key: str, change: Callable[[], Awaitable[Response]]) -> Response:
     """Makes the change, unless its key was used before: then the answer is that of the first call. Raises Problem."""
     console, person_id = console_of(request), caller.person.person_id
-    master_key = base64.b64decode(console.settings.master_key.reveal())
-    sealer, fingerprint = Sealer(master_key), await _fingerprint(request, master_key)
-    kept = await console.tokens.claim(person_id, key, fingerprint)
+    fingerprints, sealer = console.master_keys.digests(await _asked(request)), console.master_keys.sealer
+    kept = await console.tokens.claim(person_id, key, fingerprints[0])
     if kept is not None:
-        return _again(kept, fingerprint, sealer, person_id)
+        return _again(kept, fingerprints, sealer, person_id)
     try:
         response = await change()
     except BaseException:
@@ -66,8 +63,8 @@ async def once(request: Request, caller: Caller, key: str, change: Callable[[], 
     return response
 
 
-def _again(kept: KeptAnswer, fingerprint: bytes, sealer: Sealer, person_id: str) -> Response:
-    if kept.fingerprint != fingerprint:
+def _again(kept: KeptAnswer, fingerprints: Sequence[bytes], sealer: Sealer, person_id: str) -> Response:
+    if kept.fingerprint not in fingerprints:
         raise Problem(422, "This Idempotency-Key was used for another request.", param=HEADER)
     if kept.status is None or kept.sealed is None:
         raise Problem(
@@ -77,7 +74,7 @@ def _again(kept: KeptAnswer, fingerprint: bytes, sealer: Sealer, person_id: str)
     return Response(said.body, kept.status, said.headers | {REPLAYED: "true"})
 
 
-async def _fingerprint(request: Request, master_key: bytes) -> bytes:
-    """What tells a call from another. Bodies may hold passwords, so the database alone must not help to guess them."""
-    asked = f"{_PURPOSE}{request.method} {request.url.path}?{request.url.query}\n".encode()
-    return hmac.new(master_key, asked + await request.body(), hashlib.sha256).digest()
+async def _asked(request: Request) -> bytes:
+    """What tells a call from another. Bodies may hold passwords, so it is kept as a keyed hash: the database alone must
+    not help to guess them."""
+    return f"{_PURPOSE}{request.method} {request.url.path}?{request.url.query}\n".encode() + await request.body()

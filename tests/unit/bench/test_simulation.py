@@ -6,8 +6,9 @@ import pytest
 
 from bench.simulated import Healths, Overspent
 from bench.simulated_plan import Plan, table
-from bench.simulation import Attracted, Simulation
+from bench.simulation import Attracted, Request, Simulation
 from services.router.health import Verdict
+from services.shared.pricing import Tokens
 
 SHORT = Plan(rate=2_000, seconds=1.6, edges=10, auths=3, pools=2, accounts=10, tenants=60)
 
@@ -43,3 +44,11 @@ def test_a_router_that_picks_what_cools_is_noticed() -> None:
         pool.healths = Forgetful(random.random)
     with pytest.raises(Attracted):
         simulation.run()
+
+
+def test_a_probe_is_due_when_the_routers_clock_says_so_which_counts_whole_milliseconds() -> None:
+    simulation, request = Simulation(SHORT), Request("r", 0, 0, Tokens(), Tokens(), b"")
+    simulation.result.cooled["dead"] = 0.0004, 0
+    simulation._check_attempt(request, "dead", 4.9996)
+    with pytest.raises(Attracted):
+        simulation._check_attempt(request, "dead", 9.9)

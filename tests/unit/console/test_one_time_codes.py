@@ -43,8 +43,10 @@ def test_recovery_codes_can_be_typed_and_are_found_however_they_are_typed(random
     for code in made:
         assert len(code) == 11
         assert not set(code) - set("0123456789abcdefghjkmnpqrstvwxyz-")
-        assert codes.recovery_hash(code, b"key") == codes.recovery_hash(f" {code.upper().replace('-', ' ')}", b"key")
-        assert codes.recovery_hash(code, b"key") != codes.recovery_hash(code, b"other key")
+        assert codes.recovery_hash(code, "secret") == codes.recovery_hash(
+            f" {code.upper().replace('-', ' ')}", "secret"
+        )
+        assert codes.recovery_hash(code, "secret") != codes.recovery_hash(code, "other secret")
 
 
 def test_what_the_device_reads_names_person_and_brand() -> None:

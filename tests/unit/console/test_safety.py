@@ -11,10 +11,13 @@ from services.console import safety
 from services.console.app import application
 from services.console.assets import Assets
 from services.console.clients import Clients
+from services.console.codes import Codes
+from services.console.master_keys import MasterKeys
 from services.console.payments.cashier import Cashier
 from services.console.payments.store import PaymentStore
 from services.console.settings import ConsoleSettings
 from services.console.store import Store
+from services.console.throttle import Throttle
 from services.console.token_store import TokenStore
 from services.shared.addresses import Address
 from services.shared.settings import Secret
@@ -38,7 +41,9 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
     pool = AsyncConnectionPool(SETTINGS.database_url.reveal(), open=False)
     cashier = Cashier(PaymentStore(pool), clients, [], check_s=60)
     store = Store(pool, timedelta(hours=1), timedelta(days=1))
-    app = application(SETTINGS, store, TokenStore(pool), clients, cashier)
+    keys = MasterKeys.of(SETTINGS)
+    codes = Codes(store, Throttle(store, SETTINGS), keys)
+    app = application(SETTINGS, store, TokenStore(pool), clients, cashier, keys, codes)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://console.test") as made:
         yield made
     await clients.close()

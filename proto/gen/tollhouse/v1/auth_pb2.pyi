@@ -58,15 +58,25 @@ class ResolveItem(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     KEY_HASH_FIELD_NUMBER: _builtins.int
     OTHER_HASHES_FIELD_NUMBER: _builtins.int
+    PEPPER_ID_FIELD_NUMBER: _builtins.int
+    OTHER_PEPPER_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Tells this item's result from the others on the stream; made by the caller."""
     key_hash: _builtins.bytes
     """HMAC-SHA-256 of the key's body under the pepper: 32 bytes. The key itself stays in the edge."""
+    pepper_id: _builtins.bytes
+    """Which pepper key_hash is under: 8 bytes that tell peppers apart, and nothing of them. Empty of callers that do not
+    say it: their keys stay under the hash that they have.
+    """
     @_builtins.property
     def other_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """The same under further peppers, while the pepper is changed. A key that is known by one of them is kept under
-        key_hash from then on.
+        """The same under further peppers, while the pepper is changed. A key that is known by any of them is kept under that
+        of auth's own pepper from then on.
         """
+
+    @_builtins.property
+    def other_pepper_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The same of each of other_hashes, in their order."""
 
     def __init__(
         self,
@@ -74,10 +84,12 @@ class ResolveItem(_message.Message):
         id: _builtins.int = ...,
         key_hash: _builtins.bytes = ...,
         other_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        pepper_id: _builtins.bytes = ...,
+        other_pepper_ids: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key_hash", b"key_hash", "other_hashes", b"other_hashes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key_hash", b"key_hash", "other_hashes", b"other_hashes", "other_pepper_ids", b"other_pepper_ids", "pepper_id", b"pepper_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
