@@ -29,7 +29,9 @@ from tests.integration.test_books_commands import event
 from tests.integration.test_embedded_infrastructure import PASSWORD, running, until
 from tollhouse.v1 import events_pb2
 
-MESSAGES = 100
+MESSAGES = 30
+PATIENCE_S = 20
+"""Of a busy machine; well below the 30 s after which JetStream delivers again by itself."""
 LIMITS = StreamLimits(max_bytes=256 * 1024)
 
 
@@ -93,7 +95,7 @@ async def state(js: JetStreamContext) -> ConsumerInfo:
 
 async def held(js: JetStreamContext, messages: int) -> None:
     """Waits until consumers hold so many messages that they have not acknowledged."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while (await state(js)).num_ack_pending != messages:
             await asyncio.sleep(0.02)
 
@@ -120,7 +122,7 @@ async def test_what_a_ledger_held_when_it_stopped_is_booked_by_another_at_once(
     version = await price(books)
     await publish(js, version, 1)
     async with consuming(nats_url, books) as (_, stopped):
-        await until(lambda: booked(books) == 1)
+        await until(lambda: booked(books) == 1, PATIENCE_S)
         with psycopg.connect(books.url) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('tollhouse.booking'))")
             await publish(js, version)
@@ -128,7 +130,7 @@ async def test_what_a_ledger_held_when_it_stopped_is_booked_by_another_at_once(
             await lifecycle.end(stopped)
     assert booked(books) == 1
     async with consuming(nats_url, books):
-        await until(lambda: booked(books) == 1 + MESSAGES)
+        await until(lambda: booked(books) == 1 + MESSAGES, PATIENCE_S)
         await held(js, 0)
     delivered = (await state(js)).delivered
     assert delivered is not None
@@ -145,7 +147,7 @@ async def test_what_one_ledger_cannot_book_another_does_while_the_first_tries_on
     async with consuming(nats_url, books, bookings) as (_, failing):
         await held(js, 1)  # it tries one only
         async with consuming(nats_url, books):
-            await until(lambda: booked(books) == MESSAGES)
+            await until(lambda: booked(books) == MESSAGES, PATIENCE_S)
             await held(js, 0)
         assert not failing.done()
     assert await books.differences() == {}
@@ -163,9 +165,9 @@ async def test_poison_that_cannot_be_parked_holds_up_no_booking_and_is_parked_on
     await js.publish(bus.USAGE_SUBJECT, batch(event("acme", version), unpriced, unpriced))
     await publish(js, version)
     async with consuming(nats_url, books) as (consumer, _):
-        await until(lambda: booked(books) == MESSAGES + 1)
+        await until(lambda: booked(books) == MESSAGES + 1, PATIENCE_S)
         await held(js, 2)
-        await until(lambda: consumer.unparked > 2)  # they come again, and are refused again
+        await until(lambda: consumer.unparked > 2, PATIENCE_S)  # they come again, and are refused again
         assert consumer.parked == 0
         await js.purge_stream(bus.DEAD_STREAM)
         await held(js, 0)
