@@ -8,6 +8,7 @@ from nats.aio.client import Client
 
 from services.ledger import vouchers
 from services.ledger.entries import REVENUE, Account
+from services.ledger.movements import Movements
 from services.ledger.settlement import instant, unix_ms
 from services.ledger.store.audit import AuditRow, AuditStore, Deed
 from services.ledger.store.balances import (
@@ -63,6 +64,7 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
         self, balances: BalanceStore, prices: PriceStore, voucher_store: VoucherStore, audit: AuditStore, nc: Client
     ) -> None:
         self._balances = balances
+        self._movements = Movements(balances, nc)
         self._prices = prices
         self._vouchers = voucher_store
         self._audit = audit
@@ -96,7 +98,7 @@ class BillingApi(billing_pb2_grpc.BillingServiceServicer):
 
     async def _move(self, tenant_id: str, movement: Movement, deed: Deed) -> Moved:
         try:
-            return await self._balances.move(tenant_id, movement, deed)
+            return await self._movements.make(tenant_id, movement, deed)
         except NotFree as short:
             said = f"only {dollars(short.free_nano)} of the balance is not set aside for requests"
             raise Refusal(Kind.BALANCE_EXHAUSTED, said, available_nano=str(short.free_nano)) from None

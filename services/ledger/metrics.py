@@ -21,7 +21,11 @@ DELAY: Final = histogram(
     "how old the oldest message of a booking was in JetStream when it was booked",
     bounds=DELAYS_S,
 )
-PARKED: Final = counter("tollhouse_ledger_parked", "messages and events put among the dead letters by this replica")
+PARKED: Final = counter("tollhouse_ledger_parked", "messages put among the dead letters by this replica")
+UNPARKED: Final = counter(
+    "tollhouse_ledger_unparked",
+    "times that a message could not be put among the dead letters, and stayed among usage to come again",
+)
 REVENUE: Final = counter("tollhouse_ledger_revenue_dollars", "what booked usage cost tenants, shortfall included")
 UPSTREAM_COST: Final = counter("tollhouse_ledger_upstream_cost_dollars", "what booked usage costs us upstream")
 SHORTFALL: Final = counter(
@@ -53,6 +57,7 @@ def show(
     exposition.add(BOOKINGS, bookings.durations)
     exposition.add(DELAY, consumer.delays)
     exposition.show(PARKED, lambda: consumer.parked)
+    exposition.show(UNPARKED, lambda: consumer.unparked)
     exposition.show(REVENUE, lambda: bookings.totals.cost_nano / NANO_PER_DOLLAR)
     exposition.show(UPSTREAM_COST, lambda: bookings.totals.upstream_cost_nano / NANO_PER_DOLLAR)
     exposition.show(SHORTFALL, lambda: bookings.totals.shortfall_nano / NANO_PER_DOLLAR)

@@ -53,7 +53,8 @@ USAGE_BOOKED: Final = "tollhouse.booked"
 """Usage was booked: the transaction's id and, a line each, the ids of the requests that are complete now."""
 
 CREDIT_WANTED: Final = "tollhouse.wanted.credit"
-"""A replica of auth is short of a tenant's credit while others have some of it: its name, a space, the tenant's id."""
+"""A tenant's credit is wanted that replicas of auth have ahead of need: who wants it, by the name of a replica of auth
+or as `ledger`, a space, the tenant's id."""
 
 PRESENCE: Final = "tollhouse.present"
 """Followed by a service's name: a replica says that it is there, see `discovery`."""

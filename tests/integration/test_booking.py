@@ -2,10 +2,13 @@
 
 import asyncio
 
+from services.ledger.store.corrections import CORRECTIONS_MOST
 from services.shared import ids
 from tests.books import ORPHANED, Books, books_in, usage
 
 CENT = 10_000_000
+NOW_MS = 1_790_000_000_000
+HOUR_MS = 3_600_000
 
 
 async def test_usage_is_charged_once_however_often_it_comes(books: Books) -> None:
@@ -130,6 +133,50 @@ async def test_a_correction_is_paid_by_credit_that_came_since(books: Books) -> N
     await books.bookings.book([orphan._replace(status=1)])
     assert await books.balance("acme") == 3 * CENT
     assert books.one("SELECT shortfall_nano FROM usage_records") == 0
+    assert await books.differences() == {}
+
+
+async def test_many_corrections_by_two_ledgers_at_once_leave_the_books_in_order(books: Books) -> None:
+    tenants = [f"t{n}" for n in range(6)]
+    orphans, reals = [], []
+    for n in range(2 * CORRECTIONS_MOST + 50):
+        request_id, tenant = ids.request_id(NOW_MS + n % 3 * HOUR_MS), tenants[n % 6]
+        told = usage(tenant, 2 * CENT, request_id=request_id, status=ORPHANED, estimated=True, grant_id=f"g-{tenant}")
+        orphans.append(told)
+        served = told._replace(status=1, estimated=False, cost_nano=n % 4 * CENT, model="opus" if n % 5 else "haiku")
+        reals.append(served._replace(attempt=1 if n % 7 else 2))  # of which the first reached no upstream
+    for n, tenant in enumerate(tenants):
+        await books.top_up(tenant, (100 if n < 2 else 1000) * CENT)  # two cannot pay it all
+        await books.grants.raise_grant(f"g-{tenant}", tenant, "auth-1", 50 * CENT, 30, "", 0)
+    await books.bookings.book(orphans)
+    async with books_in(books.url) as other, asyncio.timeout(60):
+        await asyncio.gather(
+            books.bookings.book(reals),
+            other.bookings.book(reals[::-1]),
+            *(books.bookings.book([usage(tenant, CENT) for tenant in tenants]) for _ in range(5)),
+            *(other.top_up(tenant, CENT) for tenant in tenants),
+        )
+    assert books.one("SELECT count(*) FROM usage_records WHERE status = %s", ORPHANED) == 0
+    assert books.one("SELECT sum(cost_nano) FROM usage_records") == sum(row.cost_nano for row in reals) + 30 * CENT
+    assert books.one("SELECT count(*) FROM transactions WHERE kind = 'correction'") == len(orphans)
+    together = books.sql("SELECT count(*) FROM transactions WHERE kind = 'correction' GROUP BY xmin::text")
+    assert max(count for (count,) in together) == CORRECTIONS_MOST
+    assert await books.differences() == {}
+
+
+async def test_the_shortfall_of_many_at_once_stands_on_records_and_rollups(books: Books) -> None:
+    tenants = [f"t{n}" for n in range(5)]
+    for n, tenant in enumerate(tenants):
+        await books.top_up(tenant, (n + 1) * CENT)
+    rows = [
+        usage(tenants[n % 5], CENT, request_id=ids.request_id(NOW_MS + n % 3 * HOUR_MS), model=f"m{n % 2}")
+        for n in range(150)
+    ]
+    async with books_in(books.url) as other, asyncio.timeout(60):
+        await asyncio.gather(books.bookings.book(rows), other.bookings.book(rows[::-1]))
+    assert books.sql("SELECT tenant_id, sum(shortfall_nano) FROM usage_rollups GROUP BY 1 ORDER BY 1") == [
+        (tenant, (29 - n) * CENT) for n, tenant in enumerate(tenants)
+    ]
     assert await books.differences() == {}
 
 

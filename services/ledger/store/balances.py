@@ -76,11 +76,13 @@ _NEWEST: Final = 1 << 62
 
 
 class NotFree(Exception):
-    """The balance has less that is not set aside for requests; `free_nano` is what it has."""
+    """The balance has less that is not set aside for requests; `free_nano` is what it has, `granted_nano` what is out
+    in grants."""
 
-    def __init__(self, free_nano: int) -> None:
+    def __init__(self, free_nano: int, granted_nano: int) -> None:
         super().__init__(str(free_nano))
         self.free_nano = free_nano
+        self.granted_nano = granted_nano
 
 
 class KeyReused(Exception):
@@ -195,9 +197,10 @@ async def move(connection: Connection, tenant_id: str, movement: Movement, deed:
     transaction_id = int(opened[0])
     own, other, amount_nano = prepaid(tenant_id), movement.other, movement.amount_nano
     if amount_nano < 0:
-        free_nano = balance_nano - int((await row(connection, OUTSTANDING, (tenant_id,)))[0])
+        granted_nano = int((await row(connection, OUTSTANDING, (tenant_id,)))[0])
+        free_nano = balance_nano - granted_nano
         if -amount_nano > free_nano:
-            raise NotFree(max(0, free_nano))
+            raise NotFree(max(0, free_nano), granted_nano)
         await post(connection, transaction_id, [Posting(own, other, -amount_nano)])
     else:
         await post(connection, transaction_id, [Posting(other, own, amount_nano)])

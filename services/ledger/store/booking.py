@@ -4,8 +4,10 @@ However many events a booking has, it takes the same few statements. Bookings co
 ids, whichever replica makes them, so that whoever has read up to an id has missed nothing before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, LiteralString, NamedTuple
 
 import psycopg
@@ -13,11 +15,19 @@ from psycopg import Rollback, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout
 
-from services.ledger.entries import Charge, charge, spread, usage_postings
+from services.ledger.entries import charge, spread, usage_postings
 from services.ledger.settlement import UsageRow
-from services.ledger.store.corrections import correct_orphans, orphans_tenants
+from services.ledger.store.corrections import Corrected, correct_orphans, orphans_tenants
 from services.ledger.store.postings import post
-from services.ledger.store.queries import Connection, lock_accounts, row, spend
+from services.ledger.store.queries import (
+    ADD_TO_KEY_SPEND,
+    ADD_TO_ROLLUPS,
+    USAGE_TYPES,
+    Connection,
+    lock_accounts,
+    row,
+    spend,
+)
 from services.shared import clock, ids
 from services.shared.database import Pool
 from services.shared.metrics import SECONDS, Distribution
@@ -33,26 +43,6 @@ PREPARE: Final = (
 """What every connection of the pool runs first: the table that bookings are copied into."""
 
 _COPY: Final = f"COPY incoming ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
-_COPY_TYPES: Final = (
-    [
-        "timestamptz",
-        "text",
-        "int2",
-        "bool",
-        "text",
-        "text",
-        "text",
-        "text",
-        "text",
-        "text",
-        "int2",
-        "int2",
-        "bool",
-        "bool",
-    ]
-    + ["int8"] * 7
-    + ["text", "int4", "int4", "int2", "int4", "text", "int8", "bytea", "bytea", "int8", "text", "int2", "int8", "int8"]
-)
 _IN_ORDER: Final = "SELECT pg_advisory_xact_lock(hashtext('tollhouse.booking'))"
 _ORPHANED: Final = int(events_pb2.USAGE_STATUS_ORPHANED)
 _BOOK: Final = f"""
@@ -74,35 +64,38 @@ _BOOK: Final = f"""
             sum(output_tokens), sum(cache_read_tokens), sum(cache_write_5m_tokens), sum(cache_write_1h_tokens),
             sum(cost_nano), sum(upstream_cost_nano), 0
         FROM booked GROUP BY 1, 2, 3, 4, 5 ORDER BY 2, 1, 3, 4, 5
-        ON CONFLICT (tenant_id, hour, key_id, model, upstream_account_id) DO UPDATE SET
-            requests = r.requests + excluded.requests, attempts = r.attempts + excluded.attempts,
-            estimated = r.estimated + excluded.estimated, input_tokens = r.input_tokens + excluded.input_tokens,
-            output_tokens = r.output_tokens + excluded.output_tokens,
-            cache_read_tokens = r.cache_read_tokens + excluded.cache_read_tokens,
-            cache_write_5m_tokens = r.cache_write_5m_tokens + excluded.cache_write_5m_tokens,
-            cache_write_1h_tokens = r.cache_write_1h_tokens + excluded.cache_write_1h_tokens,
-            cost_nano = r.cost_nano + excluded.cost_nano,
-            upstream_cost_nano = r.upstream_cost_nano + excluded.upstream_cost_nano
+        {ADD_TO_ROLLUPS}
     ), spent AS (
         INSERT INTO key_spend AS k
         SELECT key_id, min(tenant_id), sum(cost_nano) FROM booked GROUP BY key_id ORDER BY key_id
-        ON CONFLICT (key_id) DO UPDATE SET spent_nano = k.spent_nano + excluded.spent_nano
+        {ADD_TO_KEY_SPEND}
     )
     SELECT (SELECT transaction_id FROM posting), tenant_id, grant_id, key_grant_id, sum(cost_nano)::bigint,
         sum(upstream_cost_nano)::bigint, count(*)
     FROM booked GROUP BY tenant_id, grant_id, key_grant_id
 """
 _UNPAID: Final = """
-    SELECT request_id, attempt, created_at, cost_nano, date_trunc('hour', created_at, 'UTC'), key_id, model,
-        upstream_account_id
-    FROM usage_records WHERE transaction_id = %s AND tenant_id = %s AND cost_nano > 0 ORDER BY request_id, attempt
+    SELECT tenant_id, request_id, attempt, created_at, cost_nano
+    FROM usage_records WHERE transaction_id = %s AND tenant_id = ANY(%s) AND cost_nano > 0
+    ORDER BY tenant_id, request_id, attempt
 """
+# These rollups are those that the booking itself has just changed, so they are locked already.
 _SHORTFALL: Final = """
-    UPDATE usage_records SET shortfall_nano = %s WHERE request_id = %s AND attempt = %s AND created_at = %s
-"""
-_SHORTFALL_ROLLUP: Final = """
-    UPDATE usage_rollups SET shortfall_nano = shortfall_nano + %s
-    WHERE tenant_id = %s AND hour = %s AND key_id = %s AND model = %s AND upstream_account_id = %s
+    WITH unpaid AS (
+        UPDATE usage_records u SET shortfall_nano = part.nano
+        FROM unnest(%s::text[], %s::int2[], %s::timestamptz[], %s::bigint[])
+            AS part (request_id, attempt, created_at, nano)
+        WHERE (u.request_id, u.attempt, u.created_at) = (part.request_id, part.attempt, part.created_at)
+        RETURNING u.*
+    )
+    UPDATE usage_rollups r SET shortfall_nano = r.shortfall_nano + s.nano
+    FROM (
+        SELECT tenant_id, date_trunc('hour', created_at, 'UTC') AS hour, key_id, model, upstream_account_id,
+            sum(shortfall_nano)::bigint AS nano
+        FROM unpaid GROUP BY 1, 2, 3, 4, 5
+    ) AS s
+    WHERE (r.tenant_id, r.hour, r.key_id, r.model, r.upstream_account_id)
+        = (s.tenant_id, s.hour, s.key_id, s.model, s.upstream_account_id)
 """
 _OF_MONTH: Final = "WHERE created_at >= %s AND created_at < %s"
 _LOCK_TIMEOUT_MS: Final = 2000
@@ -153,17 +146,21 @@ class BookingStore:
 
     async def book(self, rows: Sequence[UsageRow]) -> Booked:
         """Books usage in one transaction (I1, I4). Rows booked before are passed over, so redelivery does no harm; one
-        that was booked as an orphan before is corrected."""
+        that was booked as an orphan before is corrected. Where they correct many, further transactions do the rest."""
         began_s = clock.monotonic_s()
-        transaction_id, came_to = await self._book(rows)
+        booked, left = Booked(0, 0), rows
+        while left:
+            transaction_id, came_to, left = await self._book(left)
+            self.totals = self.totals.plus(came_to)
+            booked = Booked(transaction_id or booked.transaction_id, booked.events + came_to.events)
         self.durations.observe(clock.monotonic_s() - began_s)
-        self.totals = self.totals.plus(came_to)
-        return Booked(transaction_id, came_to.events)
+        return booked
 
-    async def _book(self, rows: Sequence[UsageRow]) -> tuple[int, Totals]:
+    async def _book(self, rows: Sequence[UsageRow]) -> tuple[int, Totals, Sequence[UsageRow]]:
+        """One transaction. Answers its last id, what it came to, and the rows that may correct more."""
         async with self._pool.connection() as connection, connection.transaction():
             async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-                copy.set_types(_COPY_TYPES)
+                copy.set_types(list(USAGE_TYPES.values()))
                 for record in rows:
                     await copy.write_row(record)
             await connection.execute(_IN_ORDER)
@@ -173,14 +170,15 @@ class BookingStore:
             orphaned = await orphans_tenants(connection) if maybe else []
             if not sums and not orphaned:
                 raise Rollback  # all of it was booked before: leave no empty transaction behind
-            if orphaned:  # every account in one go: corrections would lock them one by one, in the order of requests
+            if orphaned:  # every account in one go: those of corrections would be locked after those of bookings
                 await lock_accounts(connection, sorted({*orphaned, *(summed[1] for summed in sums if summed[4])}))
             shortfall_nano = await self._charge(connection, sums) if sums else 0
-            corrected = await correct_orphans(connection) if orphaned else 0
+            corrected = await correct_orphans(connection) if orphaned else Corrected()
             cost_nano, upstream_cost_nano = (sum(int(summed[column]) for summed in sums) for column in (4, 5))
-            transaction_id = corrected or int(sums[0][0])
-            return transaction_id, Totals(events, cost_nano, upstream_cost_nano, shortfall_nano)
-        return 0, Totals()
+            transaction_id = corrected.transaction_id or int(sums[0][0])
+            left = [] if corrected.all else [row for row in rows if row.request_id >= corrected.last_request_id]
+            return transaction_id, Totals(events, cost_nano, upstream_cost_nano, shortfall_nano), left
+        return 0, Totals(), []
 
     async def _charge(self, connection: Connection, sums: Sequence[TupleRow]) -> int:
         """Posts what was booked. Locks accounts first, then grants, as everybody does. Answers the shortfall."""
@@ -198,20 +196,26 @@ class BookingStore:
         charges = {tenant_id: charge(balances[tenant_id], cost_nano) for tenant_id, cost_nano in costs.items()}
         await post(connection, transaction_id, usage_postings(charges, upstream_cost_nano))
         await spend(connection, spent)
-        for tenant_id, made in charges.items():
-            if made.shortfall_nano:
-                await self._note_shortfall(connection, transaction_id, tenant_id, made)
-        return sum(made.shortfall_nano for made in charges.values())
+        unpaid = {tenant_id: made.shortfall_nano for tenant_id, made in charges.items() if made.shortfall_nano}
+        if unpaid:
+            await _note_shortfalls(connection, transaction_id, unpaid)
+        return sum(unpaid.values())
 
-    async def _note_shortfall(self, connection: Connection, transaction_id: int, tenant_id: str, made: Charge) -> None:
-        """Says on the records which usage the balance did not pay for."""
-        _log.warning("shortfall", tenant_id=tenant_id, nano=made.shortfall_nano)
-        unpaid = await (await connection.execute(_UNPAID, (transaction_id, tenant_id))).fetchall()
-        for record, part_nano in zip(unpaid, spread(made.shortfall_nano, [found[3] for found in unpaid]), strict=True):
-            if part_nano:
-                request_id, attempt, created_at, _, hour, key_id, model, account_id = record
-                await connection.execute(_SHORTFALL, (part_nano, request_id, attempt, created_at))
-                await connection.execute(_SHORTFALL_ROLLUP, (part_nano, tenant_id, hour, key_id, model, account_id))
+
+async def _note_shortfalls(connection: Connection, transaction_id: int, unpaid_nano: Mapping[str, int]) -> None:
+    """Says on the records which usage the balances of these tenants did not pay for, and in the rollups how much."""
+    found = await (await connection.execute(_UNPAID, (transaction_id, list(unpaid_nano)))).fetchall()
+    noted: list[tuple[str, int, datetime, int]] = []
+    for tenant_id, records in groupby(found, key=itemgetter(0)):
+        _log.warning("shortfall", tenant_id=tenant_id, nano=unpaid_nano[tenant_id])
+        usage = list(records)
+        parts = spread(unpaid_nano[tenant_id], [cost_nano for *_, cost_nano in usage])
+        noted += [
+            (request_id, attempt, created_at, part_nano)
+            for (_, request_id, attempt, created_at, _), part_nano in zip(usage, parts, strict=True)
+            if part_nano
+        ]
+    await connection.execute(_SHORTFALL, [list(column) for column in zip(*noted, strict=True)])
 
 
 async def _ensure_partition(connection: Connection, begin: datetime, end: datetime) -> None:

@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import QueryCanceled
 from psycopg.rows import TupleRow
 
+from services.ledger.settlement import UsageRow
 from services.shared.errors import Kind, Refusal
 
 Connection = AsyncConnection[TupleRow]
@@ -17,6 +18,51 @@ OUTSTANDING: Final = """
     SELECT coalesce(sum(greatest(amount_nano - spent_nano, 0)), 0)::bigint FROM grants
     WHERE tenant_id = %s AND key_id = ''
 """
+USAGE_TYPES: Final = dict(
+    zip(
+        UsageRow._fields,
+        [
+            "timestamptz",
+            "text",
+            "int2",
+            "bool",
+            "text",
+            "text",
+            "text",
+            "text",
+            "text",
+            "text",
+            "int2",
+            "int2",
+            "bool",
+            "bool",
+        ]
+        + ["int8"] * 7
+        + ["text", "int4", "int4", "int2", "int4", "text", "int8", "bytea", "bytea", "int8", "text", "int2"]
+        + ["int8"] * 2,
+        strict=True,
+    )
+)
+"""The columns of usage_records that usage comes with, and their types."""
+_SUMS: Final = (
+    "requests",
+    "attempts",
+    "estimated",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cost_nano",
+    "upstream_cost_nano",
+    "shortfall_nano",
+)
+ADD_TO_ROLLUPS: Final = " ON CONFLICT (tenant_id, hour, key_id, model, upstream_account_id) DO UPDATE SET " + ", ".join(
+    f"{name} = r.{name} + excluded.{name}" for name in _SUMS
+)
+"""Behind an INSERT INTO usage_rollups AS r: what is there already grows."""
+ADD_TO_KEY_SPEND: Final = " ON CONFLICT (key_id) DO UPDATE SET spent_nano = k.spent_nano + excluded.spent_nano"
+"""Behind an INSERT INTO key_spend AS k."""
 LOCKED_GRANTS: Final = """
     WITH locked AS (SELECT grant_id FROM grants WHERE {which} ORDER BY grant_id FOR UPDATE)
 """
