@@ -1,5 +1,7 @@
 """One deployment for the tests that only talk to it; tests that break things start their own."""
 
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +13,11 @@ from services.shared import ids
 from tests.books import Books, books_in, database_named, superuser_url
 from tests.deployment import Deployment, deployed
 from tests.shop import Shop, opened
+
+# Where byte code must not be written, as images of Python have it, every process of every deployment would compile all
+# of Tollhouse anew, which takes longer than everything else that it does to start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes says nothing on a machine that others use too.
 hypothesis.settings.register_profile(

@@ -268,8 +268,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 10, what: str = "") -> None:
-    """Waits until `condition` holds; fails when it does not within `within_s`."""
+def eventually(condition: Callable[[], bool], within_s: float = 20, what: str = "") -> None:
+    """Waits until `condition` holds; fails when it does not within `within_s`. As long as that is less than the 30
+    seconds after which services look for changes by themselves, what holds has been announced."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what or condition}"

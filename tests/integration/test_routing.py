@@ -246,14 +246,14 @@ async def test_a_new_credential_ends_a_refusal_and_an_operator_ends_any_cooldown
     assert answer.status == 503
     fleet.router.SetUpstreamCredential(router_pb2.SetUpstreamCredentialRequest(name=name, credential="sim-refused-new"))
     await asyncio.to_thread(
-        lambda: eventually(lambda: fleet.messages(tenant.key, model=model).status == 200, 2, "the new credential")
+        lambda: eventually(lambda: fleet.messages(tenant.key, model=model).status == 200, what="the new credential")
     )
     behave(fleet, "sim-refused-new", "status=429;retry_after=600;times=1;id=refused")
     await asyncio.to_thread(fleet.messages, tenant.key, model=model)
     assert account_of(fleet, name).health[0].state == router_pb2.AccountHealth.STATE_COOLING
     fleet.router.ClearUpstreamAccount(router_pb2.ClearUpstreamAccountRequest(name=name))
     await asyncio.to_thread(
-        lambda: eventually(lambda: fleet.messages(tenant.key, model=model).status == 200, 2, "cleared")
+        lambda: eventually(lambda: fleet.messages(tenant.key, model=model).status == 200, what="cleared")
     )
 
 
