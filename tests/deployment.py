@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -34,6 +35,8 @@ from tollhouse.v1 import (
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = str(Path(sys.executable).parent / "tollhouse")
 MODEL = "claude-sonnet-4-6"
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of plain HTTP: to load the authorities that they would trust elsewhere takes longer than a request."""
 SONNET_NANO = {"input": 3000, "output": 15000, "cache_read": 300, "cache_write_5m": 3750, "cache_write_1h": 6000}
 """What the demo price book asks for one token of each class."""
 
