@@ -40,6 +40,14 @@ def tollhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 @pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Several of all that decides, for the tests that only talk to them."""
+    options = ("--edges", "3", "--auths", "2", "--routers", "2")
+    with deployed(tmp_path_factory.mktemp("fleet") / "state", *options) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with opened(tmp_path_factory.mktemp("shop") / "state") as made:
         yield made

@@ -8,26 +8,18 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from tests.deployment import Deployment, Tenant, deployed, eventually, message, request
 from tollhouse.v1 import billing_pb2, router_pb2
 
 CLIENTS = 24
 FIRST_BYTE_MS = 1_000
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    options = ("--edges", "2", "--auths", "1", "--routers", "2")
-    with deployed(tmp_path_factory.mktemp("routing") / "state", *options) as tollhouse:
-        yield tollhouse
 
 
 def put_accounts(tollhouse: Deployment, model: str, *names: str, **fields: Any) -> None:
