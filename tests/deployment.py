@@ -40,6 +40,9 @@ NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 SONNET_NANO = {"input": 3000, "output": 15000, "cache_read": 300, "cache_write_5m": 3750, "cache_write_1h": 6000}
 """What the demo price book asks for one token of each class."""
 
+NOTICED = {"TOLLHOUSE_AUTH_DRAIN_S": "1", "TOLLHOUSE_ROUTER_DRAIN_S": "1", "TOLLHOUSE_EDGE_DRAIN_NOTICE_S": "0.5"}
+"""Settings for tests that stop one process while others go on: how long it waits until they notice."""
+
 
 class _Bearer(
     grpc.UnaryUnaryClientInterceptor,
@@ -291,11 +294,13 @@ def deployed(
     state_dir: Path, *options: str, command: Sequence[str] = (COMMAND,), **settings: str
 ) -> Iterator[Deployment]:
     """`tollhouse up --json` until the block ends; `settings` are further environment variables. The simulator answers
-    at once unless it is scripted otherwise; visitors of the console say by X-Forwarded-For where they are."""
+    at once unless it is scripted otherwise; visitors of the console say by X-Forwarded-For where they are; processes
+    that stop wait for nobody to notice, as everybody stops (but see `NOTICED`)."""
     usual = {
         "TOLLHOUSE_SIMULATOR_FIRST_MS": "0",
         "TOLLHOUSE_SIMULATOR_GAP_MS": "0",
         "TOLLHOUSE_CONSOLE_TRUSTED_PROXIES": "127.0.0.1",
+        **dict.fromkeys(NOTICED, "0"),
     }
     environment = os.environ | usual | settings
     line = [*command, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port())]
