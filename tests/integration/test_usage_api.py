@@ -463,7 +463,7 @@ def test_a_resume_token_of_somebody_elses_is_refused(tollhouse: Deployment, resu
 
 
 def test_a_watch_misses_nothing_when_the_ledger_is_killed(tmp_path: Path) -> None:
-    with deployed(tmp_path / "state") as own:
+    with deployed(tmp_path / "state", TOLLHOUSE_LEDGER_REDELIVERED_AFTER_S="2") as own:
         seen: list[str] = []
         made: list[str] = []
         request = usage_pb2.WatchUsageRequest(start=usage_pb2.WATCH_START_BEGINNING)
@@ -487,7 +487,7 @@ def test_a_watch_misses_nothing_when_the_ledger_is_killed(tmp_path: Path) -> Non
                 killed = own.pids("ledger")
                 own.kill("ledger")
                 eventually(lambda old=killed: own.pids("ledger") not in ([], old), what="the ledger is back")  # type: ignore[misc]
-        watcher.join(70)  # what the dead ledger had fetched comes again after 30 s
+        watcher.join(70)  # what the dead ledger had fetched comes again
         assert sorted(seen) == sorted(f"{request_id}:1" for request_id in made)
 
 
