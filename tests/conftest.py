@@ -1,5 +1,7 @@
 """One deployment for the tests that only talk to it; tests that break things start their own."""
 
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +13,11 @@ from services.shared import ids
 from tests.books import Books, books_in, database_named, superuser_url
 from tests.deployment import Deployment, deployed
 from tests.shop import Shop, opened
+
+# Where byte code must not be written, as images of Python have it, every process of every deployment would compile all
+# of Tollhouse anew, which takes longer than everything else that it does to start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes says nothing on a machine that others use too.
 hypothesis.settings.register_profile(
@@ -29,6 +36,14 @@ def tollhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         "BODY_TIMEOUT_S": "1",
     }
     with deployed(state_dir, **{f"TOLLHOUSE_EDGE_{name}": value for name, value in impatient.items()}) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Several of all that decides, for the tests that only talk to them."""
+    options = ("--edges", "3", "--auths", "2", "--routers", "2")
+    with deployed(tmp_path_factory.mktemp("fleet") / "state", *options) as deployment:
         yield deployment
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -34,8 +35,13 @@ from tollhouse.v1 import (
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = str(Path(sys.executable).parent / "tollhouse")
 MODEL = "claude-sonnet-4-6"
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of plain HTTP: to load the authorities that they would trust elsewhere takes longer than a request."""
 SONNET_NANO = {"input": 3000, "output": 15000, "cache_read": 300, "cache_write_5m": 3750, "cache_write_1h": 6000}
 """What the demo price book asks for one token of each class."""
+
+NOTICED = {"TOLLHOUSE_AUTH_DRAIN_S": "1", "TOLLHOUSE_ROUTER_DRAIN_S": "1", "TOLLHOUSE_EDGE_DRAIN_NOTICE_S": "0.5"}
+"""Settings for tests that stop one process while others go on: how long it waits until they notice."""
 
 
 class _Bearer(
@@ -268,8 +274,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 10, what: str = "") -> None:
-    """Waits until `condition` holds; fails when it does not within `within_s`."""
+def eventually(condition: Callable[[], bool], within_s: float = 20, what: str = "") -> None:
+    """Waits until `condition` holds; fails when it does not within `within_s`. As long as that is less than the 30
+    seconds after which services look for changes by themselves, what holds has been announced."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what or condition}"
@@ -287,11 +294,13 @@ def deployed(
     state_dir: Path, *options: str, command: Sequence[str] = (COMMAND,), **settings: str
 ) -> Iterator[Deployment]:
     """`tollhouse up --json` until the block ends; `settings` are further environment variables. The simulator answers
-    at once unless it is scripted otherwise; visitors of the console say by X-Forwarded-For where they are."""
+    at once unless it is scripted otherwise; visitors of the console say by X-Forwarded-For where they are; processes
+    that stop wait for nobody to notice, as everybody stops (but see `NOTICED`)."""
     usual = {
         "TOLLHOUSE_SIMULATOR_FIRST_MS": "0",
         "TOLLHOUSE_SIMULATOR_GAP_MS": "0",
         "TOLLHOUSE_CONSOLE_TRUSTED_PROXIES": "127.0.0.1",
+        **dict.fromkeys(NOTICED, "0"),
     }
     environment = os.environ | usual | settings
     line = [*command, "up", "--json", "--state-dir", str(state_dir), "--port", str(free_port())]

@@ -4,13 +4,13 @@ import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-import anthropic
 import msgspec
-import openai
 from anthropic.types import Message
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
+
+from tests.sdks import anthropic_sdk, openai_sdk
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOLS = ("look", "note")
@@ -82,7 +82,7 @@ class MessagesClient:
     tells_failures = True
 
     def __init__(self, base_url: str, key: str) -> None:
-        self._sdk = anthropic.Anthropic(base_url=base_url, api_key=key, max_retries=0)
+        self._sdk = anthropic_sdk(base_url, key)
 
     def ask(self, model: str, question: str) -> None:
         """See ToolClient."""
@@ -143,7 +143,7 @@ class ChatClient:
     tells_failures = False
 
     def __init__(self, base_url: str, key: str) -> None:
-        self._sdk = openai.OpenAI(base_url=f"{base_url}/v1", api_key=key, max_retries=0)
+        self._sdk = openai_sdk(f"{base_url}/v1", key)
 
     def ask(self, model: str, question: str) -> None:
         """See ToolClient."""
@@ -197,7 +197,7 @@ class ResponsesClient:
     tells_failures = False
 
     def __init__(self, base_url: str, key: str) -> None:
-        self._sdk = openai.OpenAI(base_url=f"{base_url}/v1", api_key=key, max_retries=0)
+        self._sdk = openai_sdk(f"{base_url}/v1", key)
 
     def ask(self, model: str, question: str) -> None:
         """See ToolClient."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx2
 
-from tests.deployment import Deployment
+from tests.deployment import NO_AUTHORITIES, Deployment
 
 PASSWORD = "a sentence is a good password"
 _addresses = itertools.count(1)
@@ -19,7 +19,9 @@ class Visitor:
     def __init__(self, console: str | httpx2.Client, **headers: str) -> None:
         number = next(_addresses)
         self.address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-        self.client = httpx2.Client(base_url=console, timeout=30) if isinstance(console, str) else console
+        if isinstance(console, str):
+            console = httpx2.Client(base_url=console, timeout=30, verify=NO_AUTHORITIES)
+        self.client = console
         self.client.headers.update({"x-forwarded-for": self.address, **headers})
 
     @classmethod

@@ -51,9 +51,7 @@ async def _nats(url: str, tls: Tls | None) -> bool:
     async def quiet(_error: Exception) -> None:
         pass
 
-    parts = urlsplit(url)  # the client tries a server that refuses for seconds, in which it may have come up
-    _, writer = await asyncio.open_connection(parts.hostname, parts.port or _NATS_PORT)
-    writer.close()
+    await _knock(url, _NATS_PORT)
     client = TlsClient(tls) if tls else Client()
     await client.connect(
         url,
@@ -71,10 +69,19 @@ async def _nats(url: str, tls: Tls | None) -> bool:
 
 
 async def _grpc(url: str, tls: Tls | None, part: str) -> bool:
+    await _knock(url)
     async with rpc.channel(urlsplit(url).netloc, tls=tls, to=peer_named(part)) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
         answer = await check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _knock(url: str, usual_port: int | None = None) -> None:
+    """Raises OSError where nobody listens. The clients of gRPC and NATS find that out at a cost, or try for seconds in
+    which somebody may have come; whoever waits for a start asks often, and must leave the processor to what starts."""
+    parts = urlsplit(url)
+    _, writer = await asyncio.open_connection(parts.hostname, parts.port or usual_port)
+    writer.close()
 
 
 async def _http(url: str) -> bool:

@@ -80,7 +80,7 @@ async def serve(settings: LedgerSettings) -> None:
         if transaction_id:
             await bus.announce(nc, bus.USAGE_BOOKED, booked_payload(transaction_id, request_ids))
 
-    limits = StreamLimits(settings.stream_max_bytes, settings.stream_replicas)
+    limits = StreamLimits(settings.stream_max_bytes, settings.stream_replicas, settings.redelivered_after_s)
     await asyncio.gather(bookings.ensure_partitions(), streams_ready(nc.jetstream(), limits))
     await price_rows.load_costs()
     tracer = Tracer("ledger", settings.replica)

@@ -32,7 +32,6 @@ from tollhouse.v1 import events_pb2
 _log = logger("consumer")
 
 _DURABLE = "ledger"
-_ACK_WAIT_S = 30
 _NEXT_SUBJECT = f"$JS.API.CONSUMER.MSG.NEXT.{bus.USAGE_STREAM}.{_DURABLE}"
 _PULL_MESSAGES = 256
 _PULL_EXPIRES_S = 1.0
@@ -52,10 +51,11 @@ _STREAMS_WITHIN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How much each stream takes, and on how many servers of NATS."""
+    """How much each stream takes, on how many servers of NATS, and when what nobody confirmed is sent anew."""
 
     max_bytes: int
     replicas: int = 1
+    redelivered_after_s: float = 30
 
 
 async def streams_ready(js: JetStreamContext, limits: StreamLimits) -> None:
@@ -103,7 +103,10 @@ async def ensure_streams(js: JetStreamContext, limits: StreamLimits) -> None:
     await js.add_consumer(
         bus.USAGE_STREAM,
         ConsumerConfig(
-            durable_name=_DURABLE, ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S, max_ack_pending=10_000
+            durable_name=_DURABLE,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=limits.redelivered_after_s,
+            max_ack_pending=10_000,
         ),
     )
 

@@ -60,6 +60,12 @@ class LedgerSettings(TlsSettings):
         at_least=1,
         at_most=5,
     )
+    redelivered_after_s: float = setting(
+        "seconds after which usage that one replica was sent and has not booked is sent to any; all replicas of the"
+        " ledger the same",
+        default=30,
+        at_least=1,
+    )
     usage_wait_max_ms: int = setting(
         "milliseconds that GetUsage waits for a fresh id, at most", default=10_000, at_least=0
     )

@@ -23,7 +23,7 @@ from services.shared import bus
 from tests.chaos.audit import booked_by_key, compare, held, secrets, served_by_key, table
 from tests.chaos.load import SENT_AGAIN, STEADY, Failed, Load
 from tests.chaos.rolling import end, pid_of, processes
-from tests.deployment import MODEL, Deployment, deployed, eventually
+from tests.deployment import MODEL, NOTICED, Deployment, deployed, eventually
 from tollhouse.v1 import ledger_pb2
 
 TOPOLOGY: Final = ("--edges", "3", "--auths", "2", "--routers", "2", "--ledgers", "2", "--nats-nodes", "3")
@@ -122,7 +122,7 @@ async def kill_everything(tollhouse: Deployment) -> list[float]:
 async def test_restarts_cost_nobody_a_request_and_kills_only_the_streams_of_a_killed_edge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with deployed(tmp_path / "state", *TOPOLOGY, **SETTINGS) as tollhouse:
+    with deployed(tmp_path / "state", *TOPOLOGY, **NOTICED, **SETTINGS) as tollhouse:
         tenants = [tollhouse.tenant(DOLLARS) for _ in range(4)]
         tollhouse.account("first", tollhouse.simulator_url, {MODEL: MODEL})
         load = Load(tollhouse.base_url, tenants, RATE, STEADY, SENT_AGAIN)

@@ -10,6 +10,7 @@ import openai
 
 from tests.contract.promised import Api, Promised
 from tests.deployment import MODEL, ROOT, Answer, Deployment, Tenant, eventually, request
+from tests.sdks import anthropic_sdk, openai_sdk
 from tollhouse.v1 import auth_pb2, router_pb2
 
 BY_ANTHROPIC = "claude-of-an-anthropic-account"
@@ -42,18 +43,12 @@ class House:
 
     def anthropic(self, key: str, root: str = "", **options: Any) -> anthropic.Anthropic:
         """Anthropic's SDK, its newer generation."""
-        return anthropic.Anthropic(
-            api_key=key,
-            base_url=self.tollhouse.base_url + root,
-            max_retries=0,
-            default_headers={"Host": self.host},
-            **options,
-        )
+        return anthropic_sdk(self.tollhouse.base_url + root, key, default_headers={"Host": self.host}, **options)
 
     def openai(self, key: str, root: str = "") -> openai.OpenAI:
         """OpenAI's SDK."""
         url = f"{self.tollhouse.base_url}{root}/v1"
-        return openai.OpenAI(api_key=key, base_url=url, max_retries=0, default_headers={"Host": self.host})
+        return openai_sdk(url, key, default_headers={"Host": self.host})
 
     def call(
         self, method: str, path: str, key: str = "", body: Any = None, headers: dict[str, str] | None = None

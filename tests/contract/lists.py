@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import openai
 import pytest
 from anthropic.types import ModelInfo
 from google import genai
@@ -14,6 +13,7 @@ from tests.contract.clients import driven
 from tests.contract.house import BY_ANTHROPIC, BY_OPENAI, EMBEDDING, House
 from tests.contract.refusals import told
 from tests.deployment import MODEL, eventually
+from tests.sdks import openai_sdk
 
 EXTRA = "supported_endpoint_types"
 MAKERS = {MODEL: "anthropic", BY_OPENAI: "openai"}
@@ -48,7 +48,7 @@ class Lists:
 
     def test_openais_sdk_lists_models_at_geminis_base_url(self, house: House, key: str) -> None:
         url = f"{house.tollhouse.base_url}/v1beta/openai"
-        client = openai.OpenAI(api_key=key, base_url=url, default_headers={"Host": house.host}, max_retries=0)
+        client = openai_sdk(url, key, default_headers={"Host": house.host})
         assert MODEL in {model.id for model in client.models.list()}
 
     @pytest.mark.parametrize("path", LISTED_IN_GEMINIS)

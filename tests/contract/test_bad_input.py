@@ -9,6 +9,7 @@ import anthropic
 import pytest
 
 from tests.deployment import MODEL, Answer, Deployment, eventually, free_port, message
+from tests.sdks import anthropic_sdk
 from tollhouse.v1 import auth_pb2
 
 VALID = json.dumps(message()).encode()
@@ -62,7 +63,7 @@ def test_a_body_of_33_mib_is_too_large(tollhouse: Deployment) -> None:
     body = json.dumps(message(messages=[{"role": "user", "content": "x" * (33 * 1024 * 1024)}])).encode()
     answer = tollhouse.call("POST", "/v1/messages", {"x-api-key": tollhouse.key}, body)
     assert_error(answer, 413, "request_too_large", "33554432")
-    client = anthropic.Anthropic(api_key=tollhouse.key, base_url=tollhouse.base_url, max_retries=0)
+    client = anthropic_sdk(tollhouse.base_url, tollhouse.key)
     with pytest.raises(anthropic.APIStatusError) as caught:
         client.messages.create(
             model=MODEL, max_tokens=5, messages=[{"role": "user", "content": "x" * (33 * 1024 * 1024)}]

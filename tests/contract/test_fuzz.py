@@ -31,7 +31,7 @@ from tests.deployment import Answer, Deployment, Tenant, deployed
 from tollhouse.v1 import billing_pb2, router_pb2
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-FEW = {"documented": 6, "bodies": 120}
+FEW = {"documented": 6, "bodies": 60}
 KINDS = {
     "anthropic": (router_pb2.UPSTREAM_KIND_ANTHROPIC, ""),
     "openai": (router_pb2.UPSTREAM_KIND_OPENAI, ""),

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import anthropic
 import openai
 import pytest
 from anthropic.types import ModelInfo
@@ -15,6 +14,7 @@ from google.genai import types as google
 
 from tests.contract.house import House
 from tests.deployment import MODEL, ROOT, Deployment, Tenant, eventually
+from tests.sdks import anthropic_sdk, openai_sdk
 from tollhouse.v1 import auth_pb2, router_pb2
 
 GROUP = "shelf"
@@ -101,7 +101,7 @@ def test_a_key_lists_nothing_from_an_address_that_is_not_on_its_list(tollhouse: 
 
 
 def test_anthropics_sdk_lists_and_retrieves_in_its_own_types(tollhouse: Deployment, shelf: Tenant) -> None:
-    client = anthropic.Anthropic(api_key=shelf.key, base_url=tollhouse.base_url, max_retries=0)
+    client = anthropic_sdk(tollhouse.base_url, shelf.key)
     raw = client.models.with_raw_response.list(limit=1)
     page = json.loads(raw.http_response.content)
     assert page.keys() == {"data", "first_id", "last_id", "has_more"}
@@ -138,7 +138,7 @@ def test_the_older_sdk_that_many_frameworks_pin_lists_them_too(tollhouse: Deploy
 
 @pytest.mark.parametrize("base", ["/v1", "/v1/v1", "/v1beta/openai", "/api/proxy/v1"])
 def test_openais_sdk_lists_and_retrieves_in_its_own_types(tollhouse: Deployment, shelf: Tenant, base: str) -> None:
-    client = openai.OpenAI(api_key=shelf.key, base_url=tollhouse.base_url + base, max_retries=0)
+    client = openai_sdk(tollhouse.base_url + base, shelf.key)
     raw = json.loads(client.models.with_raw_response.list().http_response.content)
     assert raw.keys() == {"object", "data"}
     for listed in raw["data"]:

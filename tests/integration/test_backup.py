@@ -37,9 +37,9 @@ def test_a_restored_deployment_knows_keys_money_and_usage_and_books_what_was_on_
         (shutil.copytree if (state_dir / name).is_dir() else shutil.copy2)(state_dir / name, moved / name)
     done = command("restore", str(dump), "--state-dir", str(moved))
     assert done.returncode == 0, done.stderr
-    with deployed(moved) as restored:
+    with deployed(moved, TOLLHOUSE_LEDGER_REDELIVERED_AFTER_S="2") as restored:
         assert restored.messages(tenant.key).status == 200
-        # The ledger that was stopped may have been sent it already; it is sent anew when nobody confirmed it for 30 s.
+        # The ledger that was stopped may have been sent it already; it is sent anew when nobody confirmed it.
         eventually(lambda: len(restored.usages(tenant.tenant_id)) == 3, 45, what="the one on its way is booked, once")
         spent = sum(usage.cost_nano for usage in restored.usages(tenant.tenant_id))
         assert restored.balance_nano(tenant.tenant_id) == 5_000_000_000 - spent

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import openai
 import pytest
 
 from tests.deployment import Answer, Deployment, Tenant, eventually
+from tests.sdks import openai_sdk
 from tests.upstreams import begun_by
 from tollhouse.v1 import billing_pb2, router_pb2
 
@@ -41,7 +41,7 @@ def respond(tollhouse: Deployment, tenant: Tenant, model: str = MODEL, **fields:
 def test_a_response_is_had_by_a_chat_completion_and_asked_for_so_at_once_from_then_on(
     tollhouse: Deployment, tenant: Tenant
 ) -> None:
-    client = openai.OpenAI(base_url=f"{tollhouse.base_url}/v1", api_key=tenant.key, max_retries=0)
+    client = openai_sdk(f"{tollhouse.base_url}/v1", tenant.key)
     answer = client.responses.create(model=MODEL, input="Say hello.")
     assert answer.output_text
     assert answer.usage is not None

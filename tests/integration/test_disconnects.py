@@ -57,7 +57,6 @@ def assert_nothing_is_left(tollhouse: Deployment, tenant: Tenant) -> None:
     tokens = left_nano // SONNET_NANO["output"] - 100
     eventually(
         lambda: tollhouse.messages(tenant.key, simulator="tokens=1", max_tokens=tokens).status == 200,
-        within_s=3,
         what="the whole balance can be held",
     )
 
@@ -70,7 +69,7 @@ def test_a_client_that_leaves_in_mid_stream_pays_for_what_was_produced(tollhouse
     while received.count(b"content_block_delta\n") < 10:
         received += sock.recv(65536)
     sock.close()
-    eventually(lambda: tollhouse.served()["aborted"] == aborted + 1, within_s=3, what="the upstream sees it")
+    eventually(lambda: tollhouse.served()["aborted"] == aborted + 1, what="the upstream sees it")
     usage = only_usage(tollhouse, tenant)
     assert usage.status == events_pb2.USAGE_STATUS_CLIENT_GONE
     assert usage.estimated
@@ -117,7 +116,7 @@ def test_a_client_that_leaves_before_the_first_byte_pays_nothing(tollhouse: Depl
     tenant = tollhouse.tenant(dollars=1)
     open_before = tollhouse.served()["open"]
     sock = open_stream(tollhouse, tenant, "first_ms=5000", stream=stream)
-    eventually(lambda: tollhouse.served()["open"] == open_before + 1, within_s=3, what="it reached the upstream")
+    eventually(lambda: tollhouse.served()["open"] == open_before + 1, what="it reached the upstream")
     sock.close()
     usage = only_usage(tollhouse, tenant)
     assert usage.status == events_pb2.USAGE_STATUS_CLIENT_GONE

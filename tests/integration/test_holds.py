@@ -2,12 +2,11 @@
 
 import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deployment import SONNET_NANO, Answer, Deployment, Tenant, deployed, eventually, message
+from tests.deployment import SONNET_NANO, Answer, Deployment, Tenant, eventually, message
 from tollhouse.v1 import auth_pb2, router_pb2
 
 PROMPT_NANO = 5 * SONNET_NANO["input"]
@@ -79,18 +78,17 @@ def test_a_repeated_request_is_seen_as_such_and_not_swallowed(tollhouse: Deploym
     assert {entry["request_id"] for entry in listed["data"]} == {answer.headers["x-request-id"] for answer in answers}
 
 
-def test_what_is_held_is_told_and_ends_with_the_request(tmp_path: Path) -> None:
-    with deployed(tmp_path / "state") as tollhouse:
-        tenant = tollhouse.tenant()
-        answer = tollhouse.messages(tenant.key)
-        tollhouse.usage_of(tenant.key, answer.headers["x-request-id"])
+def test_what_is_held_is_told_and_ends_with_the_request(tollhouse: Deployment) -> None:
+    tenant = tollhouse.tenant()
+    answer = tollhouse.messages(tenant.key)
+    tollhouse.usage_of(tenant.key, answer.headers["x-request-id"])
 
-        def balance() -> dict[str, int]:
-            told: dict[str, int] = tollhouse.call("GET", "/v1/balance", {"x-api-key": tenant.key}).json()
-            return told
+    def balance() -> dict[str, int]:
+        told: dict[str, int] = tollhouse.call("GET", "/v1/balance", {"x-api-key": tenant.key}).json()
+        return told
 
-        eventually(lambda: balance()["held_nano"] == 0)
-        assert balance()["balance_nano"] == balance()["available_nano"] == tollhouse.balance_nano(tenant.tenant_id)
+    eventually(lambda: balance()["held_nano"] == 0)
+    assert balance()["balance_nano"] == balance()["available_nano"] == tollhouse.balance_nano(tenant.tenant_id)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -10,18 +9,12 @@ import pytest
 
 from services.shared import clock, ids
 from services.shared.principal import key_hash
-from tests.deployment import MODEL, SONNET_NANO, Deployment, Tenant, deployed, eventually
+from tests.deployment import MODEL, SONNET_NANO, Deployment, Tenant, eventually
 from tollhouse.v1 import auth_pb2, billing_pb2, events_pb2, ledger_pb2, types_pb2
 
 REQUESTS = types_pb2.LIMIT_METRIC_REQUESTS
 TOKENS = types_pb2.LIMIT_METRIC_TOKENS
 CONCURRENT = types_pb2.LIMIT_METRIC_CONCURRENT
-
-
-@pytest.fixture(scope="module")
-def two_auths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("limits") / "state", "--auths", "2") as deployment:
-        yield deployment
 
 
 def limit(metric: types_pb2.LimitMetric.ValueType, amount: int, model: str = "") -> types_pb2.Limit:
@@ -81,9 +74,9 @@ def caller(tollhouse: Deployment, auth: int = 0, plan: str = "", *limits: types_
 
 
 def test_a_plan_of_sixty_admits_sixty_of_seventy_asked_at_once_and_tells_the_others_when(
-    two_auths: Deployment,
+    fleet: Deployment,
 ) -> None:
-    edges = [caller(two_auths, 1, "starter")] * 3
+    edges = [caller(fleet, 1, "starter")] * 3
     items = [edges[0].item() for _ in range(70)]
     began_s = time.monotonic()
     with ThreadPoolExecutor(16) as pool:
@@ -108,8 +101,8 @@ def test_a_plan_of_sixty_admits_sixty_of_seventy_asked_at_once_and_tells_the_oth
     assert edges[0].ask().error.kind == "rate_limited"
 
 
-def test_requests_at_a_time_pass_again_when_one_has_ended(two_auths: Deployment) -> None:
-    edge = caller(two_auths, 0, "", limit(CONCURRENT, 2))
+def test_requests_at_a_time_pass_again_when_one_has_ended(fleet: Deployment) -> None:
+    edge = caller(fleet, 0, "", limit(CONCURRENT, 2))
     first = edge.item()
     assert not edge.ask(first).HasField("error")
     assert not edge.ask().HasField("error")
@@ -121,8 +114,8 @@ def test_requests_at_a_time_pass_again_when_one_has_ended(two_auths: Deployment)
     assert edge.ask().HasField("error")
 
 
-def test_tokens_are_taken_as_estimated_and_corrected_by_the_settlement(two_auths: Deployment) -> None:
-    edge = caller(two_auths, 0, "", limit(TOKENS, 1000))
+def test_tokens_are_taken_as_estimated_and_corrected_by_the_settlement(fleet: Deployment) -> None:
+    edge = caller(fleet, 0, "", limit(TOKENS, 1000))
     first = edge.item(likely=900)
     assert edge.ask(first).limits[0].remaining == 100
     refused = edge.ask(edge.item(likely=400))
@@ -134,36 +127,36 @@ def test_tokens_are_taken_as_estimated_and_corrected_by_the_settlement(two_auths
     assert 500 <= passed.limits[0].remaining < 600
 
 
-def test_a_plan_that_changes_takes_effect_with_the_next_look_at_the_key(two_auths: Deployment) -> None:
+def test_a_plan_that_changes_takes_effect_with_the_next_look_at_the_key(fleet: Deployment) -> None:
     plan = auth_pb2.Plan(name="trial", limits=[limit(REQUESTS, 1)])
-    two_auths.auth.PutPlan(auth_pb2.PutPlanRequest(plan=plan))
-    edge = caller(two_auths, 0, "trial")
+    fleet.auth.PutPlan(auth_pb2.PutPlanRequest(plan=plan))
+    edge = caller(fleet, 0, "trial")
     assert not edge.ask().HasField("error")
     assert edge.ask().HasField("error")
-    two_auths.auth.PutPlan(auth_pb2.PutPlanRequest(plan=auth_pb2.Plan(name="trial", limits=[limit(REQUESTS, 3)])))
+    fleet.auth.PutPlan(auth_pb2.PutPlanRequest(plan=auth_pb2.Plan(name="trial", limits=[limit(REQUESTS, 3)])))
     edge.look_up()
     assert [edge.ask().HasField("error") for _ in range(3)] == [False, False, True]
 
 
-def test_a_limit_of_one_model_leaves_the_others_alone(two_auths: Deployment) -> None:
-    two_auths.account("other", two_auths.simulator_url, {"model-limited": MODEL})
-    edge = caller(two_auths, 0, "", limit(REQUESTS, 1, "model-limited"))
+def test_a_limit_of_one_model_leaves_the_others_alone(fleet: Deployment) -> None:
+    fleet.account("other", fleet.simulator_url, {"model-limited": MODEL})
+    edge = caller(fleet, 0, "", limit(REQUESTS, 1, "model-limited"))
     assert not edge.ask(edge.item(model="model-limited")).HasField("error")
     refused = edge.ask(edge.item(model="model-limited"))
     assert "for model-limited of the tenant" in refused.error.message
     assert not edge.ask().HasField("error")
 
 
-def test_a_keys_limits_and_its_tenants_hold_at_once(two_auths: Deployment) -> None:
-    one = caller(two_auths, 1, "", limit(REQUESTS, 3))
-    made = two_auths.auth.CreateKey(
+def test_a_keys_limits_and_its_tenants_hold_at_once(fleet: Deployment) -> None:
+    one = caller(fleet, 1, "", limit(REQUESTS, 3))
+    made = fleet.auth.CreateKey(
         auth_pb2.CreateKeyRequest(tenant_id=one.tenant.tenant_id, name="other", group="batch", plan="pro")
     )
     assert (made.key.group, made.key.plan) == ("batch", "pro")
-    two_auths.auth.SetKeyPolicy(
+    fleet.auth.SetKeyPolicy(
         auth_pb2.SetKeyPolicyRequest(key_id=made.key.key_id, group="batch", limits=[limit(REQUESTS, 2)])
     )
-    other = Caller(two_auths, Tenant(one.tenant.tenant_id, made.secret, made.key.key_id), 1)
+    other = Caller(fleet, Tenant(one.tenant.tenant_id, made.secret, made.key.key_id), 1)
     assert (one.principal.group, other.principal.group) == ("default", "batch")
     assert [other.ask().HasField("error") for _ in range(2)] == [False, False]
     assert other.ask().error.details["scope"] == "key"
@@ -171,18 +164,16 @@ def test_a_keys_limits_and_its_tenants_hold_at_once(two_auths: Deployment) -> No
     assert one.ask().error.details["scope"] == "tenant"
 
 
-def test_a_plan_pays_its_part_of_the_price(two_auths: Deployment) -> None:
+def test_a_plan_pays_its_part_of_the_price(fleet: Deployment) -> None:
     book = billing_pb2.PriceBook()
     book.multipliers.add(scope="plan", name="pro", ppm=500_000)
-    two_auths.billing.ApplyPrices(billing_pb2.ApplyPricesRequest(book=book, actor="test"))
-    edge, plain = caller(two_auths, 0, "pro"), caller(two_auths, 0)
+    fleet.billing.ApplyPrices(billing_pb2.ApplyPricesRequest(book=book, actor="test"))
+    edge, plain = caller(fleet, 0, "pro"), caller(fleet, 0)
     eventually(lambda: edge.ask().multiplier_ppm == 500_000, what="the multiplier is in force")
     half, full = edge.ask(), plain.ask()
     assert (full.multiplier_ppm, full.held_nano) == (1_000_000, 2 * half.held_nano)
     for who, admitted, cost_nano in ((edge, half, 75_000), (plain, full, 150_000)):
-        assert (
-            bill(two_auths, who, admitted) == cost_nano == 10 * SONNET_NANO["output"] * admitted.multiplier_ppm // 10**6
-        )
+        assert bill(fleet, who, admitted) == cost_nano == 10 * SONNET_NANO["output"] * admitted.multiplier_ppm // 10**6
 
 
 def bill(tollhouse: Deployment, edge: Caller, admitted: auth_pb2.AdmitResult) -> int:
@@ -220,11 +211,11 @@ def bill(tollhouse: Deployment, edge: Caller, admitted: auth_pb2.AdmitResult) ->
         ([limit(TOKENS, 10**13)], "at most"),
     ],
 )
-def test_limits_that_cannot_be_are_refused(two_auths: Deployment, limits: list[types_pb2.Limit], said: str) -> None:
+def test_limits_that_cannot_be_are_refused(fleet: Deployment, limits: list[types_pb2.Limit], said: str) -> None:
     calls = [
-        lambda: two_auths.auth.PutPlan(auth_pb2.PutPlanRequest(plan=auth_pb2.Plan(name="odd", limits=limits))),
-        lambda: two_auths.auth.SetTenantPolicy(auth_pb2.SetTenantPolicyRequest(tenant_id="demo", limits=limits)),
-        lambda: two_auths.auth.SetKeyPolicy(auth_pb2.SetKeyPolicyRequest(key_id="key_x", limits=limits)),
+        lambda: fleet.auth.PutPlan(auth_pb2.PutPlanRequest(plan=auth_pb2.Plan(name="odd", limits=limits))),
+        lambda: fleet.auth.SetTenantPolicy(auth_pb2.SetTenantPolicyRequest(tenant_id="demo", limits=limits)),
+        lambda: fleet.auth.SetKeyPolicy(auth_pb2.SetKeyPolicyRequest(key_id="key_x", limits=limits)),
     ]
     for call in calls:
         with pytest.raises(grpc.RpcError) as caught:
@@ -233,13 +224,13 @@ def test_limits_that_cannot_be_are_refused(two_auths: Deployment, limits: list[t
         assert said in str(caught.value.details())
 
 
-def test_a_plan_in_use_cannot_be_deleted_and_one_that_is_not_known_cannot_be_given(two_auths: Deployment) -> None:
-    auth = two_auths.auth
+def test_a_plan_in_use_cannot_be_deleted_and_one_that_is_not_known_cannot_be_given(fleet: Deployment) -> None:
+    auth = fleet.auth
     auth.PutPlan(auth_pb2.PutPlanRequest(plan=auth_pb2.Plan(name="short-lived", limits=[limit(REQUESTS, 1)])))
     names = [plan.name for plan in auth.ListPlans(auth_pb2.ListPlansRequest()).plans]
     assert {"free", "starter", "pro", "short-lived"} <= set(names)
     assert names == sorted(names)
-    edge = caller(two_auths, 0, "short-lived")
+    edge = caller(fleet, 0, "short-lived")
     with pytest.raises(grpc.RpcError) as caught:
         auth.DeletePlan(auth_pb2.DeletePlanRequest(name="short-lived"))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT

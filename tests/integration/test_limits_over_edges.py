@@ -5,23 +5,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from tests.deployment import Deployment, Tenant, deployed, message
 from tollhouse.v1 import auth_pb2, types_pb2
 
 PLAN = 60
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    options = ("--edges", "3", "--auths", "2")
-    with deployed(tmp_path_factory.mktemp("limits") / "state", *options) as tollhouse:
-        yield tollhouse
 
 
 def on_plan(fleet: Deployment, **limits: int) -> Tenant:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -39,12 +38,6 @@ async def spend_all(tollhouse: Deployment, tenant: Tenant, stream: bool) -> Coun
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return statuses
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("fleet") / "state", "--edges", "3", "--auths", "2") as tollhouse:
-        yield tollhouse
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])

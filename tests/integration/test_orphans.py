@@ -29,7 +29,7 @@ def test_an_edge_that_is_lost_for_long_and_comes_back(tmp_path: Path) -> None:
         (edge,) = tollhouse.pids("edge")
         os.kill(edge, signal.SIGSTOP)
         try:
-            eventually(lambda: len(tollhouse.usages(tenant.tenant_id)) == 1, 15, "the orphan is booked")
+            eventually(lambda: len(tollhouse.usages(tenant.tenant_id)) == 1, 30, "the orphan is booked")
             (orphan,) = tollhouse.usages(tenant.tenant_id)
             assert (orphan.status, orphan.estimated) == (events_pb2.USAGE_STATUS_ORPHANED, True)
             assert orphan.tokens.input == 20
@@ -74,4 +74,4 @@ def test_an_edge_that_is_killed_leaves_no_usage_and_no_hold_behind(tmp_path: Pat
             assert (usage.status, usage.estimated) == (events_pb2.USAGE_STATUS_INTERRUPTED, True)
             assert usage.cost_nano > 0
         credit = auth_pb2.GetCreditRequest(tenant_id=tenant.tenant_id)
-        eventually(lambda: tollhouse.auth.GetCredit(credit).holds == 0, 5, "long before they would expire")
+        eventually(lambda: tollhouse.auth.GetCredit(credit).holds == 0, what="long before they would expire")

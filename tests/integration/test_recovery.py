@@ -53,7 +53,7 @@ def booked_requests(tollhouse: Deployment, tenant: Tenant) -> int:
 
 @pytest.mark.timeout(180)
 async def test_the_books_are_right_after_the_ledger_and_nats_were_killed(tmp_path: Path) -> None:
-    with deployed(tmp_path / "state") as tollhouse:
+    with deployed(tmp_path / "state", TOLLHOUSE_LEDGER_REDELIVERED_AFTER_S="2") as tollhouse:
         tenant = tollhouse.tenant(dollars=1000)
         statuses = await load(tollhouse, tenant)
         assert statuses.total() == REQUESTS

@@ -8,26 +8,18 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
-from tests.deployment import Deployment, Tenant, deployed, eventually, message, request
+from tests.deployment import Deployment, Tenant, deployed, eventually, message, request, sha256
 from tollhouse.v1 import billing_pb2, router_pb2
 
 CLIENTS = 24
 FIRST_BYTE_MS = 1_000
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    options = ("--edges", "2", "--auths", "1", "--routers", "2")
-    with deployed(tmp_path_factory.mktemp("routing") / "state", *options) as tollhouse:
-        yield tollhouse
 
 
 def put_accounts(tollhouse: Deployment, model: str, *names: str, **fields: Any) -> None:
@@ -159,40 +151,43 @@ async def test_turns_of_a_conversation_stay_with_one_account_and_only_those_of_a
     model, tenant, conversations = "turns", fleet.tenant(dollars=100), 200
     names = ["a", "b", "c", "d", "e"]
     put_accounts(fleet, model, *names)
-    where: dict[int, list[str]] = {number: [] for number in range(conversations)}
+    answered: dict[int, list[str]] = {number: [] for number in range(conversations)}
 
-    async with client() as session:
+    async def asked_again(session: aiohttp.ClientSession, turns: int) -> dict[int, list[str]]:
+        """Takes every conversation so many turns on, and answers by whose credentials."""
+        asked = len(answered[0])
 
         async def turn(number: int) -> str:
-            conversation, before = number % conversations, number // conversations
+            conversation, before = number % conversations, asked + number // conversations
             said: list[dict[str, str]] = [{"role": "user", "content": f"conversation {conversation}"}]
-            for answered in range(before):
-                said += [{"role": "assistant", "content": "ok"}, {"role": "user", "content": f"and {answered}?"}]
+            for answer in range(before):
+                said += [{"role": "assistant", "content": "ok"}, {"role": "user", "content": f"and {answer}?"}]
             ended, headers = await ask(session, fleet, tenant, model=model, messages=said)
-            where[conversation].append(await asyncio.to_thread(account_picked, fleet, headers["x-request-id"]))
+            answered[conversation].append(headers["request-id"])
             return ended
 
-        assert set(await many(conversations * 4, turn, clients=8)) == {"200"}
+        assert set(await many(conversations * turns, turn, clients=8)) == {"200"}
+        used = credentials_used(fleet)
+        return {number: [used[one] for one in answers[asked:]] for number, answers in answered.items()}
+
+    async with client() as session:
+        where = await asked_again(session, 4)
         stayed = sum(len(set(accounts)) == 1 for accounts in where.values())
         assert stayed >= 0.99 * conversations
         load = Counter(accounts[0] for accounts in where.values())
-        assert set(load) == {f"turns-{name}" for name in names}
+        assert set(load) == {sha256(f"sim-turns-{name}".encode()) for name in names}
         assert max(load.values()) <= 1.25 * conversations / len(names)
 
         behave(fleet, "sim-turns-c", "status=429;retry_after=60")
-        before = {number: accounts[-1] for number, accounts in where.items()}
-        assert set(await many(conversations * 2, turn, clients=8)) == {"200"}
-    moved = {number for number, accounts in where.items() if accounts[-1] != before[number]}
-    assert moved == {number for number, account in before.items() if account == "turns-c"}
+        later = await asked_again(session, 2)
+    moved = {number for number, accounts in where.items() if accounts[-1] != later[number][-1]}
+    assert moved == {number for number, accounts in where.items() if accounts[-1] == sha256(b"sim-turns-c")}
 
 
-def account_picked(tollhouse: Deployment, request_id: str) -> str:
-    """The name of the account of a request's last attempt."""
-    explained = tollhouse.router.ExplainRoute(router_pb2.ExplainRouteRequest(request_id=request_id))
-    picked = explained.decisions[-1]
-    return next(
-        candidate.name for candidate in picked.candidates if candidate.upstream_account_id == picked.upstream_account_id
-    )
+def credentials_used(tollhouse: Deployment) -> dict[str, str]:
+    """The digests of the credentials that the simulator's latest answers were asked for with, by their `request-id`."""
+    listed = request(tollhouse.simulator_url, "GET", "/__served/requests?last=1000").json()["requests"]
+    return {entry["request_id"]: dict(entry["headers"])["x-api-key"] for entry in listed}
 
 
 async def test_when_every_account_is_throttled_the_client_is_told_until_when(fleet: Deployment) -> None:
@@ -246,14 +241,14 @@ async def test_a_new_credential_ends_a_refusal_and_an_operator_ends_any_cooldown
     assert answer.status == 503
     fleet.router.SetUpstreamCredential(router_pb2.SetUpstreamCredentialRequest(name=name, credential="sim-refused-new"))
     await asyncio.to_thread(
-        lambda: eventually(lambda: fleet.messages(tenant.key, model=model).status == 200, 2, "the new credential")
+        lambda: eventually(lambda: fleet.messages(tenant.key, model=model).status == 200, what="the new credential")
     )
     behave(fleet, "sim-refused-new", "status=429;retry_after=600;times=1;id=refused")
     await asyncio.to_thread(fleet.messages, tenant.key, model=model)
     assert account_of(fleet, name).health[0].state == router_pb2.AccountHealth.STATE_COOLING
     fleet.router.ClearUpstreamAccount(router_pb2.ClearUpstreamAccountRequest(name=name))
     await asyncio.to_thread(
-        lambda: eventually(lambda: fleet.messages(tenant.key, model=model).status == 200, 2, "cleared")
+        lambda: eventually(lambda: fleet.messages(tenant.key, model=model).status == 200, what="cleared")
     )
 
 

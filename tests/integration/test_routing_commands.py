@@ -96,7 +96,7 @@ def test_a_list_says_why_an_account_cools_and_until_when_and_a_clear_ends_it(tol
     assert health().split("over in ")[1].split()[1] == "s"
     assert run(tollhouse, "account", "clear", mine, "--family", "claude-mine") == "mine is cleared"
     assert "cooling" not in health()
-    eventually(lambda: not decided(tollhouse, mine).HasField("error"), 1)
+    eventually(lambda: not decided(tollhouse, mine).HasField("error"))
     end("req_refused:1", outcome=router_pb2.OUTCOME_REFUSED)
     assert "claude-mine: cooling: refused, until it is cleared or has another credential" in health()
     assert "refused" in fields(run(tollhouse, "account", "show", mine))["health"]

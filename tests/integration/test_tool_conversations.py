@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.deployment import Deployment, Tenant
+from tests.sdks import anthropic_sdk
 from tests.tool_clients import Call, ChatClient, MessagesClient, ResponsesClient, Result, Said, ToolClient
 from tests.upstreams import KINDS, delete_upstream, last_served, put_upstream
 
@@ -164,7 +165,7 @@ def test_the_tool_runner_of_anthropics_sdk_goes_on_without_a_thread(
         """Looks."""
         return "sunny"
 
-    sdk = anthropic.Anthropic(base_url=tollhouse.base_url, api_key=tenant.key, max_retries=0)
+    sdk = anthropic_sdk(tollhouse.base_url, tenant.key)
     runner = sdk.beta.messages.tool_runner(
         model=f"tools-{kind}",
         max_tokens=6000,

@@ -302,7 +302,7 @@ def test_a_revoked_or_expired_token_is_good_no_more(tollhouse: Deployment) -> No
             return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
         return False
 
-    eventually(refuses, within_s=2, what="the revoked token is refused before its cache time is over")
+    eventually(refuses, within_s=4, what="the revoked token is refused before its cache time is over")
     listed = {t.token_id: t for t in tollhouse.tokens.ListTokens(tokens_pb2.ListTokensRequest()).tokens}
     assert listed[made.token.token_id].revoked_ms > 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", listed[made.token.token_id].last_used_on)
@@ -372,11 +372,11 @@ def test_a_call_whose_deadline_passes_stops_its_query(tollhouse: Deployment) -> 
 
     with database(tollhouse) as looking, database(tollhouse) as locking, locking.transaction():
         locking.execute("LOCK TABLE usage_totals IN ACCESS EXCLUSIVE MODE")
-        call = tollhouse.usage.SummarizeUsage.future(request, timeout=1)
-        eventually(lambda: count(looking) == 1, within_s=1, what="the query waits for the lock")
+        call = tollhouse.usage.SummarizeUsage.future(request, timeout=3)
+        eventually(lambda: count(looking) == 1, within_s=3, what="the query waits for the lock")
         assert refused(call.result)[0] == grpc.StatusCode.DEADLINE_EXCEEDED
-        eventually(lambda: count(looking) == 0, within_s=3, what="the query was stopped")
-    assert tollhouse.usage.SummarizeUsage(request, timeout=5) is not None
+        eventually(lambda: count(looking) == 0, what="the query was stopped")
+    assert tollhouse.usage.SummarizeUsage(request, timeout=20) is not None
 
 
 @pytest.mark.parametrize("wrong", ["tenant_id", "key_id", "model", "idempotency_key", "page_token"])
@@ -459,11 +459,11 @@ def test_an_idle_watch_sends_its_token_every_ten_seconds(tollhouse: Deployment) 
 @pytest.mark.parametrize("resume", ["x", "2.1.1.x", "1.-1.0.", "1.9999999999999999999999.0.", "1.1.1.a\0b"])
 def test_a_resume_token_of_somebody_elses_is_refused(tollhouse: Deployment, resume: str) -> None:
     request = usage_pb2.WatchUsageRequest(resume_token=resume)
-    assert refused(lambda: next(tollhouse.usage.WatchUsage(request, timeout=5)))[1] == "invalid_request"
+    assert refused(lambda: next(tollhouse.usage.WatchUsage(request, timeout=WATCH_S)))[1] == "invalid_request"
 
 
 def test_a_watch_misses_nothing_when_the_ledger_is_killed(tmp_path: Path) -> None:
-    with deployed(tmp_path / "state") as own:
+    with deployed(tmp_path / "state", TOLLHOUSE_LEDGER_REDELIVERED_AFTER_S="2") as own:
         seen: list[str] = []
         made: list[str] = []
         request = usage_pb2.WatchUsageRequest(start=usage_pb2.WATCH_START_BEGINNING)
@@ -487,7 +487,7 @@ def test_a_watch_misses_nothing_when_the_ledger_is_killed(tmp_path: Path) -> Non
                 killed = own.pids("ledger")
                 own.kill("ledger")
                 eventually(lambda old=killed: own.pids("ledger") not in ([], old), what="the ledger is back")  # type: ignore[misc]
-        watcher.join(70)  # what the dead ledger had fetched comes again after 30 s
+        watcher.join(70)  # what the dead ledger had fetched comes again
         assert sorted(seen) == sorted(f"{request_id}:1" for request_id in made)
 
 
@@ -497,7 +497,7 @@ def test_watches_are_not_more_than_are_allowed(tmp_path: Path) -> None:
         own.messages(own.key)
         first = own.usage.WatchUsage(request, timeout=WATCH_S)
         next(first)
-        assert refused(lambda: next(own.usage.WatchUsage(request, timeout=5))) == (
+        assert refused(lambda: next(own.usage.WatchUsage(request, timeout=WATCH_S))) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "watchers_full",
         )
@@ -505,8 +505,8 @@ def test_watches_are_not_more_than_are_allowed(tmp_path: Path) -> None:
 
         def runs() -> bool:
             try:
-                return bool(next(own.usage.WatchUsage(request, timeout=2)).attempts)
+                return bool(next(own.usage.WatchUsage(request, timeout=WATCH_S)).attempts)
             except grpc.RpcError:
                 return False
 
-        eventually(runs, within_s=5, what="the place of a watch that ended is free")
+        eventually(runs, what="the place of a watch that ended is free")

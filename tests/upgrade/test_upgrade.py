@@ -20,7 +20,7 @@ from services.migrate import migrate
 from tests.books import superuser_url
 from tests.chaos.load import SENT_AGAIN, STEADY, Load
 from tests.chaos.rolling import end, processes
-from tests.deployment import MODEL, ROOT, deployed, eventually
+from tests.deployment import MODEL, NOTICED, ROOT, deployed, eventually
 from tests.second_factors import Enrolled, show, with_password
 from tollhouse.v1 import ledger_pb2
 
@@ -64,7 +64,8 @@ async def test_the_release_before_is_upgraded_process_by_process_and_nobody_noti
     code = unpacked(release_before(), tmp_path / "code")
     command = (sys.executable, "-P", "-m", "services")
     options = ("--edges", "2", "--auths", "2", "--routers", "2", "--ledgers", "2")
-    with deployed(tmp_path / "state", *options, command=command, PYTHONPATH=python_path(code)) as tollhouse:
+    settings = {**NOTICED, "PYTHONPATH": python_path(code)}
+    with deployed(tmp_path / "state", *options, command=command, **settings) as tollhouse:
         tenants = [tollhouse.tenant(1000) for _ in range(2)]
         tollhouse.account("first", tollhouse.simulator_url, {MODEL: MODEL})
         enrolled = Enrolled.at(tollhouse)

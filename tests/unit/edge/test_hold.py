@@ -158,6 +158,6 @@ async def test_what_cannot_be_seen_is_held_for_beside_what_can() -> None:
     await asyncio.sleep(0)
     assert not following.done()
     await auth.refuse()
-    refused = await asyncio.wait_for(following, 1)
+    refused = await asyncio.wait_for(following, 10)
     assert refused is not None
     assert refused.kind is Kind.BALANCE_EXHAUSTED

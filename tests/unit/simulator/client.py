@@ -66,7 +66,7 @@ class Client:
         return (await self.get("/__served/requests?last=1"))["requests"][0]  # type: ignore[no-any-return]
 
     async def until_open(self, count: int) -> None:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while (await self.served())["open"] != count:
                 await asyncio.sleep(0.002)
 
