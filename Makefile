@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up compose-up test test-browser fuzz chaos check check-deploy check-upgrade released bench bench-check \
+.PHONY: help install up compose-up test test-browser fuzz chaos check lint check-deploy check-upgrade released bench bench-check \
 	simulate audit sbom proto docs lock clean
 
 help:  ## Show this list
@@ -40,7 +40,10 @@ test-browser: $(INSTALLED)  ## Drive the console with the system's Chromium; pic
 	@sh scripts/browser.sh
 	$(BIN)/pytest tests/browser
 
-check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and docs tests
+check: lint  ## What `lint` does, and unit and docs tests
+	$(BIN)/pytest tests/unit tests/docs -q
+
+lint: $(INSTALLED)  ## Format, style, types, import contracts, protos
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -48,7 +51,6 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts, protos, unit and 
 	$(BIN)/buf lint proto
 	$(BIN)/buf breaking proto --against proto/released.binpb
 	$(BIN)/python scripts/generate_protos.py --check
-	$(BIN)/pytest tests/unit tests/docs -q
 
 check-deploy: $(INSTALLED)  ## Check Dockerfile, docker-compose.yml and deploy/k8s; run the compose file without an engine
 	@PYTHON="$(PYTHON)" sh scripts/check_deploy.sh

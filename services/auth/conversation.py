@@ -152,6 +152,7 @@ class Conversation:
                 continue
             if not account.cap_lowered:
                 account.credit.granted_nano = max(account.credit.granted_nano, response.granted_nano)
+                account.forgone = False
             account.free_nano = response.available_nano
             account.elsewhere_nano, account.abandoned_nano = response.elsewhere_nano, response.abandoned_nano
             account.dry_until_s = 0.0 if response.available_nano else clock.monotonic_s() + _DRY_S
@@ -207,11 +208,13 @@ class Conversation:
     async def _give_back_spare(self, tenant: Tenant) -> None:
         tenant.spare_wanted = False
         for account in list(tenant.accounts()):
-            if account.credit.available_nano <= 0:
+            if account.credit.available_nano > 0:
+                account.forgo_spare()
+            if not account.forgone:
                 continue
-            account.forgo_spare()
             try:
                 await self.lower(account.credit)
+                account.forgone = False
             except grpc.aio.AioRpcError as error:
                 _log.warning("grant_not_given_back", tenant_id=tenant.tenant_id, error=error.code().name)
 

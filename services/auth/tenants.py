@@ -29,11 +29,14 @@ class Account:
     """Out in grants of replicas that were lost, when the ledger last answered."""
     cap_lowered: bool = False
     """The cap is lower than what the grant was taken under: the spare goes back before more is asked for."""
+    forgone: bool = False
+    """Nothing is placed in the spare any more, but the ledger has not been told."""
     used_s: float = 0.0
     """When a hold was last asked for in it, on the monotonic clock."""
 
     def forgo_spare(self) -> None:
         """Places nothing more in what is not needed now. First, before the ledger hears of it: it is not ours then."""
+        self.forgone |= self.credit.available_nano > 0
         self.credit.granted_nano = min(self.credit.granted_nano, self.credit.committed_nano)
         self.reserve = Reserve()
 

@@ -191,3 +191,17 @@ async def test_a_ledger_that_hangs_is_asked_once_more_for_another_may_answer() -
     refusal = await outcome(grants, asks("req_2", 90))
     assert isinstance(refusal, Refusal)
     assert refusal.kind is Kind.LEDGER_UNAVAILABLE
+
+
+async def test_a_spare_that_could_not_be_given_back_is_given_back_when_it_is_asked_for_again() -> None:
+    ledger = Ledger({"acme": 1_000})
+    grants = await grants_of(ledger)
+    hold = await admit(grants, asks("req_1", 10))  # sets 80 aside
+    ledger.down = True
+    grants.give_back_spare("acme")
+    await settled_down()
+    assert ledger.amounts()[hold.grant_id] > 10
+    ledger.down = False
+    grants.give_back_spare("acme")
+    await settled_down()
+    assert ledger.amounts() == {hold.grant_id: 10}
