@@ -275,8 +275,9 @@ def sha256(data: bytes) -> str:
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 20, what: str = "") -> None:
-    """Waits until `condition` holds; fails when it does not within `within_s`. As long as that is less than the 30
-    seconds after which services look for changes by themselves, what holds has been announced."""
+    """Waits until `condition` holds; fails when it does not within `within_s`. That is less than the 30 seconds after
+    which services look for changes of routes and brands by themselves, so that those have been announced; keys, tenants
+    and plans are looked up anew after 5."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what or condition}"

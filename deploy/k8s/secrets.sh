@@ -2,6 +2,7 @@
 # Prints the Secrets of a deployment, from a folder of deploy/secrets.sh; needs kubectl, but no cluster:
 #   sh deploy/secrets.sh deploy/k8s/secrets postgres-rw:5432 nats:4222
 #   sh deploy/k8s/secrets.sh deploy/k8s/secrets | kubectl apply --namespace tollhouse --filename -
+# What is in the folder is what the cluster has after that: change a secret there, too.
 # Whoever keeps secrets in a vault gives its operator these names and keys instead.
 set -eu
 folder=${1:?usage: $0 FOLDER}

@@ -15,9 +15,13 @@ from services.shared import bus, database, discovery, lifecycle, rpc, web
 from services.shared.errors import Kind
 from services.shared.metrics import Exposition
 from services.shared.permissions import Peer
+from services.shared.principal import pepper_id
+from services.shared.telemetry import logger
 from services.shared.tls import Tls
 from services.shared.tracing import Tracer
 from tollhouse.v1 import auth_pb2, auth_pb2_grpc, billing_pb2_grpc, ledger_pb2_grpc
+
+_log = logger("auth")
 
 
 async def serve(settings: AuthSettings) -> None:
@@ -60,6 +64,7 @@ async def serve(settings: AuthSettings) -> None:
     tracer = Tracer("auth", settings.replica)
     others = settings.other_key_peppers.each() if settings.other_key_peppers else []
     peppers = [pepper.reveal().encode() for pepper in (settings.key_pepper, *others)]
+    _log.info("pepper_of_keys", pepper_id=pepper_id(peppers[0]).hex())
     api = AuthApi(Store(pool), grants, nc, tracer, *peppers)
     auth_pb2_grpc.add_AuthServiceServicer_to_server(api, server.grpc)
     metrics.show(exposition, grants, api)

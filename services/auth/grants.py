@@ -385,6 +385,8 @@ class Grants:
             self._conversation.lost += start_over(by_grant[grant_id], grant_id)
         if response.ttl_ms:
             self._lease_s = _PLACED_IN * response.ttl_ms / clock.MS_PER_S
+        else:  # a ledger of the release before; another replica may have said
+            self._lease_s = _RENEWALS * self._settings.grant_renew_s
         self._leased_until_s = asked_s + self._lease_s
 
     async def _give_back_if_idle(self, tenant: Tenant, now_s: float) -> None:

@@ -182,10 +182,12 @@ class AuthApi(Management):
     async def _keys(self, items: Sequence[auth_pb2.ResolveItem]) -> dict[bytes, KeyRow]:
         """The keys that are asked for, by their callers' own hash. Those that are known by a hash under another pepper
         are kept under ours from now on, whichever their callers put first: so a change of the pepper goes one way,
-        whoever hears of it first. Raises psycopg.Error, PoolTimeout."""
+        whoever hears of it first. A key is good under its old hash until that can be written. Raises psycopg.Error,
+        PoolTimeout."""
         found = await self._store.keys_by_hash(
             [key_hash for item in items for key_hash in (item.key_hash, *item.other_hashes)]
         )
+        moving: list[tuple[KeyRow, bytes]] = []
         not_noted: list[bytes] = []
         for item in items:
             known = next((found[each] for each in (item.key_hash, *item.other_hashes) if each in found), None)
@@ -194,11 +196,16 @@ class AuthApi(Management):
             found[item.key_hash] = known
             own = self._own_hash(item)
             if own is not None and own != known.key_hash:
-                await self._rehash(known, own)
-            elif own is not None and known.pepper_id is None:
+                moving.append((known, own))
+            elif own is not None and known.pepper_id != self._pepper_id:
                 not_noted.append(own)
-        if not_noted:
-            await self._store.note_pepper(not_noted, self._pepper_id)
+        try:
+            for known, own in moving:
+                await self._rehash(known, own)
+            if not_noted:
+                await self._store.note_pepper(not_noted, self._pepper_id)
+        except (psycopg.Error, PoolTimeout) as error:
+            _log.warning("keys_not_rehashed", error=repr(error))
         return found
 
     def _own_hash(self, item: auth_pb2.ResolveItem) -> bytes | None:

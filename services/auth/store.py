@@ -204,9 +204,10 @@ class Store:
         )
 
     async def note_pepper(self, hashes: Sequence[bytes], pepper_id: bytes) -> None:
-        """Notes of which pepper these hashes are, where that is not noted."""
+        """Notes of which pepper these hashes are, where another one or none is noted."""
         await self._run(
-            "UPDATE keys SET pepper_id = %s WHERE key_hash = ANY(%s) AND pepper_id IS NULL", (pepper_id, list(hashes))
+            "UPDATE keys SET pepper_id = %s WHERE key_hash = ANY(%s) AND pepper_id IS DISTINCT FROM %s",
+            (pepper_id, list(hashes), pepper_id),
         )
 
     async def sealed_key(self, key_id: str) -> bytes | None:

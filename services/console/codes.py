@@ -60,7 +60,8 @@ class Codes:
             raise WrongPassword
         secret = self._opened(kept, person)
         hashes = [one_time_codes.recovery_hash(code, secret) for code in codes]
-        await self._store.confirm_codes(person.person_id, step, hashes)
+        if not await self._store.confirm_codes(person.person_id, kept, step, hashes):
+            raise WrongPassword  # another secret waits by now
         return codes
 
     async def check(self, person: Person, code: str) -> None:

@@ -274,17 +274,25 @@ class Store:
             sealed,
         )
 
-    async def confirm_codes(self, person_id: str, step: int, recovery_hashes: Sequence[bytes]) -> None:
-        """From now on codes are asked for; the recovery codes are these."""
+    async def confirm_codes(
+        self, person_id: str, kept: CodeSecret, step: int, recovery_hashes: Sequence[bytes]
+    ) -> bool:
+        """From now on codes of this secret are asked for; the recovery codes are these. Answers False, and changes
+        nothing, when another secret waits, or this one no more."""
         async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute(
-                "UPDATE one_time_codes SET confirmed = true, last_step = %s WHERE person_id = %s", (step, person_id)
+            confirmed = await connection.execute(
+                "UPDATE one_time_codes SET confirmed = true, last_step = %s"
+                " WHERE person_id = %s AND sealed = %s AND NOT confirmed",
+                (step, person_id, kept.sealed),
             )
+            if not confirmed.rowcount:
+                return False
             await connection.execute("DELETE FROM recovery_codes WHERE person_id = %s", (person_id,))
             await connection.execute(
                 "INSERT INTO recovery_codes (person_id, code_hash) SELECT %s, unnest(%s::bytea[])",
                 (person_id, list(recovery_hashes)),
             )
+            return True
 
     async def use_code_step(self, person_id: str, step: int) -> bool:
         """Notes a code's time step; answers whether it was not used before."""

@@ -88,12 +88,12 @@ def _peppers(connection: psycopg.Connection) -> Finding:
     if unknown:
         parts.append(f"{unknown} not used since peppers are noted")
     seen = ", ".join(parts) or "there is none"
-    if len(counted) > 1:
+    if len(counted) + bool(unknown) > 1:
         return warning(
             "pepper of keys",
             f"it is being changed, or was: {seen}",
-            "The first is the latest. Keys under the others are refused once those are forgotten: have them used"
-            " before, or delete them",
+            "Auth logs the one that it puts first as `pepper_of_keys` when it starts. Keys under others, and perhaps"
+            " those that were not used, are refused once the others are forgotten: have them used before",
         )
     return ok("pepper of keys", seen)
 

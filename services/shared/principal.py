@@ -19,7 +19,7 @@ MASK: Final = "{prefix}...{last4}"
 _BODY_ALPHABET: Final = string.ascii_letters + string.digits
 _BODY_LENGTH: Final = 43  # 256 bits
 MAX_KEY_LENGTH: Final = 256
-_PEPPER: Final = b"the id of a pepper of client keys"  # there are no spaces in a key
+_PEPPER: Final = b"the id of a pepper of client keys"
 
 
 def longest_first(prefixes: Iterable[str]) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def key_hash(key: str, pepper: bytes, prefixes: Sequence[str] = KNOWN_PREFIXES) 
 
 
 def pepper_id(pepper: bytes) -> bytes:
-    """8 bytes that tell a pepper from others, and nothing of it: no key's body is hashed to them."""
+    """8 bytes that tell a pepper from others, and nothing of it."""
     return hmac.digest(pepper, _PEPPER, hashlib.sha256)[:8]
 
 

@@ -81,11 +81,15 @@ def test_a_key_stays_where_it_is_for_edges_that_do_not_know_our_pepper_or_do_not
     assert asked(tollhouse, tenant, OTHER) == tenant.tenant_id
     assert asked(tollhouse, tenant, own, OTHER, says_which=False) == tenant.tenant_id
     assert kept(tollhouse, tenant) == before
+    assert peppers_seen(tollhouse).verdict is Verdict.WARNING  # who knows under which it is
+    asked(tollhouse, tenant, own, OTHER)
+    assert peppers_seen(tollhouse).verdict is Verdict.OK
 
 
-def test_the_pepper_of_a_key_is_noted_when_it_is_used(tollhouse: Deployment, own: bytes) -> None:
+@pytest.mark.parametrize("noted", [None, pepper_id(OTHER)])
+def test_the_pepper_of_a_key_is_noted_when_it_is_used(tollhouse: Deployment, own: bytes, noted: bytes | None) -> None:
     tenant = tollhouse.tenant()
-    keep(tollhouse, tenant, own, None)
+    keep(tollhouse, tenant, own, noted)
     assert asked(tollhouse, tenant, own) == tenant.tenant_id
     assert kept(tollhouse, tenant) == (key_hash(tenant.key, own), pepper_id(own))
 

@@ -109,6 +109,9 @@ def test_the_doctor_reads_what_it_looks_at_and_nothing_else_and_writes_nothing(r
                 refused(connection, sql.SQL("DELETE FROM {}").format(relation))
         for schema in ("public", *SERVICES):
             refused(connection, sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(schema, "mine")))
+        for column in ("key_hash", "sealed", "tenant_id", "name"):
+            refused(connection, sql.SQL("SELECT {} FROM auth.keys").format(sql.Identifier(column)))
+        refused(connection, sql.SQL("SELECT tenant_id FROM ledger.grants"))
     findings = list(database.examine(roles.url_of(DOCTOR), skew_max_s=60))
     assert {finding.verdict for finding in findings} == {Verdict.OK}
     assert {"grants", *(f"schema {service}" for service in SERVICES)} <= {finding.about for finding in findings}
