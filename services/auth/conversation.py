@@ -30,6 +30,11 @@ def new_grant_id() -> str:
     return f"grant_{ids.ulid()}"
 
 
+def first_grant_id() -> str:
+    """What stands before every id that is made from this millisecond on, and after all that were made earlier."""
+    return f"grant_{ids.ulid()[: ids.TIME_LENGTH]}"
+
+
 def start_over(credit: Credit, lost_grant_id: str) -> bool:
     """Goes on in a new grant, unless that was done already: both a renewal and a raise may find that one is lost.
     Answers whether it was done now."""
@@ -145,14 +150,18 @@ class Conversation:
             if account.cap_lowered:
                 await self.lower(account.credit)
                 account.cap_lowered = False
-            response = await self._ask(tenant, account, hold_nano, waiting)
+            try:
+                response = await self._ask(tenant, account, hold_nano, waiting)
+            except grpc.aio.AioRpcError:
+                account.forgone = True  # the ledger may have raised it all the same
+                raise
             if response.lost:
                 self.lost += start_over(account.credit, grant_id)
             if account.credit.grant_id != grant_id:
                 continue
             if not account.cap_lowered:
-                account.credit.granted_nano = max(account.credit.granted_nano, response.granted_nano)
-                account.forgone = False
+                account.credit.granted_nano = response.granted_nano
+                account.credit.lapsed = account.forgone = False
             account.free_nano = response.available_nano
             account.elsewhere_nano, account.abandoned_nano = response.elsewhere_nano, response.abandoned_nano
             account.dry_until_s = 0.0 if response.available_nano else clock.monotonic_s() + _DRY_S

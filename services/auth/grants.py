@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import grpc
 
-from services.auth.conversation import Conversation, new_grant_id, start_over
+from services.auth.conversation import Conversation, first_grant_id, new_grant_id, start_over
 from services.auth.holds import Credit, Hold
 from services.auth.limits import Limits, Reservation
 from services.auth.orphan_booking import AWAY, Orphans, tokens_of
@@ -69,8 +69,8 @@ class Grants:
         self._limits = Limits()
         self._conversation = Conversation(ledger, settings, recall)
         self._orphans = Orphans(ledger, settings.ledger_timeout_s)
-        self._first_grant_id = new_grant_id()
-        """Older than every grant of this life."""
+        self._first_grant_id = first_grant_id()
+        """Before the ids of all grants of this life."""
         self._lease_s = _RENEWALS * settings.grant_renew_s
         """How long after a renewal holds may be placed; as the ledger says, once it did."""
         self._leased_until_s = float("inf")
@@ -344,6 +344,7 @@ class Grants:
             for tenant in self._tenants.values():
                 for account in tenant.accounts():
                     account.forgo_spare()
+                    account.credit.lapsed = True
 
     def _forgive(self, until_s: float) -> None:
         """It was this process that stood still: renewals wait to be read, and nobody is late."""

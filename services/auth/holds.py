@@ -25,13 +25,16 @@ class Credit:
     granted_nano: int = 0
     settled_nano: int = 0
     held_nano: int = 0
+    lapsed: bool = False
+    """It was not renewed in time, and may have ended: nothing is placed in it before a raise says anew what it is."""
     asked: int = 0
     """How often the ledger was asked to raise or lower it: the order of those questions."""
 
     @property
     def available_nano(self) -> int:
         """What a further hold may take."""
-        return self.granted_nano - self.settled_nano - self.held_nano
+        left_nano = self.granted_nano - self.settled_nano - self.held_nano
+        return min(0, left_nano) if self.lapsed else left_nano
 
     @property
     def committed_nano(self) -> int:
@@ -41,6 +44,7 @@ class Credit:
     def start_over(self, grant_id: str) -> None:
         """Goes on in a new grant after the old one was lost. Holds stay, and the new grant must cover them."""
         self.grant_id, self.granted_nano, self.settled_nano, self.asked = grant_id, 0, 0, 0
+        self.lapsed = False
 
 
 @dataclass(slots=True, eq=False)

@@ -274,8 +274,7 @@ class Exchange:
             event.http_status = attempt.http_status
         if attempt.upstream_request_id:
             event.upstream_request_id = attempt.upstream_request_id
-        if hold.grant_id != event.grant_id:  # another auth has taken the hold over
-            event.grant_id, event.key_grant_id = hold.grant_id, hold.key_grant_id
+        event.grant_id, event.key_grant_id = hold.grant_id, hold.key_grant_id  # they may be others than at first
         event.duration_ms = max(0, int((attempt.ended_s - self.began_s) * 1000))
         event.final = delivered is not None
         if delivered is not None and delivered.first_byte_s is not None:
@@ -296,11 +295,9 @@ class Exchange:
             upstream_model=attempt.picked.upstream_model,
             upstream_account_id=attempt.picked.upstream_account_id,
             price_version=hold.price_version,
-            grant_id=hold.grant_id,
             created_ms=self.created_ms,
             stream=self.request.stream,
             multiplier_ppm=hold.multiplier_ppm,
-            key_grant_id=hold.key_grant_id,
             request_sha256=self.body_sha256,
             idempotency_key=head.idempotency_key,
             client_retry=head.client_retry,

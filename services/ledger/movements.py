@@ -32,8 +32,8 @@ class Movements:
             try:
                 return await self._balances.move(tenant_id, movement, deed)
             except NotFree as short:
-                if not short.granted_nano:
-                    raise
+                if -movement.amount_nano > short.free_nano + short.granted_nano or not short.granted_nano:
+                    raise  # nothing that could come back would do
                 _log.info("credit_recalled", tenant_id=tenant_id, granted_nano=short.granted_nano)
             await bus.announce(self._nc, bus.CREDIT_WANTED, f"{_ASKER} {tenant_id}".encode())
             await asyncio.sleep(wait_s)

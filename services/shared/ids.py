@@ -13,6 +13,8 @@ _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES: Final = {char: index for index, char in enumerate(_ALPHABET)}
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _LENGTH: Final = 26
+TIME_LENGTH: Final = 10
+"""So many characters of a ULID are its time."""
 REQUEST_PREFIX: Final = "req_"
 FIRST_ATTEMPT: Final = 1
 LAST_MS: Final = 253_402_300_799_999  # the year 9999, where dates end

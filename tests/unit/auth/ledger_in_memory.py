@@ -76,6 +76,8 @@ class Ledger:
     """Renewals do not reach it."""
     hangs: int = 0
     """So many of the next raises are not answered in time."""
+    unheard: int = 0
+    """So many of the next raises are made, and not answered in time."""
     broken: bool = False
     raising: Counter[str] = field(default_factory=Counter)
     raising_most: int = 0
@@ -126,7 +128,13 @@ class Ledger:
                 )
             if self.broken:
                 raise ValueError("nobody foresaw this")
-            return self._raise(request)
+            raised = self._raise(request)
+            if self.unheard:
+                self.unheard -= 1
+                raise grpc.aio.AioRpcError(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, grpc.aio.Metadata(), grpc.aio.Metadata(), "unheard"
+                )
+            return raised
         finally:
             self.raising[request.tenant_id + request.key_id] -= 1
 
@@ -142,7 +150,7 @@ class Ledger:
             return ledger_pb2.RaiseGrantResponse(available_nano=available, lost=True)
         mine = self.grants.setdefault(request.grant_id, Grant(request.tenant_id, request.key_id, request.holder))
         growth = max(0, min(request.want_nano - mine.amount_nano, available))
-        assert request.sequence > mine.sequence, "asked out of order"
+        assert request.sequence >= mine.sequence, "asked out of order"
         mine.sequence = request.sequence
         mine.amount_nano += growth
         return ledger_pb2.RaiseGrantResponse(
@@ -208,7 +216,8 @@ class Replicas:
         self.all: list[Grants] = []
 
     async def join(self, ledger: Ledger, settings: AuthSettings = SETTINGS, *, begun: bool = True) -> Grants:
-        """One more replica, which has looked at the prices."""
+        """One more replica, which has looked at the prices. Lives that follow each other are a millisecond apart."""
+        await asyncio.sleep(0.002)
 
         async def recall(tenant_id: str) -> None:
             for other in self.all:

@@ -205,3 +205,23 @@ async def test_a_spare_that_could_not_be_given_back_is_given_back_when_it_is_ask
     grants.give_back_spare("acme")
     await settled_down()
     assert ledger.amounts() == {hold.grant_id: 10}
+
+
+async def test_a_raise_that_the_ledger_made_unheard_is_given_back_when_it_is_asked_for() -> None:
+    ledger = Ledger({"acme": 1_000}, unheard=2)
+    grants = await grants_of(ledger)
+    assert isinstance(await outcome(grants, asks("req_1", 10)), Refusal)
+    assert sum(ledger.amounts().values()) > 0
+    grants.give_back_spare("acme")
+    await settled_down()
+    assert sum(ledger.amounts().values()) == 0
+
+
+async def test_what_the_ledger_says_of_a_grant_counts_where_it_is_less_than_was_believed() -> None:
+    ledger = Ledger({"acme": 100})
+    grants = await grants_of(ledger)
+    hold = await admit(grants, asks("req_1", 10))  # sets 80 aside
+    ledger.grants[hold.grant_id].amount_nano = 10  # it ended, and was cut down to what was known of it
+    ledger.balances["acme"] = 10
+    assert isinstance(await outcome(grants, asks("req_2", 95)), Refusal)  # which asks
+    assert isinstance(await outcome(grants, asks("req_3", 1)), Refusal)
