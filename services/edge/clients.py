@@ -123,12 +123,12 @@ class Clients:
         timeout_s, gather_s = settings.decision_timeout_s, pressure.gather_s
 
         def auth_replica(name: str, address: str) -> AuthReplica:
-            several, sizes = lambda: self.auth.several, batches["auth",]
-            return AuthReplica(name, address, edge, timeout_s, several, gather_s, holds_moved, sizes, tls)
+            others, sizes = lambda: self.auth.answering, batches["auth",]
+            return AuthReplica(name, address, edge, timeout_s, others, gather_s, holds_moved, sizes, tls)
 
         def router_replica(name: str, address: str) -> RouterReplica:
-            several, sizes = lambda: self.routers.several, batches["router",]
-            return RouterReplica(name, address, timeout_s, several, gather_s, sizes, tls)
+            others, sizes = lambda: self.routers.answering, batches["router",]
+            return RouterReplica(name, address, timeout_s, others, gather_s, sizes, tls)
 
         self.auth: Auth = Replicas(auth_replica, Kind.AUTH_UNAVAILABLE, holds_moved)
         self.routers: Routers = Replicas(router_replica, Kind.ROUTER_UNAVAILABLE, lambda: None)

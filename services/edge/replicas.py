@@ -58,9 +58,10 @@ class Replicas(Generic[R]):
         """Those that take work."""
 
     @property
-    def several(self) -> bool:
-        """Whether there is another one to ask when one is lost."""
-        return len(self.members) > 1
+    def answering(self) -> bool:
+        """Whether there is one to ask instead of one that is lost. Where all are, their callers wait for a moment: one
+        comes back."""
+        return any(member.up for member in self.members)
 
     def heard(self, announcement: Announcement) -> None:
         """A replica said something of itself."""

@@ -46,7 +46,7 @@ class Decisions:
         request_type: the message of a batch.
         result_fields: the response's repeated fields that hold results.
         unavailable: the kind that waiters get when the service does not answer within `timeout_s`.
-        impatient: whether they get it as soon as the service cannot be reached, for there are other replicas to ask.
+        impatient: whether they get it as soon as the service cannot be reached, for there is another replica to ask.
         gather_s: how long under load a batch waits for more to come; a message costs as much as some fifteen questions
             in it.
         opened: called when the service answers again on a new stream, after it had broken.

@@ -105,3 +105,12 @@ def test_a_replica_at_another_address_is_another_one() -> None:
     assert fleet.replicas.any() is not before
     assert before.leaving
     assert [member.address for member in fleet.replicas.members] == ["there:2"]
+
+
+def test_callers_of_a_lost_replica_are_sent_away_only_while_another_answers() -> None:
+    fleet = Fleet("a", "b")
+    first, second = fleet.replicas.members
+    first.up = False
+    assert fleet.replicas.answering
+    second.up = False
+    assert not fleet.replicas.answering
