@@ -71,9 +71,9 @@ class Grants:
         self._orphans = Orphans(ledger, settings.ledger_timeout_s)
         self._first_grant_id = first_grant_id()
         """Before the ids of all grants of this life."""
-        self._lease_s = _RENEWALS * settings.grant_renew_s
+        self._good_for_s = _RENEWALS * settings.grant_renew_s
         """How long after a renewal holds may be placed; as the ledger says, once it did."""
-        self._leased_until_s = float("inf")
+        self._good_until_s = float("inf")
         """Until when holds may be placed in what the ledger has granted, unless it is renewed; no end before anything
         was granted."""
 
@@ -290,7 +290,7 @@ class Grants:
         holds booked; until cancelled. Begins first."""
         await self.begin()
         looked_s = clock.monotonic_s()
-        self._leased_until_s = looked_s + self._lease_s
+        self._good_until_s = looked_s + self._good_for_s
         tidying: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as tasks:
             while True:
@@ -339,8 +339,8 @@ class Grants:
         and gives their credit to others: before that may be, nothing more is placed in them until the ledger has said
         anew what they are (I2)."""
         now_s = clock.monotonic_s()
-        if now_s > self._leased_until_s:
-            self._leased_until_s = now_s + self._lease_s  # of what is granted from now on
+        if now_s > self._good_until_s:
+            self._good_until_s = now_s + self._good_for_s  # of what is granted from now on
             for tenant in self._tenants.values():
                 for account in tenant.accounts():
                     account.forgo_spare()
@@ -385,10 +385,10 @@ class Grants:
         for grant_id in by_grant.keys() - set(response.grant_ids):
             self._conversation.lost += start_over(by_grant[grant_id], grant_id)
         if response.ttl_ms:
-            self._lease_s = _PLACED_IN * response.ttl_ms / clock.MS_PER_S
+            self._good_for_s = _PLACED_IN * response.ttl_ms / clock.MS_PER_S
         else:  # a ledger of the release before; another replica may have said
-            self._lease_s = _RENEWALS * self._settings.grant_renew_s
-        self._leased_until_s = asked_s + self._lease_s
+            self._good_for_s = _RENEWALS * self._settings.grant_renew_s
+        self._good_until_s = asked_s + self._good_for_s
 
     async def _give_back_if_idle(self, tenant: Tenant, now_s: float) -> None:
         # What is given back is forgotten first: whoever comes now starts with grants of its own.
