@@ -128,7 +128,6 @@ async def serve(settings: EdgeSettings) -> None:
             routes.keep(),
             brands.keep(),
             keep_alive.run(),
-            doors.run(),
             pressure.run(),
             presence.run(),
         ),

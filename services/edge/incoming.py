@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from services.edge.settings import EdgeSettings
 from services.shared import clock
@@ -12,7 +12,17 @@ from services.shared.errors import Kind, Refusal
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-_LOOK_S: Final = 0.025
+_LOOK_S: Final = 0.25
+
+
+class Line(Protocol):
+    """The line that a request came over; see services.shared.connections."""
+
+    def watch(self, leaving: Callable[[], None]) -> None:
+        """Calls `leaving` if the client leaves."""
+
+    def unwatch(self) -> None:
+        """The request has ended."""
 
 
 class ClientGone(Exception):
@@ -26,21 +36,21 @@ class Incoming:
         "_began_s",
         "_doors",
         "_late",
+        "_line",
         "_receive",
         "_relaying",
         "_settings",
         "_size_bytes",
         "_waits_since_s",
-        "_watching",
         "gone",
     )
 
-    def __init__(self, receive: Receive, settings: EdgeSettings, doors: "Doors") -> None:
+    def __init__(self, receive: Receive, line: Line, settings: EdgeSettings, doors: "Doors") -> None:
         self._receive = receive
+        self._line = line
         self._settings = settings
         self._doors = doors
         self._relaying = asyncio.current_task()
-        self._watching: asyncio.Task[None] | None = None
         self._began_s = self._waits_since_s = 0.0
         self._size_bytes = 0
         self._late = False
@@ -53,7 +63,7 @@ class Incoming:
         limit = self._settings.body_max_bytes
         if content_length is not None and content_length > limit:
             raise _too_large(limit)
-        self._doors.reading.add(self)
+        self._doors.enter(self)
         try:
             body, more = await self._piece()
             if more:
@@ -67,21 +77,16 @@ class Incoming:
                         raise _too_large(limit)
                 body = whole.getvalue()
         finally:
-            self._doors.reading.discard(self)
+            self._doors.leave(self)
         if len(body) > limit:
             raise _too_large(limit)
-        self._doors.read.append(self)
+        self._line.watch(self._leave)
         return body
 
     def absorb_cancellation(self) -> None:
         """The cancellation was ours, and is dealt with."""
         if self._relaying is not None:
             self._relaying.uncancel()
-
-    def watch(self) -> None:
-        """Notices from now on when the client leaves, unless the request has ended."""
-        if self._relaying is not None:
-            self._watching = asyncio.create_task(self._watch())
 
     def give_up_late(self, now_s: float) -> None:
         """Ends the wait for a piece of the body that is not there in time, or for a body that comes in drops."""
@@ -97,8 +102,7 @@ class Incoming:
     def end(self) -> None:
         """Watches no more."""
         self._relaying = None
-        if self._watching is not None:
-            self._watching.cancel()
+        self._line.unwatch()
 
     async def _piece(self) -> tuple[bytes, bool]:
         self._waits_since_s = clock.monotonic_s()
@@ -116,36 +120,41 @@ class Incoming:
             raise ClientGone
         return message.get("body", b""), message.get("more_body", False)
 
-    async def _watch(self) -> None:
-        """The body is read, so all that can still come is the client's disconnect."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
+    def _leave(self) -> None:
         if self._relaying is not None:
+            self.gone = True
             self._relaying.cancel()
 
 
 class Doors:
-    """Where clients come in and leave. One look at all of them every 25 ms, instead of a timer and a task for each
-    request from its start: most short ones have ended before anybody would need to watch."""
+    """Bodies on their way: one look at all of them every quarter of a second while there are any, instead of a timer
+    for each, for most requests bring theirs along."""
 
     def __init__(self) -> None:
-        self.reading: set[Incoming] = set()
-        """Those whose body is on its way."""
-        self.read: list[Incoming] = []
-        """Those whose body is read, and whose client is to be watched."""
+        self._reading: set[Incoming] = set()
+        self._looking: asyncio.TimerHandle | None = None
 
-    async def run(self) -> None:
-        """Looks until cancelled."""
-        waiting: list[Incoming] = []
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            for incoming in waiting:
-                incoming.watch()
-            waiting, self.read = self.read, []
-            now_s = clock.monotonic_s()
-            for incoming in [*self.reading]:
-                incoming.give_up_late(now_s)
+    def __len__(self) -> int:
+        """Bodies on their way."""
+        return len(self._reading)
+
+    def enter(self, incoming: Incoming) -> None:
+        """Its body is on its way."""
+        self._reading.add(incoming)
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def leave(self, incoming: Incoming) -> None:
+        """Its body is there, or is not waited for any more."""
+        self._reading.discard(incoming)
+
+    def _look(self) -> None:
+        self._looking = None
+        now_s = clock.monotonic_s()
+        for incoming in self._reading:
+            incoming.give_up_late(now_s)
+        if self._reading:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
 
 def _too_large(limit: int) -> Refusal:

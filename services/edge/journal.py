@@ -26,7 +26,8 @@ _log = logger("journal")
 
 _SUFFIX: Final = ".journal"
 _DAMAGED: Final = ".damaged"
-_PREPARE_EVERY_S: Final = 0.05
+_LOOK_S: Final = 1.0
+_PAUSE_S: Final = 0.05
 _MOVED_AT_ONCE: Final = 64
 _RESERVED_PART: Final = 4
 """No new work is taken when there is no next segment and less than this part of the present one is left."""
@@ -86,6 +87,9 @@ class Journal:
         self._where: dict[str, Segment] = {}
         """The segment of each request under way."""
         self._next: Segment | None = None
+        self._wanted = asyncio.Event()
+        """There is no next segment, or room for one."""
+        self._wanted.set()
         self._freeing = True
         self._segments.append(self._make())
 
@@ -169,6 +173,7 @@ class Journal:
             raise OSError("the record is larger than a segment")
         segment = self._next or self._make()  # without one ahead of need: beyond the limit, for the work is done
         self._next = None
+        self._wanted.set()
         self._segments.append(segment)
         self._free()
         return segment
@@ -193,27 +198,34 @@ class Journal:
 
     async def keep(self) -> None:
         """Makes segments ahead of need and moves what holds up old ones, until cancelled."""
+        moved = False
         while True:
-            await asyncio.sleep(_PREPARE_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PAUSE_S if moved else _LOOK_S):
+                    await self._wanted.wait()
+            self._wanted.clear()
             if self._next is None and len(self._segments) < self._segments_most:
                 try:
                     self._next = await asyncio.to_thread(self._make)
                 except OSError as error:
                     _log.error("journal_cannot_grow", error=str(error))
-                    await asyncio.sleep(1)
-            self._move_long_requests()
+                    await asyncio.sleep(_LOOK_S)
+            moved = self._move_long_requests()
 
-    def _move_long_requests(self) -> None:
-        """Writes requests of the oldest segment again, when nothing else holds it up."""
+    def _move_long_requests(self) -> bool:
+        """Writes some requests of the oldest segment again, when nothing else holds it up; whether there were any."""
         oldest = self._segments[0]
         if len(self._segments) < 3 or not oldest.under_way or oldest.needed > len(oldest.under_way):
-            return
+            return False
         for request_id, payload in list(oldest.under_way.items())[:_MOVED_AT_ONCE]:
             self.progress(request_id, payload)
+        return True
 
     def _free(self) -> None:
         while self._freeing and len(self._segments) > 1 and not self._segments[0].needed:
             _delete(self._segments.popleft())
+            if self._next is None:
+                self._wanted.set()
 
     # ---- what an earlier process left ----
 

@@ -180,16 +180,10 @@ class StreamMeter:
         self.size_bytes += len(chunk)
         if len(self._begin) < _BEGIN_BYTES:
             self._begin += chunk[: _BEGIN_BYTES - len(self._begin)]
-        whole = chunk.rfind(b"\n") + 1
-        rest = chunk[whole:]
-        chunk = self._carried() + chunk[:whole] if whole else b""
-        if rest:
-            self._carry.append(rest)
-            self._carry_bytes += len(rest)
-            if self._carry_bytes > self.carry_max_bytes:  # lines that say usage are short; longer ones are content
-                self._count_output(self._carried())
-        if not chunk:
-            return
+        if self._carry or chunk[-1:] != b"\n":
+            chunk = self._whole_lines(chunk)
+            if not chunk:
+                return
         if len(chunk) > _LINE_ENDS_BYTES:
             self._last = chunk
         self._count_output(chunk)
@@ -200,6 +194,18 @@ class StreamMeter:
             if line.startswith(b"data:"):
                 self._usage_line(line[5:])
             at = chunk.find(b'"usage"', end)
+
+    def _whole_lines(self, chunk: bytes) -> bytes:
+        """The lines that end in a chunk, and with it the one that is carried; what follows them is carried on."""
+        whole = chunk.rfind(b"\n") + 1
+        rest = chunk[whole:]
+        lines = self._carried() + chunk[:whole] if whole else b""
+        if rest:
+            self._carry.append(rest)
+            self._carry_bytes += len(rest)
+            if self._carry_bytes > self.carry_max_bytes:  # lines that say usage are short; longer ones are content
+                self._count_output(self._carried())
+        return lines
 
     def _carried(self) -> bytes:
         """The line that has not ended yet, which is carried no longer. Joined once, however small its pieces are."""

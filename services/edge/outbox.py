@@ -26,7 +26,7 @@ from tollhouse.v1 import events_pb2
 _log = logger("outbox")
 
 _BATCH_REQUESTS: Final = 64
-_GATHER_S: Final = 0.01
+_GATHER_S: Final = 0.02
 _WINDOW_MESSAGES: Final = 256
 _CONFIRM_WITHIN_S: Final = 2.0
 _REFUSED_PAUSE_S: Final = 0.5

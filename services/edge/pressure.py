@@ -3,14 +3,16 @@ costs less."""
 
 import asyncio
 import contextlib
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from services.shared import clock
 
 _LOOK_S: Final = 0.1
 _NS_PER_S: Final = 1e9
-_SCHEDSTAT: Final = Path("/proc/thread-self/schedstat")
+_SCHEDSTAT: Final = "/proc/thread-self/schedstat"
+_SCHEDSTAT_BYTES: Final = 128
 _FROM: Final = 0.75
 _GATHER_MIN_S: Final = 0.002
 _GATHER_MAX_S: Final = 0.005
@@ -38,18 +40,34 @@ class Pressure:
 
     async def run(self) -> None:
         """Measures until cancelled."""
-        wanted_s, at_s = _wanted_s(), clock.monotonic_s()
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            before_s, wanted_s = wanted_s, _wanted_s()
-            then_s, at_s = at_s, clock.monotonic_s()
-            self.demand = (wanted_s - before_s) / (at_s - then_s)
+        with _wanted() as wanted:
+            wanted_s, at_s = wanted(), clock.monotonic_s()
+            while True:
+                await asyncio.sleep(_LOOK_S)
+                before_s, wanted_s = wanted_s, wanted()
+                then_s, at_s = at_s, clock.monotonic_s()
+                self.demand = (wanted_s - before_s) / (at_s - then_s)
 
 
-def _wanted_s() -> float:
-    """How long this thread has run, and waited to run (https://docs.kernel.org/scheduler/sched-stats.html); where the
-    kernel does not say, how long it has run."""
-    with contextlib.suppress(OSError, ValueError):
-        ran_ns, waited_ns, _ = _SCHEDSTAT.read_bytes().split()
+@contextlib.contextmanager
+def _wanted() -> Iterator[Callable[[], float]]:
+    """What tells how long this thread has run, and waited to run, in seconds
+    (https://docs.kernel.org/scheduler/sched-stats.html); where the kernel does not say, how long it has run."""
+
+    def wanted_s() -> float:
+        ran_ns, waited_ns, _ = os.pread(file, _SCHEDSTAT_BYTES, 0).split()
         return (int(ran_ns) + int(waited_ns)) / _NS_PER_S
-    return clock.thread_s()
+
+    try:
+        file = os.open(_SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield clock.thread_s
+        return
+    try:
+        wanted_s()
+    except (OSError, ValueError):
+        yield clock.thread_s
+    else:
+        yield wanted_s
+    finally:
+        os.close(file)

@@ -30,7 +30,7 @@ from services.edge.passages import Passage
 from services.edge.picks import Picking, Picks
 from services.edge.principals import Principals
 from services.edge.renewals import Renewals
-from services.edge.reply import Reply, Send, Unfinished
+from services.edge.reply import Reply, Send
 from services.edge.routes import Routes
 from services.edge.settings import EdgeSettings
 from services.edge.sizing import input_tokens_at_most, input_tokens_likely
@@ -39,6 +39,7 @@ from services.edge.translations import translation
 from services.edge.transports import Transports
 from services.edge.upstream import Answer, Failure, UpstreamFailed
 from services.shared import clock, ids
+from services.shared.connections import LINE
 from services.shared.errors import Blame, Kind, Refusal, from_detail
 from services.shared.telemetry import RecordLog, logger
 from services.shared.tracing import Trace
@@ -103,9 +104,10 @@ class Relay:
         created_ms, began_s = clock.now_ms(), clock.monotonic_s()
         head = read_head(scope["headers"])
         brand = self._brands.of_host(head.host)
-        reply = Reply(send, ids.request_id(created_ms), SPEECHES[api], brand, from_browser=head.from_browser)
+        line, id_ = scope[LINE], ids.request_id(created_ms)
+        reply = Reply(send, line.write, id_, SPEECHES[api], brand, from_browser=head.from_browser)
         exchange: Exchange | None = None
-        incoming = Incoming(receive, self._settings, self._doors)
+        incoming = Incoming(receive, line, self._settings, self._doors)
         trace = self._traces.begin(head.traceparent)
         try:
             principal = await self._principals.of(head.key(self._brands.prefixes))
@@ -390,15 +392,16 @@ class Relay:
     ) -> None:
         """The stream from its first content on, which was held back and is metered already."""
         hold, deadline_s = exchange.hold, exchange.began_s + exchange.times.total_s
-        broken, too_long, spent, ended = "", False, None, False
-        unfinished: Unfinished | None = None
+        broken, too_long, spent, ended, unsent = "", False, None, False, b""
 
         def send_on(chunk: bytes) -> bool:
             """Whether the next one can be sent on at once, too."""
-            nonlocal unfinished
+            nonlocal unsent
             said = passage.feed(chunk)
-            unfinished = reply.piece_now(said) if said else None
-            return unfinished is None and meter.produced_at_most < hold.ask_at and reply.sent_s <= deadline_s
+            if said and not reply.piece_now(said):
+                unsent = said
+                return False
+            return meter.produced_at_most < hold.ask_at and reply.sent_s <= deadline_s
 
         def take(chunk: bytes) -> bool:
             meter.feed(chunk)
@@ -408,10 +411,9 @@ class Relay:
             send_on(b"".join(held_back))
             held_back.clear()
             while True:
-                if unfinished is not None:
-                    await unfinished
-                    reply.finished()
-                    unfinished = None
+                if unsent:
+                    await reply.piece(unsent)
+                    unsent = b""
                 if meter.produced_at_most >= hold.ask_at:
                     spent = await hold.follow(meter.produced_at_most)
                     if spent is not None:
@@ -427,8 +429,6 @@ class Relay:
             await _hear_out(answer, meter)
             raise
         finally:
-            if unfinished is not None:
-                unfinished.close()
             attempt.tokens, attempt.estimated = meter.result(exchange.likely_input_tokens)
         if meter.complete and not broken:
             attempt.answered(attempt.tokens, attempt.estimated)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from services.edge import browsers
@@ -13,39 +13,10 @@ from services.shared import clock
 from services.shared.errors import Refusal
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
+Write = Callable[[bytes], bool]
+"""Of a piece of an answer that has begun, at once: whether it could be; see services.shared.connections."""
 
 _EVENT_STREAM: Final = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
-
-
-class Unfinished:
-    """A coroutine that may have begun outside of a task; to be awaited to its end, or closed."""
-
-    __slots__ = ("_coroutine", "_waits_for")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._coroutine = coroutine
-        self._waits_for: Any = None
-
-    def begin(self) -> bool:
-        """Runs it as far as it goes without waiting: whether that is to its end."""
-        try:
-            self._waits_for = self._coroutine.send(None)
-        except StopIteration:
-            return True
-        return False
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        if self._waits_for is not None:
-            try:
-                yield self._waits_for
-            except BaseException as error:
-                self._coroutine.throw(error)
-                raise
-        yield from self._coroutine.__await__()
-
-    def close(self) -> None:
-        """It is not awaited any more."""
-        self._coroutine.close()
 
 
 class Reply:
@@ -61,6 +32,7 @@ class Reply:
         "_send",
         "_sending",
         "_speech",
+        "_write",
         "error",
         "first_byte_s",
         "limits",
@@ -72,9 +44,10 @@ class Reply:
     )
 
     def __init__(
-        self, send: Send, request_id: str, speech: Speech, brand: Brand, *, from_browser: bool = False
+        self, send: Send, write: Write, request_id: str, speech: Speech, brand: Brand, *, from_browser: bool = False
     ) -> None:
         self._send = send
+        self._write = write
         self._speech = speech
         self._brand = brand
         self._from_browser = from_browser
@@ -129,25 +102,15 @@ class Reply:
         self._sending = False
         self.sent_s = clock.monotonic_s()
 
-    def piece_now(self, chunk: bytes) -> "Unfinished | None":
-        """Sends bytes at once, outside of any task, as a rule: a server's `send` waits only where the client reads
-        slower than they come. Answers what to await where it does."""
-        if self._pinging is not None:
-            return Unfinished(self.piece(chunk))
+    def piece_now(self, chunk: bytes) -> bool:
+        """The same outside of any task; false where the client has to be waited for: then it takes `piece`."""
+        if self._pinging is not None or not self._write(chunk):
+            return False
         self._last = chunk[-2:]
-        self._note(chunk)
-        self._sending = True
-        unfinished = Unfinished(self._send({"type": "http.response.body", "body": chunk, "more_body": True}))
-        if not unfinished.begin():
-            return unfinished
-        self._sending = False
+        self._digest.update(chunk)
+        self.size_bytes += len(chunk)
         self.sent_s = clock.monotonic_s()
-        return None
-
-    def finished(self) -> None:
-        """What `piece_now` answered was awaited."""
-        self._sending = False
-        self.sent_s = clock.monotonic_s()
+        return True
 
     async def end(self) -> None:
         """Ends a stream."""

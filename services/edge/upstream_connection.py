@@ -138,7 +138,8 @@ class Connection(asyncio.Protocol):
         pieces.clear()
         self._unread_bytes = 0
         self._news = False
-        self.read_on()
+        if self._paused:
+            self.read_on()
         return data
 
     def leave(self) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _PIPELINED_MOST: Final = 16
 _LINGER_S: Final = 30.0
@@ -26,6 +26,8 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]*")
 _VERSIONS: Final = ("1.1", "1.0")
 _OF_UPGRADES: Final = frozenset((b"upgrade", b"http2-settings"))
 _MALFORMED: Final = "Invalid HTTP request received."
+LINE: Final = "tollhouse.line"
+"""Under this name a request's scope holds its Line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ class Connection(HttpToolsProtocol):
         """For a head; on the loop's clock, as the others."""
         self._stuck_since_s = math.inf
         self._closing_since_s = math.inf
+        self.line: Line | None = None
+        """Of the request that is being answered, where it is watched."""
 
     def look(self, now_s: float) -> None:
         """Ends the connection where its client takes too long."""
@@ -137,6 +141,8 @@ class Connection(HttpToolsProtocol):
         if self._admitted:
             self._gate.leave(self._address)
         super().connection_lost(exc)
+        if self.line is not None:
+            self.line.lost()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -189,6 +195,7 @@ class Connection(HttpToolsProtocol):
             self._fault = fault
             raise
         super().on_headers_complete()
+        self.scope[LINE] = Line(self, self.cycle)  # type: ignore[typeddict-unknown-key]
         if (
             self.expect_100_continue
         ):  # refused before it was told to go on, it may send the body or not: RFC 9110, 10.1.1
@@ -273,3 +280,41 @@ class Connection(HttpToolsProtocol):
             )
             self.transport.write(head + said)
         self.transport.close()
+
+
+class Line:
+    """What a request may ask of its connection beside what ASGI offers, without a task and without a coroutine."""
+
+    __slots__ = ("_connection", "_cycle", "_leaving")
+
+    def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
+        self._connection = connection
+        self._cycle = cycle
+        self._leaving: Callable[[], None] | None = None
+
+    def watch(self, leaving: Callable[[], None]) -> None:
+        """Calls `leaving` if the client leaves before `unwatch`. To be called with the whole body received: until then
+        the request waits for the rest of that."""
+        self._leaving = leaving
+        self._connection.line = self
+        self._connection.flow.resume_reading()  # that a connection has ended is something to read
+
+    def unwatch(self) -> None:
+        """The request has ended; the next one on its connection may be watched already."""
+        self._leaving = None
+        if self._connection.line is self:
+            self._connection.line = None
+
+    def lost(self) -> None:
+        """The connection has ended."""
+        if self._leaving is not None:
+            self._leaving()
+
+    def write(self, piece: bytes) -> bool:
+        """Writes a piece of a streamed answer that has begun. False where that has to be left to ASGI's `send`, which
+        waits: its client reads slower than the answer comes, or is gone."""
+        cycle, flow = self._cycle, self._connection.flow
+        if flow.write_paused or cycle.disconnected or not cycle.chunked_encoding or not piece:
+            return False
+        self._connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True

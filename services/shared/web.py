@@ -19,7 +19,8 @@ from services.shared.metrics import READY, Exposition
 
 _KEEP_ALIVE_S: Final = 75  # longer than load balancers keep idle connections, so that they close them first
 _BACKLOG: Final = 4096
-_TICKS_A_LOOK: Final = 10  # a tenth of a second each
+_TICK_S: Final = 1.0
+_TENTHS: Final = 10
 _USUAL: Final = Limits()
 
 
@@ -27,14 +28,29 @@ class Server(uvicorn.Server):
     """uvicorn without its own idea of signals: the process decides when to stop; and with an eye on its clients."""
 
     def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
+        self._stopping = asyncio.Event()
         super().__init__(config)
         self._gate = gate
 
-    async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second: whether to stop."""
-        if counter % _TICKS_A_LOOK == 0:
+    @property
+    def should_exit(self) -> bool:
+        """Set it to stop the server."""
+        return self._stopping.is_set()
+
+    @should_exit.setter
+    def should_exit(self, wanted: bool) -> None:
+        if wanted:
+            self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Once a second looks after what uvicorn does ten times a second, so that an idle process sleeps."""
+        tenths = 0
+        while not await self.on_tick(tenths):
             self._gate.look(self.server_state.connections, asyncio.get_running_loop().time())
-        return await super().on_tick(counter)
+            tenths += _TENTHS
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._stopping.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,12 +2,13 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from services.edge.incoming import ClientGone, Doors, Incoming
+from services.edge.settings import EdgeSettings
 from services.shared import lifecycle
 from services.shared.errors import Kind, Refusal
 from tests.unit.edge.test_picks import SETTINGS
@@ -17,32 +18,41 @@ GONE = {"type": "http.disconnect"}
 
 
 class Client:
-    """A client that says what the test has it say."""
+    """A client that says what the test has it say, and the line to it."""
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.leaving: Callable[[], None] | None = None
 
     def says(self, body: bytes, *, more: bool = False) -> None:
         self.messages.put_nowait({"type": "http.request", "body": body, "more_body": more})
 
     def leaves(self) -> None:
         self.messages.put_nowait(GONE)
+        if self.leaving is not None:
+            self.leaving()
+
+    def watch(self, leaving: Callable[[], None]) -> None:
+        self.leaving = leaving
+
+    def unwatch(self) -> None:
+        self.leaving = None
+
+    def request(self, doors: Doors, settings: EdgeSettings = IMPATIENT) -> Incoming:
+        return Incoming(self.messages.get, self, settings, doors)
 
 
 @pytest.fixture
-async def doors() -> AsyncIterator[Doors]:
-    doors = Doors()
-    running = asyncio.create_task(doors.run())
-    yield doors
-    await lifecycle.end(running)
+async def doors() -> Doors:
+    return Doors()
 
 
 async def test_a_body_is_put_together(doors: Doors) -> None:
     client = Client()
     client.says(b"one ", more=True)
     client.says(b"two")
-    assert await Incoming(client.messages.get, IMPATIENT, doors).body(None) == b"one two"
-    assert not doors.reading
+    assert await client.request(doors).body(None) == b"one two"
+    assert not len(doors)
 
 
 @pytest.mark.parametrize("first", [b"", b"half"])
@@ -51,12 +61,12 @@ async def test_a_body_that_does_not_come_is_refused_in_time(doors: Doors, first:
     if first:
         client.says(first, more=True)
     with pytest.raises(Refusal) as refused:
-        await Incoming(client.messages.get, IMPATIENT, doors).body(None)
+        await client.request(doors).body(None)
     assert refused.value.kind is Kind.REQUEST_TIMEOUT
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
-    assert not doors.reading
+    assert not len(doors)
 
 
 async def test_a_body_that_comes_slowly_is_waited_for(doors: Doors) -> None:
@@ -69,7 +79,7 @@ async def test_a_body_that_comes_slowly_is_waited_for(doors: Doors) -> None:
         client.says(b"")
 
     speaking = asyncio.create_task(speak())
-    assert await Incoming(client.messages.get, IMPATIENT, doors).body(None) == b"x" * 6
+    assert await client.request(doors).body(None) == b"x" * 6
     await speaking
 
 
@@ -83,7 +93,7 @@ async def test_a_body_that_comes_too_slowly_is_refused(doors: Doors) -> None:
 
     speaking = asyncio.create_task(speak())
     with pytest.raises(Refusal, match="too slowly"):
-        await Incoming(client.messages.get, dataclasses.replace(IMPATIENT, body_bytes_per_s=1000), doors).body(None)
+        await client.request(doors, dataclasses.replace(IMPATIENT, body_bytes_per_s=1000)).body(None)
     await lifecycle.end(speaking)
 
 
@@ -93,7 +103,7 @@ async def test_a_body_over_the_limit_is_refused(doors: Doors, length: int | None
     for number in range(pieces):
         client.says(b"x" * 2000, more=number + 1 < pieces)
     with pytest.raises(Refusal) as refused:
-        await Incoming(client.messages.get, IMPATIENT, doors).body(length)
+        await client.request(doors).body(length)
     assert refused.value.kind is Kind.REQUEST_TOO_LARGE
 
 
@@ -101,7 +111,7 @@ async def test_a_client_that_leaves_before_its_body_was_read_is_gone(doors: Door
     client = Client()
     client.leaves()
     with pytest.raises(ClientGone):
-        await Incoming(client.messages.get, IMPATIENT, doors).body(None)
+        await client.request(doors).body(None)
 
 
 async def test_a_client_that_leaves_cancels_its_request(doors: Doors) -> None:
@@ -109,7 +119,7 @@ async def test_a_client_that_leaves_cancels_its_request(doors: Doors) -> None:
     client.says(b"{}")
 
     async def request() -> Incoming:
-        incoming = Incoming(client.messages.get, IMPATIENT, doors)
+        incoming = client.request(doors)
         await incoming.body(None)
         with pytest.raises(asyncio.CancelledError):
             await asyncio.sleep(30)
@@ -128,10 +138,11 @@ async def test_a_client_that_leaves_cancels_its_request(doors: Doors) -> None:
 async def test_a_request_that_has_ended_is_cancelled_by_nobody(doors: Doors) -> None:
     client = Client()
     client.says(b"{}")
-    incoming = Incoming(client.messages.get, IMPATIENT, doors)
+    incoming = client.request(doors)
     await incoming.body(None)
+    assert client.leaving is not None
     incoming.end()
+    assert client.leaving is None
     client.leaves()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0)
     assert not incoming.gone
-    assert client.messages.qsize() == 1

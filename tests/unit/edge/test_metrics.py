@@ -44,7 +44,7 @@ class Measured:
 
 
 def reply(status: int | None = 200, error: str | None = None, first_byte_s: float | None = 103.0) -> Reply:
-    made = Reply(cast(Any, None), "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
+    made = Reply(cast(Any, None), cast(Any, None), "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
     made.status, made.error, made.first_byte_s = status, error, first_byte_s
     return made
 

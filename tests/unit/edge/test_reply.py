@@ -20,9 +20,15 @@ class Client:
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.keeps_up = True
 
     async def send(self, message: dict[str, Any]) -> None:
         self.messages.append(message)
+
+    def write(self, piece: bytes) -> bool:
+        if self.keeps_up:
+            self.messages.append({"type": "http.response.body", "body": piece, "more_body": True})
+        return self.keeps_up
 
     @property
     def status(self) -> int:
@@ -50,7 +56,7 @@ def client() -> Client:
 
 @pytest.fixture
 def reply(client: Client) -> Reply:
-    return Reply(client.send, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
+    return Reply(client.send, client.write, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
 
 
 async def test_a_whole_answer_says_its_length_and_its_request_id(client: Client, reply: Reply) -> None:
@@ -70,6 +76,24 @@ async def test_pieces_go_on_as_they_came(client: Client, reply: Reply) -> None:
     assert [message["body"] for message in client.messages[1:]] == [b"da", b"ta: 1\n\n", b"\xff", b""]
     assert client.ended
     assert client.headers == {b"x-request-id": b"req_1"}
+
+
+async def test_pieces_go_on_at_once_while_the_client_keeps_up(client: Client, reply: Reply) -> None:
+    await reply.start(200, [])
+    assert reply.piece_now(b"data: 1\n\n")
+    client.keeps_up = False
+    assert not reply.piece_now(b"data: 2\n\n")
+    assert client.body == b"data: 1\n\n"
+    assert reply.sha256 == hashlib.sha256(b"data: 1\n\n").digest()
+    assert reply.size_bytes == len(b"data: 1\n\n")
+
+
+async def test_no_piece_overtakes_a_ping(client: Client, reply: Reply) -> None:
+    await reply.start(200, [])
+    reply.ping_soon()
+    assert not reply.piece_now(b"data: 1\n\n")
+    await reply.piece(b"data: 1\n\n")
+    assert client.body == b'event: ping\ndata: {"type": "ping"}\n\ndata: 1\n\n'
 
 
 async def test_the_first_byte_is_timed_when_the_answer_begins(reply: Reply) -> None:
@@ -173,7 +197,7 @@ async def test_a_client_that_is_slow_to_read_gets_no_pings() -> None:
         if len(sent) == 2:
             await free.wait()
 
-    reply = Reply(slowly, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
+    reply = Reply(slowly, lambda piece: False, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
     await reply.start(200, [])
     writing = asyncio.create_task(reply.piece(b"data: 1\n\n"))
     await asyncio.sleep(0)
@@ -186,8 +210,8 @@ async def test_a_client_that_is_slow_to_read_gets_no_pings() -> None:
 async def test_keep_alive_pings_only_what_is_silent(client: Client) -> None:
     keep_alive, silent, flowing = (
         KeepAlive(0.1),
-        Reply(client.send, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN),
-        Reply(Client().send, "req_2", SPEECHES[Api.MESSAGES], BUILT_IN),
+        Reply(client.send, client.write, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN),
+        Reply(Client().send, Client().write, "req_2", SPEECHES[Api.MESSAGES], BUILT_IN),
     )
     running = asyncio.create_task(keep_alive.run())
     keep_alive.add(silent)
@@ -207,7 +231,7 @@ async def test_keep_alive_pings_only_what_is_silent(client: Client) -> None:
 
 async def test_a_brand_has_its_own_names_for_our_request_id_and_the_account(client: Client) -> None:
     brand = Brand(request_id_header="X-CC-Request-Id", upstream_account_id_header="X-CC-Account-Id")
-    reply = Reply(client.send, "req_1", SPEECHES[Api.MESSAGES], brand)
+    reply = Reply(client.send, client.write, "req_1", SPEECHES[Api.MESSAGES], brand)
     reply.upstream_account_id = "acc_1"
     await reply.whole(200, [], b"")
     assert client.headers[b"x-request-id"] == client.headers[b"x-cc-request-id"] == b"req_1"
@@ -232,6 +256,6 @@ async def test_a_page_may_read_whatever_the_answer_begins_with(api: Api) -> None
 
     for begin in (whole, refused, streamed, pinged):
         client = Client()
-        await begin(Reply(client.send, "req_1", SPEECHES[api], BUILT_IN, from_browser=True))
+        await begin(Reply(client.send, client.write, "req_1", SPEECHES[api], BUILT_IN, from_browser=True))
         assert client.headers[b"access-control-allow-origin"] == b"*", begin.__name__
         assert b"x-request-id" in client.headers[b"access-control-expose-headers"]
