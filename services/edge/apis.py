@@ -18,6 +18,8 @@ class Api(Enum):
     RESPONSES = "/v1/responses"
     EMBEDDINGS = "/v1/embeddings"
 
+    __hash__ = object.__hash__  # enum's own is a Python function, and every request looks things up by its API
+
     def __init__(self, path: str) -> None:
         self.label = self.name.lower()
         """In metrics and spans."""

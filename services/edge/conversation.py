@@ -22,18 +22,20 @@ _DIGEST_BYTES: Final = 8
 def conversation(tenant_id: str, session: str, system: msgspec.Raw, first_message: msgspec.Raw) -> bytes:
     """8 bytes that stand for it, the same on every edge. `session` is what the client calls it, empty for nothing;
     `system` and `first_message` are the bytes of their JSON."""
-    digest = hashlib.blake2b(tenant_id.encode(), digest_size=_DIGEST_BYTES)
     if session:
-        digest.update(b"\0session\0" + session.encode())
-        return digest.digest()
-    for raw in (system, first_message):
-        part = memoryview(raw)  # not a copy: it may be megabytes
-        if _is_marked(part):
-            part = memoryview(_CACHE_CONTROL.sub(b"", part))
-        digest.update(b"\0%d\0" % len(part))
-        digest.update(part[:_SAMPLE_BYTES])
-        digest.update(part[max(_SAMPLE_BYTES, len(part) - _END_BYTES) :])
-    return digest.digest()
+        said = b"\0session\0" + session.encode()
+    else:
+        said = _sample(memoryview(system)) + _sample(memoryview(first_message))
+    return hashlib.blake2b(tenant_id.encode() + said, digest_size=_DIGEST_BYTES).digest()
+
+
+def _sample(part: memoryview) -> bytes:
+    """What stands for a part, which is not copied as a whole: it may be megabytes."""
+    if _is_marked(part):
+        part = memoryview(_CACHE_CONTROL.sub(b"", part))
+    if len(part) <= _SAMPLE_BYTES:
+        return b"\0%d\0%b" % (len(part), part)
+    return b"\0%d\0%b%b" % (len(part), part[:_SAMPLE_BYTES], part[max(_SAMPLE_BYTES, len(part) - _END_BYTES) :])
 
 
 def _is_marked(part: memoryview) -> bool:

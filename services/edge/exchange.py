@@ -167,6 +167,8 @@ class Exchange:
     without_responses: str = ""
     """The upstream account that has no Responses API after all."""
     body_sha256: bytes = b""
+    likely_input_tokens: int = 0
+    """A fair guess, for limits and where the upstream never says."""
     attempts: list[Attempt] = field(default_factory=list)
     body_s: float = 0.0
     """How long the client's body was waited for."""
@@ -176,11 +178,7 @@ class Exchange:
 
     def __post_init__(self) -> None:
         self.body_sha256 = hashlib.sha256(self.body).digest()
-
-    @property
-    def likely_input_tokens(self) -> int:
-        """A fair guess, for limits and where the upstream never says."""
-        return input_tokens_likely(self.hold.input_tokens)
+        self.likely_input_tokens = input_tokens_likely(self.hold.input_tokens)
 
     @property
     def likely_output_tokens(self) -> int:
@@ -254,6 +252,9 @@ class Exchange:
         tokens is no usage."""
         if self.api is Api.COUNT_TOKENS:
             return []
+        if len(self.attempts) == 1:
+            [attempt] = self.attempts
+            return [] if attempt.status is None else [self._event(attempt, attempt.status, delivered)]
         reached = [(attempt, attempt.status) for attempt in self.attempts if attempt.status is not None]
         return [
             self._event(attempt, status, delivered if attempt is reached[-1][0] else None)

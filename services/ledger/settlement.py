@@ -18,6 +18,7 @@ from tollhouse.v1 import events_pb2, types_pb2
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_TOKENS: Final = 1 << 40
+_STATUSES: Final = frozenset(events_pb2.UsageStatus.values())
 _MAX_INT: Final = (1 << 31) - 1
 _MAX_SMALL: Final = (1 << 15) - 1
 _MAX_COST_NANO: Final = (1 << 63) - 1
@@ -109,7 +110,7 @@ def _faults(event: events_pb2.UsageEvent) -> Iterator[str]:
         yield "no tenant_id"
     if not event.price_version:
         yield "no price_version"
-    if event.status not in events_pb2.UsageStatus.values() or not event.status:
+    if event.status not in _STATUSES or not event.status:
         yield "status is unknown"
     counts = event.tokens
     if max(counts.input, counts.output, counts.cache_read, counts.cache_write_5m, counts.cache_write_1h) > _MAX_TOKENS:
