@@ -33,9 +33,8 @@ def _sample(part: memoryview) -> bytes:
     """What stands for a part, which is not copied as a whole: it may be megabytes."""
     if _is_marked(part):
         part = memoryview(_CACHE_CONTROL.sub(b"", part))
-    if len(part) <= _SAMPLE_BYTES:
-        return b"\0%d\0%b" % (len(part), part)
-    return b"\0%d\0%b%b" % (len(part), part[:_SAMPLE_BYTES], part[max(_SAMPLE_BYTES, len(part) - _END_BYTES) :])
+    end = part[max(_SAMPLE_BYTES, len(part) - _END_BYTES) :]
+    return b"\0%d\0" % len(part) + bytes(part[:_SAMPLE_BYTES]) + bytes(end)
 
 
 def _is_marked(part: memoryview) -> bool:
