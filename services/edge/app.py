@@ -20,7 +20,7 @@ from services.edge.brands import Brands, Lists
 from services.edge.catalog import Catalog
 from services.edge.clients import Auth, Clients
 from services.edge.identification import Identification
-from services.edge.incoming import Doors, Receive, Scope
+from services.edge.incoming import Doors, Line, Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
 from services.edge.key_usage import KeyUsage
@@ -40,6 +40,7 @@ from services.edge.traces import Traces
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
 from services.shared import bus, clock, discovery, ids, lifecycle, web
+from services.shared.connections import LINE
 from services.shared.metrics import Exposition
 from services.shared.permissions import Peer
 from services.shared.tls import Tls
@@ -93,7 +94,7 @@ async def serve(settings: EdgeSettings) -> None:
     usage = UsageLookup(clients, identification, settings)
     key_usage = KeyUsage(clients, identification, settings)
     app = Dispatch(relay, Answers(_routes(Catalog(routes, identification), usage, key_usage), brands))
-    server = web.server(app, settings.drain_s, settings.limits())
+    server = web.server(app, settings.drain_s, settings.limits(), lines=True)
 
     leaving = asyncio.Event()
 
@@ -186,12 +187,13 @@ class Dispatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        line: Line = scope.pop(LINE)
         api = ENDPOINTS.get(scope["path"])
         if api is None:
             scope["path"] = canonical_path(scope["path"])
             api = ENDPOINTS.get(scope["path"])
         if api is not None and scope["method"] == "POST":
-            await self._relay(scope, receive, send, api)
+            await self._relay(scope, receive, send, line, api)
         else:
             await self._rest(scope, receive, send)
 

@@ -24,6 +24,9 @@ class Line(Protocol):
     def unwatch(self) -> None:
         """The request has ended."""
 
+    def write(self, piece: bytes) -> bool:
+        """Writes a piece of a streamed answer at once; whether it could be."""
+
 
 class ClientGone(Exception):
     """The client left before its request was read."""

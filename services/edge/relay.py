@@ -22,7 +22,7 @@ from services.edge.dialects.speech import SPEECHES
 from services.edge.exchange import Attempt, Delivered, Exchange
 from services.edge.head import onward_query, read_head
 from services.edge.hold import CREDIT_IS_OUT
-from services.edge.incoming import ClientGone, Doors, Incoming, Receive, Scope
+from services.edge.incoming import ClientGone, Doors, Incoming, Line, Receive, Scope
 from services.edge.keepalive import KeepAlive
 from services.edge.metrics import Metrics
 from services.edge.outbox import Outbox
@@ -39,7 +39,6 @@ from services.edge.translations import translation
 from services.edge.transports import Transports
 from services.edge.upstream import Answer, Failure, UpstreamFailed
 from services.shared import clock, ids
-from services.shared.connections import LINE
 from services.shared.errors import Blame, Kind, Refusal, from_detail
 from services.shared.telemetry import RecordLog, logger
 from services.shared.tracing import Trace
@@ -100,11 +99,11 @@ class Relay:
         """Where there is no Responses API, for which model."""
         self._trusted = access.trusted_networks(settings.trusted_proxies)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, line: Line, api: Api) -> None:
         created_ms, began_s = clock.now_ms(), clock.monotonic_s()
         head = read_head(scope["headers"])
         brand = self._brands.of_host(head.host)
-        line, id_ = scope[LINE], ids.request_id(created_ms)
+        id_ = ids.request_id(created_ms)
         reply = Reply(send, line.write, id_, SPEECHES[api], brand, from_browser=head.from_browser)
         exchange: Exchange | None = None
         incoming = Incoming(receive, line, self._settings, self._doors)

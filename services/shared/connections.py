@@ -27,7 +27,8 @@ _VERSIONS: Final = ("1.1", "1.0")
 _OF_UPGRADES: Final = frozenset((b"upgrade", b"http2-settings"))
 _MALFORMED: Final = "Invalid HTTP request received."
 LINE: Final = "tollhouse.line"
-"""Under this name a request's scope holds its Line."""
+"""Under this name a request's scope holds its Line, for applications that want it: they take it out, for it refers back
+to the scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,10 @@ class _Malformed(Exception):
 class Connection(HttpToolsProtocol):
     """One connection of a client."""
 
-    def __init__(self, *, gate: Gate, **of_uvicorn: Any) -> None:
+    def __init__(self, *, gate: Gate, lines: bool, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
         self._gate = gate
+        self._lines = lines
         self._limits = gate.limits
         self._address = ""
         self._admitted = False
@@ -195,7 +197,8 @@ class Connection(HttpToolsProtocol):
             self._fault = fault
             raise
         super().on_headers_complete()
-        self.scope[LINE] = Line(self, self.cycle)  # type: ignore[typeddict-unknown-key]
+        if self._lines:
+            self.scope[LINE] = Line(self, self.cycle)  # type: ignore[typeddict-unknown-key]
         if (
             self.expect_100_continue
         ):  # refused before it was told to go on, it may send the body or not: RFC 9110, 10.1.1

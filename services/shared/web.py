@@ -108,14 +108,15 @@ def _accepted(door: socket.socket) -> list[socket.socket]:
     return found
 
 
-def server(app: Any, drain_s: float, limits: Limits = _USUAL) -> Server:
-    """A server of an ASGI application; requests under way get `drain_s` to end when it stops."""
+def server(app: Any, drain_s: float, limits: Limits = _USUAL, *, lines: bool = False) -> Server:
+    """A server of an ASGI application; requests under way get `drain_s` to end when it stops. `lines`: whether each
+    request's scope holds its Line."""
     gate = Gate(limits)
-    connection = cast(type[asyncio.Protocol], functools.partial(Connection, gate=gate))  # called like a class
+    connection = functools.partial(Connection, gate=gate, lines=lines)
     return Server(
         uvicorn.Config(
             app,
-            http=connection,
+            http=cast(type[asyncio.Protocol], connection),  # called like a class
             ws="none",
             loop="none",
             lifespan="off",
