@@ -77,6 +77,7 @@ class Decisions:
         self._gather_s = gather_s
         self._opened = opened
         self._sizes = sizes or Distribution(ITEMS)
+        self._loop = asyncio.get_running_loop()
         self.up = True
         """False from the moment its stream breaks until it answers again."""
         self._last_id = 0
@@ -111,7 +112,7 @@ class Decisions:
 
     def ask(self, field: str, item: Any) -> asyncio.Future[Any]:
         """Puts `item` into the next batch; the future gives its result, or raises Refusal."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._waiting) >= _MAX_WAITING:
             future.set_exception(Refusal(self._unavailable, self._unavailable.meaning))
             return future
@@ -128,7 +129,7 @@ class Decisions:
             return
         self._put(field, item, None)
         if self._telling is None and not self._wake.is_set():
-            self._telling = asyncio.get_running_loop().call_later(_TELL_WITHIN_S, self._wake.set)
+            self._telling = self._loop.call_later(_TELL_WITHIN_S, self._wake.set)
 
     def _put(self, field: str, item: _Item, future: asyncio.Future[Any] | None) -> None:
         self._last_id = id_ = self._last_id + 1
