@@ -21,7 +21,7 @@ from bench.figures import Figure
 
 HERE = Path(__file__).resolve().parent
 SHORT_RUNS = (
-    ("run.py", "--scenes", "plain,burst,paced,streams", "--only", "tollhouse", "--quick"),
+    ("run.py", "--scenes", "plain,burst,paced,paced_busy,streams", "--only", "tollhouse", "--quick"),
     ("slow_readers.py", "--seconds", "6"),
     ("startup.py", "--starts", "3"),
     ("picking.py", "--picks", "2000"),

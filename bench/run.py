@@ -50,6 +50,7 @@ SCENES: Mapping[str, Scene] = {
     "plain": Scene("small plain request", "unary", direct=True),
     "burst": Scene("64-event burst", "burst", direct=True),
     "paced": Scene("paced stream", "paced"),
+    "paced_busy": Scene("paced stream (128 at 10 ms)", "paced", ("--streams", "128", "--delay-ms", "10")),
     "ttft": Scene("", "ttft"),
     "body32": Scene("32 KB body", "large", ("--large-bytes", str(32 << 10)), direct=True),
     "body200": Scene("200 KB body", "large", ("--large-bytes", str(200 << 10)), direct=True),

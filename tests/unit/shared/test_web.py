@@ -1,4 +1,5 @@
-"""Unit tests of services.shared.web: how a server leaves."""
+"""Unit tests of services.shared.web and the lines of services.shared.connections: how a server leaves, how clients do,
+and what they are sent without waiting."""
 
 import asyncio
 import contextlib
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.shared import web
+from services.shared.connections import LINE, Line
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -19,8 +21,8 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[tuple[web.Server, int]]:
-    server, door = web.server(answer, drain_s=5), web.listen("127.0.0.1", 0, shared=True)
+async def serving(app: Any = answer, *, lines: bool = False) -> AsyncIterator[tuple[web.Server, int]]:
+    server, door = web.server(app, drain_s=5, lines=lines), web.listen("127.0.0.1", 0, shared=True)
     task = asyncio.create_task(server.serve([door]))
     port = int(door.getsockname()[1])
     while not server.started:
@@ -75,3 +77,145 @@ async def test_another_listener_of_the_port_goes_on() -> None:
             connections = [connected(port) for _ in range(10)]
             other.setblocking(True)
             assert all(other.accept() for _ in connections)
+
+
+async def test_a_server_that_is_told_to_stop_does_not_wait_for_its_next_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "_TICK_S", 3600)
+    async with asyncio.timeout(60), serving() as (server, _):
+        await asyncio.sleep(0)
+        server.should_exit = False
+        assert not server.should_exit, "nobody has said so yet"
+
+
+class Held:
+    """An application whose requests are answered when a test says so, and which notes whose clients leave."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.sends: list[Any] = []
+        self.gone: asyncio.Queue[int] = asyncio.Queue()
+        self.go_on: asyncio.Queue[None] = asyncio.Queue()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        line: Line = scope.pop(LINE)
+        number = len(self.lines)
+        self.lines.append(line)
+        self.sends.append(send)
+        while (await receive())["more_body"]:
+            pass
+        line.watch(lambda: self.gone.put_nowait(number))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await self.go_on.get()
+        line.unwatch()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def begun(self, requests: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.lines) < requests:
+                await asyncio.sleep(0.005)
+
+
+async def head_of(connection: socket.socket) -> bytes:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += await told(connection)
+    return received
+
+
+async def test_a_client_that_leaves_is_noticed_at_once() -> None:
+    app = Held()
+    async with serving(app, lines=True) as (_, port):
+        connection = connected(port)
+        await asyncio.get_running_loop().sock_sendall(connection, REQUEST)
+        await head_of(connection)
+        connection.close()
+        async with asyncio.timeout(5):
+            assert await app.gone.get() == 0
+        app.go_on.put_nowait(None)
+
+
+async def test_a_client_that_leaves_is_noticed_behind_a_body_that_stopped_the_reading() -> None:
+    app, size = Held(), 300_000
+    async with serving(app, lines=True) as (_, port):
+        connection = connected(port)
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        await asyncio.get_running_loop().sock_sendall(connection, head + b"x" * size)
+        await head_of(connection)
+        connection.close()
+        async with asyncio.timeout(5):
+            assert await app.gone.get() == 0
+        app.go_on.put_nowait(None)
+
+
+async def test_the_request_that_is_being_answered_hears_that_the_client_left_not_the_one_behind_it() -> None:
+    app = Held()
+    async with serving(app, lines=True) as (_, port):
+        connection = connected(port)
+        await asyncio.get_running_loop().sock_sendall(connection, REQUEST * 2)
+        await head_of(connection)
+        assert len(app.lines) == 1, "the second waits for the first"
+        connection.close()
+        async with asyncio.timeout(5):
+            assert await app.gone.get() == 0
+        app.go_on.put_nowait(None)
+        await asyncio.sleep(0.05)
+        assert app.gone.empty()
+
+
+async def test_a_request_that_has_ended_hears_nothing_of_its_client() -> None:
+    app = Held()
+    async with serving(app, lines=True) as (_, port):
+        connection = connected(port)
+        await asyncio.get_running_loop().sock_sendall(connection, REQUEST)
+        await head_of(connection)
+        app.go_on.put_nowait(None)
+        assert await told(connection) == b"0\r\n\r\n"
+        connection.close()
+        await asyncio.sleep(0.05)
+        assert app.gone.empty()
+
+
+async def test_pieces_are_written_as_chunks_until_the_client_reads_too_slowly() -> None:
+    app, piece = Held(), b"x" * 65_536
+    async with serving(app, lines=True) as (_, port):
+        loop = asyncio.get_running_loop()
+        connection = connected(port)
+        await loop.sock_sendall(connection, REQUEST)
+        assert b"transfer-encoding: chunked" in await head_of(connection)
+        [line] = app.lines
+        assert line.write(b"hello")
+        assert await told(connection) == b"5\r\nhello\r\n"
+        assert not line.write(b""), "an empty chunk would end the answer"
+        written = 0
+        while line.write(piece):
+            written += 1
+            await asyncio.sleep(0)
+            assert written < 10_000
+        sending = asyncio.create_task(app.sends[0]({"type": "http.response.body", "body": b"last", "more_body": True}))
+        received = b""
+        while not received.endswith(b"4\r\nlast\r\n"):
+            received += await told(connection)
+        assert received.count(b"10000\r\n" + piece + b"\r\n") == written
+        await sending
+        connection.close()
+        async with asyncio.timeout(5):
+            await app.gone.get()
+        assert not line.write(b"to nobody")
+        app.go_on.put_nowait(None)
+
+
+async def test_an_answer_of_known_length_is_not_written_in_pieces() -> None:
+    found: list[bool] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        line: Line = scope.pop(LINE)
+        found.append(line.write(b"before its head"))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        found.append(line.write(b"ok"))
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async with serving(app, lines=True) as (_, port):
+        connection = connected(port)
+        await asyncio.get_running_loop().sock_sendall(connection, REQUEST)
+        assert (await head_of(connection)).endswith(b"ok")
+    assert found == [False, False]
