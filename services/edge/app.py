@@ -20,7 +20,7 @@ from services.edge.brands import Brands, Lists
 from services.edge.catalog import Catalog
 from services.edge.clients import Auth, Clients
 from services.edge.identification import Identification
-from services.edge.incoming import Doors, Line, Receive, Scope
+from services.edge.incoming import Bodies, Receive, Scope
 from services.edge.journal import Journal, Left
 from services.edge.keepalive import KeepAlive
 from services.edge.key_usage import KeyUsage
@@ -40,7 +40,7 @@ from services.edge.traces import Traces
 from services.edge.transports import Transports
 from services.edge.usage import UsageLookup
 from services.shared import bus, clock, discovery, ids, lifecycle, web
-from services.shared.connections import LINE
+from services.shared.connections import LINE, Line
 from services.shared.metrics import Exposition
 from services.shared.permissions import Peer
 from services.shared.tls import Tls
@@ -73,7 +73,7 @@ async def serve(settings: EdgeSettings) -> None:
     await clients.listen(nc)
     requests, keep_alive = RequestLog(), KeepAlive(settings.keep_alive_s)
     admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
-    doors = Doors()
+    bodies = Bodies()
     relay = Relay(
         settings,
         principals,
@@ -86,7 +86,7 @@ async def serve(settings: EdgeSettings) -> None:
         keep_alive,
         requests,
         brands,
-        doors,
+        bodies,
         tallies,
         Traces(tracer, settings),
     )

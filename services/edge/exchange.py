@@ -167,7 +167,7 @@ class Exchange:
     without_responses: str = ""
     """The upstream account that has no Responses API after all."""
     body_sha256: bytes = b""
-    likely_input_tokens: int = 0
+    likely_input_tokens: int = field(init=False)
     """A fair guess, for limits and where the upstream never says."""
     attempts: list[Attempt] = field(default_factory=list)
     body_s: float = 0.0

@@ -3,29 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from io import BytesIO
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from services.edge.settings import EdgeSettings
 from services.shared import clock
+from services.shared.connections import Line
 from services.shared.errors import Kind, Refusal
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 _LOOK_S: Final = 0.25
-
-
-class Line(Protocol):
-    """The line that a request came over; see services.shared.connections."""
-
-    def watch(self, leaving: Callable[[], None]) -> None:
-        """Calls `leaving` if the client leaves."""
-
-    def unwatch(self) -> None:
-        """The request has ended."""
-
-    def write(self, piece: bytes) -> bool:
-        """Writes a piece of a streamed answer at once; whether it could be."""
 
 
 class ClientGone(Exception):
@@ -37,7 +25,7 @@ class Incoming:
 
     __slots__ = (
         "_began_s",
-        "_doors",
+        "_bodies",
         "_late",
         "_line",
         "_receive",
@@ -48,11 +36,11 @@ class Incoming:
         "gone",
     )
 
-    def __init__(self, receive: Receive, line: Line, settings: EdgeSettings, doors: "Doors") -> None:
+    def __init__(self, receive: Receive, line: Line, settings: EdgeSettings, bodies: "Bodies") -> None:
         self._receive = receive
         self._line = line
         self._settings = settings
-        self._doors = doors
+        self._bodies = bodies
         self._relaying = asyncio.current_task()
         self._began_s = self._waits_since_s = 0.0
         self._size_bytes = 0
@@ -66,7 +54,7 @@ class Incoming:
         limit = self._settings.body_max_bytes
         if content_length is not None and content_length > limit:
             raise _too_large(limit)
-        self._doors.enter(self)
+        self._bodies.enter(self)
         try:
             body, more = await self._piece()
             if more:
@@ -80,7 +68,7 @@ class Incoming:
                         raise _too_large(limit)
                 body = whole.getvalue()
         finally:
-            self._doors.leave(self)
+            self._bodies.leave(self)
         if len(body) > limit:
             raise _too_large(limit)
         self._line.watch(self._leave)
@@ -129,34 +117,30 @@ class Incoming:
             self._relaying.cancel()
 
 
-class Doors:
+class Bodies:
     """Bodies on their way: one look at all of them every quarter of a second while there are any, instead of a timer
     for each, for most requests bring theirs along."""
 
     def __init__(self) -> None:
-        self._reading: set[Incoming] = set()
+        self.on_their_way: set[Incoming] = set()
         self._looking: asyncio.TimerHandle | None = None
-
-    def __len__(self) -> int:
-        """Bodies on their way."""
-        return len(self._reading)
 
     def enter(self, incoming: Incoming) -> None:
         """Its body is on its way."""
-        self._reading.add(incoming)
+        self.on_their_way.add(incoming)
         if self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def leave(self, incoming: Incoming) -> None:
         """Its body is there, or is not waited for any more."""
-        self._reading.discard(incoming)
+        self.on_their_way.discard(incoming)
 
     def _look(self) -> None:
         self._looking = None
         now_s = clock.monotonic_s()
-        for incoming in self._reading:
+        for incoming in self.on_their_way:
             incoming.give_up_late(now_s)
-        if self._reading:
+        if self.on_their_way:
             self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
 

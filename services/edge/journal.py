@@ -88,7 +88,7 @@ class Journal:
         """The segment of each request under way."""
         self._next: Segment | None = None
         self._wanted = asyncio.Event()
-        """There is no next segment, or room for one."""
+        """The next segment was taken, or there is room for one again."""
         self._wanted.set()
         self._freeing = True
         self._segments.append(self._make())
@@ -201,7 +201,7 @@ class Journal:
         moved = False
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSE_S if moved else _LOOK_S):
+                async with asyncio.timeout(_PAUSE_S if moved or self._next is None else _LOOK_S):
                     await self._wanted.wait()
             self._wanted.clear()
             if self._next is None and len(self._segments) < self._segments_most:

@@ -55,8 +55,10 @@ def _wanted() -> Iterator[Callable[[], float]]:
     (https://docs.kernel.org/scheduler/sched-stats.html); where the kernel does not say, how long it has run."""
 
     def wanted_s() -> float:
-        ran_ns, waited_ns, _ = os.pread(file, _SCHEDSTAT_BYTES, 0).split()
-        return (int(ran_ns) + int(waited_ns)) / _NS_PER_S
+        with contextlib.suppress(OSError, ValueError):
+            ran_ns, waited_ns, _ = os.pread(file, _SCHEDSTAT_BYTES, 0).split()
+            return (int(ran_ns) + int(waited_ns)) / _NS_PER_S
+        return clock.thread_s()
 
     try:
         file = os.open(_SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)
@@ -64,10 +66,6 @@ def _wanted() -> Iterator[Callable[[], float]]:
         yield clock.thread_s
         return
     try:
-        wanted_s()
-    except (OSError, ValueError):
-        yield clock.thread_s
-    else:
         yield wanted_s
     finally:
         os.close(file)

@@ -22,7 +22,7 @@ from services.edge.dialects.speech import SPEECHES
 from services.edge.exchange import Attempt, Delivered, Exchange
 from services.edge.head import onward_query, read_head
 from services.edge.hold import CREDIT_IS_OUT
-from services.edge.incoming import ClientGone, Doors, Incoming, Line, Receive, Scope
+from services.edge.incoming import Bodies, ClientGone, Incoming, Receive, Scope
 from services.edge.keepalive import KeepAlive
 from services.edge.metrics import Metrics
 from services.edge.outbox import Outbox
@@ -39,6 +39,7 @@ from services.edge.translations import translation
 from services.edge.transports import Transports
 from services.edge.upstream import Answer, Failure, UpstreamFailed
 from services.shared import clock, ids
+from services.shared.connections import Line
 from services.shared.errors import Blame, Kind, Refusal, from_detail
 from services.shared.telemetry import RecordLog, logger
 from services.shared.tracing import Trace
@@ -77,7 +78,7 @@ class Relay:
         keep_alive: KeepAlive,
         requests: RecordLog,
         brands: Brands,
-        doors: Doors,
+        bodies: Bodies,
         metrics: Metrics,
         traces: Traces,
     ) -> None:
@@ -92,7 +93,7 @@ class Relay:
         self._keep_alive = keep_alive
         self._requests = requests
         self._brands = brands
-        self._doors = doors
+        self._bodies = bodies
         self._metrics = metrics
         self._traces = traces
         self._without_responses: set[tuple[str, str]] = set()
@@ -106,7 +107,7 @@ class Relay:
         id_ = ids.request_id(created_ms)
         reply = Reply(send, line.write, id_, SPEECHES[api], brand, from_browser=head.from_browser)
         exchange: Exchange | None = None
-        incoming = Incoming(receive, line, self._settings, self._doors)
+        incoming = Incoming(receive, line, self._settings, self._bodies)
         trace = self._traces.begin(head.traceparent)
         try:
             principal = await self._principals.of(head.key(self._brands.prefixes))

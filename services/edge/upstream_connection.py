@@ -375,7 +375,7 @@ class ReceivedAnswer:
                 stopped = connection.taker is None and not connection.complete
             finally:
                 connection.taker = None
-            fault, connection.taker_fault = connection.taker_fault, None
+                fault, connection.taker_fault = connection.taker_fault, None
             if fault is not None:
                 raise fault
             if stopped:

@@ -4,7 +4,7 @@ uvicorn bounds neither a head nor how long one takes, nor bytes that are no body
 It also lets a few things pass that two servers in a row may read differently, which is what request smuggling lives on
 (RFC 9112, 11.2): trailers among the headers, several Host fields, codings that nobody undoes, and a body that is cut
 off by an Upgrade which nobody grants. Nothing here waits, and no request has a timer of its own: `Gate.look` goes over
-all connections once a second.
+all connections once a second. A request's `Line` is what it may ask of its connection beside ASGI.
 """
 
 import http
@@ -309,15 +309,19 @@ class Line:
             self._connection.line = None
 
     def lost(self) -> None:
-        """The connection has ended."""
+        """The connection has ended. uvicorn tells it only to the last request that came over it, which may be one that
+        waits for this one."""
+        self._cycle.disconnected = True
         if self._leaving is not None:
             self._leaving()
 
     def write(self, piece: bytes) -> bool:
         """Writes a piece of a streamed answer that has begun. False where that has to be left to ASGI's `send`, which
         waits: its client reads slower than the answer comes, or is gone."""
-        cycle, flow = self._cycle, self._connection.flow
-        if flow.write_paused or cycle.disconnected or not cycle.chunked_encoding or not piece:
+        cycle = self._cycle
+        if self._connection.flow.write_paused or cycle.disconnected or cycle.response_complete:
+            return False
+        if not cycle.chunked_encoding or not piece:  # None until the head is written; an empty chunk is the last
             return False
         self._connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         return True

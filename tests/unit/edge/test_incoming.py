@@ -3,13 +3,14 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from services.edge.incoming import ClientGone, Doors, Incoming
+from services.edge.incoming import Bodies, ClientGone, Incoming
 from services.edge.settings import EdgeSettings
 from services.shared import lifecycle
+from services.shared.connections import Line
 from services.shared.errors import Kind, Refusal
 from tests.unit.edge.test_picks import SETTINGS
 
@@ -38,41 +39,38 @@ class Client:
     def unwatch(self) -> None:
         self.leaving = None
 
-    def write(self, piece: bytes) -> bool:
-        raise AssertionError("nobody answers here")
-
-    def request(self, doors: Doors, settings: EdgeSettings = IMPATIENT) -> Incoming:
-        return Incoming(self.messages.get, self, settings, doors)
+    def request(self, bodies: Bodies, settings: EdgeSettings = IMPATIENT) -> Incoming:
+        return Incoming(self.messages.get, cast(Line, self), settings, bodies)
 
 
 @pytest.fixture
-async def doors() -> Doors:
-    return Doors()
+async def bodies() -> Bodies:
+    return Bodies()
 
 
-async def test_a_body_is_put_together(doors: Doors) -> None:
+async def test_a_body_is_put_together(bodies: Bodies) -> None:
     client = Client()
     client.says(b"one ", more=True)
     client.says(b"two")
-    assert await client.request(doors).body(None) == b"one two"
-    assert not len(doors)
+    assert await client.request(bodies).body(None) == b"one two"
+    assert not bodies.on_their_way
 
 
 @pytest.mark.parametrize("first", [b"", b"half"])
-async def test_a_body_that_does_not_come_is_refused_in_time(doors: Doors, first: bytes) -> None:
+async def test_a_body_that_does_not_come_is_refused_in_time(bodies: Bodies, first: bytes) -> None:
     client = Client()
     if first:
         client.says(first, more=True)
     with pytest.raises(Refusal) as refused:
-        await client.request(doors).body(None)
+        await client.request(bodies).body(None)
     assert refused.value.kind is Kind.REQUEST_TIMEOUT
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
-    assert not len(doors)
+    assert not bodies.on_their_way
 
 
-async def test_a_body_that_comes_slowly_is_waited_for(doors: Doors) -> None:
+async def test_a_body_that_comes_slowly_is_waited_for(bodies: Bodies) -> None:
     client = Client()
 
     async def speak() -> None:
@@ -82,11 +80,11 @@ async def test_a_body_that_comes_slowly_is_waited_for(doors: Doors) -> None:
         client.says(b"")
 
     speaking = asyncio.create_task(speak())
-    assert await client.request(doors).body(None) == b"x" * 6
+    assert await client.request(bodies).body(None) == b"x" * 6
     await speaking
 
 
-async def test_a_body_that_comes_too_slowly_is_refused(doors: Doors) -> None:
+async def test_a_body_that_comes_too_slowly_is_refused(bodies: Bodies) -> None:
     client = Client()
 
     async def speak() -> None:
@@ -96,33 +94,33 @@ async def test_a_body_that_comes_too_slowly_is_refused(doors: Doors) -> None:
 
     speaking = asyncio.create_task(speak())
     with pytest.raises(Refusal, match="too slowly"):
-        await client.request(doors, dataclasses.replace(IMPATIENT, body_bytes_per_s=1000)).body(None)
+        await client.request(bodies, dataclasses.replace(IMPATIENT, body_bytes_per_s=1000)).body(None)
     await lifecycle.end(speaking)
 
 
 @pytest.mark.parametrize(("length", "pieces"), [(2000, 0), (None, 3), (None, 1)])
-async def test_a_body_over_the_limit_is_refused(doors: Doors, length: int | None, pieces: int) -> None:
+async def test_a_body_over_the_limit_is_refused(bodies: Bodies, length: int | None, pieces: int) -> None:
     client = Client()
     for number in range(pieces):
         client.says(b"x" * 2000, more=number + 1 < pieces)
     with pytest.raises(Refusal) as refused:
-        await client.request(doors).body(length)
+        await client.request(bodies).body(length)
     assert refused.value.kind is Kind.REQUEST_TOO_LARGE
 
 
-async def test_a_client_that_leaves_before_its_body_was_read_is_gone(doors: Doors) -> None:
+async def test_a_client_that_leaves_before_its_body_was_read_is_gone(bodies: Bodies) -> None:
     client = Client()
     client.leaves()
     with pytest.raises(ClientGone):
-        await client.request(doors).body(None)
+        await client.request(bodies).body(None)
 
 
-async def test_a_client_that_leaves_cancels_its_request(doors: Doors) -> None:
+async def test_a_client_that_leaves_cancels_its_request(bodies: Bodies) -> None:
     client = Client()
     client.says(b"{}")
 
     async def request() -> Incoming:
-        incoming = client.request(doors)
+        incoming = client.request(bodies)
         await incoming.body(None)
         with pytest.raises(asyncio.CancelledError):
             await asyncio.sleep(30)
@@ -138,10 +136,10 @@ async def test_a_client_that_leaves_cancels_its_request(doors: Doors) -> None:
     assert not running.cancelling()
 
 
-async def test_a_request_that_has_ended_is_cancelled_by_nobody(doors: Doors) -> None:
+async def test_a_request_that_has_ended_is_cancelled_by_nobody(bodies: Bodies) -> None:
     client = Client()
     client.says(b"{}")
-    incoming = client.request(doors)
+    incoming = client.request(bodies)
     await incoming.body(None)
     assert client.leaving is not None
     incoming.end()

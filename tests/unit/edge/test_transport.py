@@ -812,6 +812,44 @@ async def test_a_taker_that_fails_fails_the_flow(make: Make) -> None:
         assert nothing_left(transport)
 
 
+@only_pooled
+async def test_a_taker_that_fails_while_its_flow_is_cancelled_fails_no_other_flow(make: Make) -> None:
+    transport, taken = make(), list[bytes]()
+
+    async def script(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            await asyncio.sleep(0.02)
+            await peer.send(b"1\r\na\r\n")
+            await asyncio.sleep(0.02)
+            await peer.send(b"1\r\nb\r\n0\r\n\r\n")
+        await peer.gone()
+
+    async with Upstream().serve(script) as upstream:
+        answer = await transport.send(upstream.url, [], b"")
+
+        def take(chunk: bytes) -> bool:
+            flowing.cancel()
+            raise KeyError(chunk)
+
+        flowing = asyncio.create_task(answer.flow(take))
+        with pytest.raises(asyncio.CancelledError):
+            await flowing
+        while await answer.chunk():
+            pass
+        answer.close()
+
+        def take_well(chunk: bytes) -> bool:
+            taken.append(chunk)
+            return True
+
+        again = await transport.send(upstream.url, [], b"")
+        assert await again.flow(take_well)
+        assert b"".join(taken) == b"ab"
+        assert upstream.connections == 1, "the first one was used again"
+
+
 async def test_a_flow_that_breaks_off_says_so_after_what_came(make: Make) -> None:
     transport, taken = make(), list[bytes]()
 

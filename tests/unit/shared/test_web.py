@@ -95,12 +95,15 @@ class Held:
         self.sends: list[Any] = []
         self.gone: asyncio.Queue[int] = asyncio.Queue()
         self.go_on: asyncio.Queue[None] = asyncio.Queue()
+        self.waits: asyncio.Event | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         line: Line = scope.pop(LINE)
         number = len(self.lines)
         self.lines.append(line)
         self.sends.append(send)
+        if self.waits is not None:
+            await self.waits.wait()
         while (await receive())["more_body"]:
             pass
         line.watch(lambda: self.gone.put_nowait(number))
@@ -157,9 +160,25 @@ async def test_the_request_that_is_being_answered_hears_that_the_client_left_not
         connection.close()
         async with asyncio.timeout(5):
             assert await app.gone.get() == 0
+        assert not app.lines[0].write(b"to nobody")
         app.go_on.put_nowait(None)
         await asyncio.sleep(0.05)
         assert app.gone.empty()
+
+
+async def test_a_client_that_left_before_it_was_watched_is_noticed_all_the_same() -> None:
+    app = Held()
+    app.waits = asyncio.Event()
+    async with serving(app, lines=True) as (_, port):
+        connection = connected(port)
+        await asyncio.get_running_loop().sock_sendall(connection, REQUEST * 2)
+        await app.begun(1)
+        connection.close()
+        await asyncio.sleep(0.05)
+        app.waits.set()
+        async with asyncio.timeout(5):
+            assert await app.gone.get() == 0
+        app.go_on.put_nowait(None)
 
 
 async def test_a_request_that_has_ended_hears_nothing_of_its_client() -> None:
@@ -170,6 +189,7 @@ async def test_a_request_that_has_ended_hears_nothing_of_its_client() -> None:
         await head_of(connection)
         app.go_on.put_nowait(None)
         assert await told(connection) == b"0\r\n\r\n"
+        assert not app.lines[0].write(b"behind its end")
         connection.close()
         await asyncio.sleep(0.05)
         assert app.gone.empty()
