@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from services.edge.dialects.asked import NOTHING, Asked, Defaults, bounded, decoded, fault
+from services.edge.dialects.asked import NOTHING, Asked, Defaults, Reader, Request, bounded, fault
 
 
 class _Thinking(msgspec.Struct):
@@ -15,8 +15,7 @@ class _Thinking(msgspec.Struct):
     budget_tokens: int = 0
 
 
-class _Messages(msgspec.Struct):
-    model: str
+class _Messages(Request):
     messages: list[msgspec.Raw]
     max_tokens: int | None = None
     stream: bool = False
@@ -29,13 +28,27 @@ class _Metadata(msgspec.Struct):
     user_id: str = ""
 
 
-_decode: Final = msgspec.json.Decoder(_Messages).decode
+_reader: Final = Reader(
+    _Messages,
+    *("cache_control", "container", "context_management", "inference_geo", "mcp_servers", "output_config"),
+    *(
+        "output_format",
+        "service_tier",
+        "speed",
+        "stop_sequences",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+    ),
+)
 _decode_metadata: Final = msgspec.json.Decoder(_Metadata).decode
 
 
 def read_messages(body: bytes, defaults: Defaults) -> Asked:
     """Reads a Messages request. Raises Refusal that names the field."""
-    request: _Messages = decoded(_decode, body)
+    request = _reader.read(body)
     if request.max_tokens is None and not defaults.max_tokens:
         raise fault("max_tokens", "field is required")
     filled = defaults.max_tokens if request.max_tokens is None else 0
@@ -47,7 +60,7 @@ def read_messages(body: bytes, defaults: Defaults) -> Asked:
 
 def read_count_tokens(body: bytes, defaults: Defaults) -> Asked:
     """Reads a request to count tokens, which produces none. Raises Refusal that names the field."""
-    return _asked(decoded(_decode, body), 0)
+    return _asked(_reader.read(body), 0)
 
 
 def _asked(request: _Messages, max_tokens: int) -> Asked:

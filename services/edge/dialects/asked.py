@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,6 +26,15 @@ class Defaults(NamedTuple):
 
 
 _decode_names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Request(msgspec.Struct):
+    """What every API's requests have."""
+
+    model: str
+
+
+T = TypeVar("T", bound=Request)
 
 
 @dataclass(slots=True)
@@ -59,27 +68,50 @@ class Asked:
         self.beginning = (NOTHING, NOTHING)
 
 
-def decoded(decode: Any, body: bytes) -> Any:
-    """What a decoder of msgspec makes of a body. Raises Refusal that names the field."""
-    try:
-        request, names = decode(body), _decode_names(body)
-    except msgspec.ValidationError as error:
-        field, message = _complaint(error)
-        raise Refusal(Kind.INVALID_REQUEST, message, param=field) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refusal(Kind.INVALID_REQUEST, f"the body is not valid JSON: {error}") from None
-    except RecursionError:
-        raise Refusal(Kind.INVALID_REQUEST, "the body is nested too deeply") from None
-    _refuse_other_cases(names, request.__struct_fields__)
-    if not request.model or len(request.model) > MODEL_MAX_LENGTH:
-        raise fault("model", f"must be 1 to {MODEL_MAX_LENGTH} characters long")
-    return request
+class Reader(Generic[T]):
+    """Reads the requests of one API.
+
+    Args:
+        type_: has the fields that are looked at.
+        passed_on: the names of those that the API has beside them. A request with no others is gone through once; one
+            with names that nobody knows here once more, for what they are.
+    """
+
+    def __init__(self, type_: type[T], *passed_on: str) -> None:
+        self._known = frozenset(type_.__struct_fields__)
+        beside: list[tuple[str, type, msgspec.Raw]] = [(name, msgspec.Raw, NOTHING) for name in passed_on]
+        whole = msgspec.defstruct(f"{type_.__name__}Whole", beside, bases=(type_,), forbid_unknown_fields=True)
+        self._decode = msgspec.json.Decoder(type_).decode
+        self._decode_whole = msgspec.json.Decoder(whole).decode
+
+    def read(self, body: bytes) -> T:
+        """What a body asks for. Raises Refusal that names the field."""
+        try:
+            request: T = self._decode_whole(body)  # type: ignore[assignment]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            request = self._look_through(body)
+        if not request.model or len(request.model) > MODEL_MAX_LENGTH:
+            raise fault("model", f"must be 1 to {MODEL_MAX_LENGTH} characters long")
+        return request
+
+    def _look_through(self, body: bytes) -> T:
+        """A body that holds what is unknown, or wrong."""
+        try:
+            request, names = self._decode(body), _decode_names(body)
+        except msgspec.ValidationError as error:
+            field, message = _complaint(error)
+            raise Refusal(Kind.INVALID_REQUEST, message, param=field) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refusal(Kind.INVALID_REQUEST, f"the body is not valid JSON: {error}") from None
+        except RecursionError:
+            raise Refusal(Kind.INVALID_REQUEST, "the body is nested too deeply") from None
+        _refuse_other_cases(names, self._known)
+        return request
 
 
-def _refuse_other_cases(names: Iterable[str], known: Iterable[str]) -> None:
+def _refuse_other_cases(names: Iterable[str], known: frozenset[str]) -> None:
     """Some upstreams know fields in any case, the last of them counting (https://pkg.go.dev/encoding/json#Unmarshal):
     there "MODEL" would be another model than the one that is priced and allowed. Raises Refusal."""
-    known = frozenset(known)
     for name in names:
         if name not in known and name.casefold() in known:
             raise fault(name, f"is no field; {name.casefold()} is")

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from services.edge.dialects.asked import NOTHING, Asked, Defaults, bounded, decoded, fault
+from services.edge.dialects.asked import NOTHING, Asked, Defaults, Reader, Request, bounded, fault
 
 _STREAM_MAX: Final = 128 * 1024
 """What a stream that sets itself no bound may produce before it ends: its hold grows with it."""
@@ -19,8 +19,7 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class _Chat(msgspec.Struct):
-    model: str
+class _Chat(Request):
     messages: list[msgspec.Raw]
     stream: bool | None = None
     max_tokens: int | None = None
@@ -35,8 +34,7 @@ class _Reasoning(msgspec.Struct):
     effort: str | None = None
 
 
-class _Responses(msgspec.Struct):
-    model: str
+class _Responses(Request):
     input: msgspec.Raw = NOTHING
     instructions: msgspec.Raw = NOTHING
     stream: bool | None = None
@@ -46,20 +44,38 @@ class _Responses(msgspec.Struct):
     prompt_cache_key: str | None = None
 
 
-class _Embeddings(msgspec.Struct):
-    model: str
+class _Embeddings(Request):
     input: msgspec.Raw
 
 
-_decode_chat: Final = msgspec.json.Decoder(_Chat).decode
-_decode_responses: Final = msgspec.json.Decoder(_Responses).decode
-_decode_embeddings: Final = msgspec.json.Decoder(_Embeddings).decode
+_chat: Final = Reader(
+    _Chat,
+    *("audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "metadata", "modalities"),
+    *("parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_retention", "response_format"),
+    *("safety_identifier", "seed", "service_tier", "stop", "store", "temperature", "tool_choice", "tools"),
+    *("top_logprobs", "top_p", "user", "verbosity", "web_search_options"),
+)
+_responses: Final = Reader(
+    _Responses,
+    *(
+        "client_metadata",
+        "context_management",
+        "conversation",
+        "include",
+        "max_tool_calls",
+        "metadata",
+        "parallel_tool_calls",
+    ),
+    *("previous_response_id", "prompt", "prompt_cache_retention", "safety_identifier", "service_tier", "store"),
+    *("stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user"),
+)
+_embeddings: Final = Reader(_Embeddings, "dimensions", "encoding_format", "user")
 _decode_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def read_chat(body: bytes, defaults: Defaults) -> Asked:
     """Reads a request for a chat completion. Raises Refusal that names the field."""
-    request: _Chat = decoded(_decode_chat, body)
+    request = _chat.read(body)
     if not request.messages:
         raise fault("messages", "at least one message is required")
     field, bound = _bound(request)
@@ -73,7 +89,7 @@ def read_chat(body: bytes, defaults: Defaults) -> Asked:
 
 def read_responses(body: bytes, defaults: Defaults) -> Asked:
     """Reads a request for a response. Raises Refusal that names the field."""
-    request: _Responses = decoded(_decode_responses, body)
+    request = _responses.read(body)
     if request.background:  # it is worked on when its answer has come, and nobody would ever say what that used
         raise fault("background", "cannot be asked for: nothing is kept here")
     effort = request.reasoning.effort if request.reasoning else None
@@ -87,7 +103,7 @@ def read_responses(body: bytes, defaults: Defaults) -> Asked:
 
 def read_embeddings(body: bytes, defaults: Defaults) -> Asked:
     """Reads a request for embeddings, which produces no tokens. Raises Refusal that names the field."""
-    request: _Embeddings = decoded(_decode_embeddings, body)
+    request = _embeddings.read(body)
     return Asked(request.model, 0, beginning=(NOTHING, request.input))
 
 
