@@ -107,8 +107,7 @@ class Reply:
         if self._pinging is not None or not self._write(chunk):
             return False
         self._last = chunk[-2:]
-        self._digest.update(chunk)
-        self.size_bytes += len(chunk)
+        self._note(chunk)
         self.sent_s = clock.monotonic_s()
         return True
 

@@ -20,7 +20,6 @@ from services.shared.metrics import READY, Exposition
 _KEEP_ALIVE_S: Final = 75  # longer than load balancers keep idle connections, so that they close them first
 _BACKLOG: Final = 4096
 _TICK_S: Final = 1.0
-_TENTHS: Final = 10
 _USUAL: Final = Limits()
 
 
@@ -44,10 +43,8 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Once a second looks after what uvicorn does ten times a second, so that an idle process sleeps."""
-        tenths = 0
-        while not await self.on_tick(tenths):
+        while not await self.on_tick(0):  # its counter is of tenths: 0 is a whole second
             self._gate.look(self.server_state.connections, asyncio.get_running_loop().time())
-            tenths += _TENTHS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):
                     await self._stopping.wait()
