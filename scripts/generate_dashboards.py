@@ -87,6 +87,11 @@ DASHBOARDS = {
                     ("sum(tollhouse_edge_streams_in_flight)", "streams"),
                 ],
             ),
+            Panel(
+                "Room for bodies that is taken",
+                "percentunit",
+                [("tollhouse_edge_bodies_bytes / tollhouse_edge_bodies_limit_bytes", "{{instance}}")],
+            ),
             Panel("Requests by model", "reqps", [_rate("tollhouse_edge_requests_total", "model")], stacked=True),
             Panel("Requests by brand", "reqps", [_rate("tollhouse_edge_requests_total", "brand")], stacked=True),
             Panel("Tokens", "short", [_rate("gen_ai_client_token_usage_sum", "gen_ai_token_type")], stacked=True),

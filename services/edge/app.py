@@ -73,7 +73,7 @@ async def serve(settings: EdgeSettings) -> None:
     await clients.listen(nc)
     requests, keep_alive = RequestLog(), KeepAlive(settings.keep_alive_s)
     admission, picks = Admission(settings, clients.auth, outbox), Picks(settings, clients.routers)
-    bodies = Bodies()
+    bodies = Bodies(settings.bodies_max_bytes)
     relay = Relay(
         settings,
         principals,
@@ -105,7 +105,7 @@ async def serve(settings: EdgeSettings) -> None:
     def in_flight() -> int:
         return len(server.server_state.tasks) if server.started else 0
 
-    metrics.show(exposition, clients, outbox, journal, settings, in_flight, lambda: len(keep_alive))
+    metrics.show(exposition, clients, outbox, journal, bodies, settings, in_flight, lambda: len(keep_alive))
     bus.show(exposition, nc)
     presence = discovery.Presence(
         nc,

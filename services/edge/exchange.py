@@ -1,7 +1,7 @@
 """One request from its admission on: the attempts made for it, and what they mean for the books."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -156,6 +156,8 @@ class Exchange:
     api: Api
     request: Asked
     body: bytes
+    forgotten: Callable[[], None]
+    """To be called when the body is needed no more."""
     query: str
     hold: Hold
     pools: Sequence[str]
@@ -196,6 +198,7 @@ class Exchange:
     def forget_body(self) -> None:
         """No further attempt will be made: a stream may last for minutes, and need not keep its request that long."""
         self.body = b""
+        self.forgotten()
 
     def cut_off(self) -> None:
         """We end before the request does: the attempt under way was not given up by the client, but by us."""

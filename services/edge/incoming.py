@@ -32,6 +32,7 @@ class Incoming:
         "_relaying",
         "_settings",
         "_size_bytes",
+        "_taken_bytes",
         "_waits_since_s",
         "gone",
     )
@@ -43,7 +44,7 @@ class Incoming:
         self._bodies = bodies
         self._relaying = asyncio.current_task()
         self._began_s = self._waits_since_s = 0.0
-        self._size_bytes = 0
+        self._size_bytes = self._taken_bytes = 0
         self._late = False
         self.gone = False
         """The client left: the cancellation of the request's coroutine was ours."""
@@ -51,28 +52,28 @@ class Incoming:
     async def body(self, content_length: int | None) -> bytes:
         """The whole body; from then on the request's coroutine is cancelled when the client leaves. Raises Refusal and
         ClientGone."""
-        limit = self._settings.body_max_bytes
-        if content_length is not None and content_length > limit:
-            raise _too_large(limit)
+        if content_length is not None:
+            self._check_size(content_length)
         self._bodies.enter(self)
         try:
             body, more = await self._piece()
             if more:
                 self._began_s = self._waits_since_s
                 whole = BytesIO()  # grows in place and gives its bytes away: joined pieces would be there twice
-                self._size_bytes = whole.write(body)
+                whole.write(body)
                 while more:
                     body, more = await self._piece()
-                    self._size_bytes += whole.write(body)
-                    if self._size_bytes > limit:
-                        raise _too_large(limit)
+                    whole.write(body)
                 body = whole.getvalue()
         finally:
             self._bodies.leave(self)
-        if len(body) > limit:
-            raise _too_large(limit)
         self._line.watch(self._leave)
         return body
+
+    def forget_body(self) -> None:
+        """The body is not in memory any more."""
+        self._bodies.give_back(self._taken_bytes)
+        self._taken_bytes = 0
 
     def absorb_cancellation(self) -> None:
         """The cancellation was ours, and is dealt with."""
@@ -94,6 +95,7 @@ class Incoming:
         """Watches no more."""
         self._relaying = None
         self._line.unwatch()
+        self.forget_body()
 
     async def _piece(self) -> tuple[bytes, bool]:
         self._waits_since_s = clock.monotonic_s()
@@ -109,7 +111,17 @@ class Incoming:
             raise Refusal(Kind.REQUEST_TIMEOUT, what) from None
         if message["type"] == "http.disconnect":
             raise ClientGone
-        return message.get("body", b""), message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        self._size_bytes += len(piece)
+        self._check_size(self._size_bytes)
+        self._bodies.take(len(piece))
+        self._taken_bytes = self._size_bytes
+        return piece, message.get("more_body", False)
+
+    def _check_size(self, size_bytes: int) -> None:
+        limit = self._settings.body_max_bytes
+        if size_bytes > limit:
+            raise Refusal(Kind.REQUEST_TOO_LARGE, f"the body is over the limit of {limit} bytes")
 
     def _leave(self) -> None:
         if self._relaying is not None:
@@ -118,12 +130,25 @@ class Incoming:
 
 
 class Bodies:
-    """Bodies on their way: one look at all of them every quarter of a second while there are any, instead of a timer
-    for each, for most requests bring theirs along."""
+    """The bodies that this edge has in memory, and those that are on their way. At these there is one look every
+    quarter of a second while there are any, instead of a timer for each, for most requests bring theirs along."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.bytes = 0
+        """In memory now; at most `most_bytes`."""
         self.on_their_way: set[Incoming] = set()
         self._looking: asyncio.TimerHandle | None = None
+
+    def take(self, piece_bytes: int) -> None:
+        """Notes a piece. Raises Refusal where there is no room for it."""
+        if self.bytes + piece_bytes > self.most_bytes:
+            raise Refusal(Kind.BODIES_FULL, "too many large requests are under way here; please try again")
+        self.bytes += piece_bytes
+
+    def give_back(self, body_bytes: int) -> None:
+        """Notes that so much is not in memory any more."""
+        self.bytes -= body_bytes
 
     def enter(self, incoming: Incoming) -> None:
         """Its body is on its way."""
@@ -142,7 +167,3 @@ class Bodies:
             incoming.give_up_late(now_s)
         if self.on_their_way:
             self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal(Kind.REQUEST_TOO_LARGE, f"the body is over the limit of {limit} bytes")

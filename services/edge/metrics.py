@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 from services.edge.apis import Api, UpstreamKind
 from services.edge.clients import Clients
 from services.edge.exchange import NO_TOKENS, Attempt, Exchange
+from services.edge.incoming import Bodies
 from services.edge.journal import Journal
 from services.edge.outbox import Outbox
 from services.edge.reply import Reply
@@ -97,6 +98,8 @@ OUTBOX: Final = gauge("tollhouse_edge_outbox_requests", "ended requests whose us
 OUTBOX_LIMIT: Final = gauge("tollhouse_edge_outbox_limit_requests", "with so many of them no work is taken")
 JOURNAL: Final = gauge("tollhouse_edge_journal_bytes", "bytes of the journal that are written and still needed")
 JOURNAL_LIMIT: Final = gauge("tollhouse_edge_journal_limit_bytes", "bytes that the journal may take")
+BODIES: Final = gauge("tollhouse_edge_bodies_bytes", "bytes of request bodies in memory")
+BODIES_LIMIT: Final = gauge("tollhouse_edge_bodies_limit_bytes", "bytes of request bodies that may be in memory")
 REPLICAS: Final = gauge(
     "tollhouse_edge_replicas", "replicas of a service that this edge asks, and that answer", "service"
 )
@@ -209,6 +212,7 @@ def show(
     clients: Clients,
     outbox: Outbox,
     journal: Journal,
+    bodies: Bodies,
     settings: EdgeSettings,
     in_flight: Callable[[], int],
     streams: Callable[[], int],
@@ -220,6 +224,8 @@ def show(
     exposition.show(OUTBOX_LIMIT, lambda: settings.outbox_requests)
     exposition.show(JOURNAL, lambda: journal.needed_bytes)
     exposition.show(JOURNAL_LIMIT, lambda: settings.journal_max_bytes)
+    exposition.show(BODIES, lambda: bodies.bytes)
+    exposition.show(BODIES_LIMIT, lambda: bodies.most_bytes)
     exposition.show(
         REPLICAS,
         lambda: [

@@ -128,6 +128,7 @@ class Relay:
                 api,
                 request,
                 body,
+                incoming.forget_body,
                 onward_query(scope["query_string"]),
                 self._admission.hold(reply.request_id, principal, request, body, billed=api is not Api.COUNT_TOKENS),
                 self._routes.pools(principal.group, request.model),

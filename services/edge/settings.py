@@ -49,6 +49,11 @@ class EdgeSettings(TlsSettings):
         "seconds that a client may take for the next 48 KiB of its answer", default=300, at_least=0.1
     )
     body_max_bytes: int = setting("bytes of a request body, at most", default=32 * 1024 * 1024, at_least=1024)
+    bodies_max_bytes: int = setting(
+        "bytes of request bodies in memory at a time, at most; of those that stream, until their answer begins",
+        default=384 * 1024 * 1024,
+        at_least=1024,
+    )
     body_timeout_s: float = setting("seconds between two pieces of a request body, at most", default=30, at_least=0.1)
     body_bytes_per_s: int = setting(
         "bytes of a request body that come each second on average, at least, once `body_timeout_s` is over",

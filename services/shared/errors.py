@@ -72,6 +72,7 @@ class Kind(Enum):
     LEDGER_UNAVAILABLE = ("ledger_unavailable", 503, grpc.StatusCode.UNAVAILABLE, Blame.OURS, "The ledger service does not answer, and no credit is at hand.")
     CREDIT_RECOVERING = ("credit_recovering", 503, grpc.StatusCode.UNAVAILABLE, Blame.OURS, "The credit that is left is reserved by a replica that was lost a moment ago; it is free again within seconds.")
     RECORDING_UNAVAILABLE = ("recording_unavailable", 503, grpc.StatusCode.UNAVAILABLE, Blame.OURS, "Usage cannot be recorded now, so no work is taken (invariant I8).")
+    BODIES_FULL = ("bodies_full", 503, grpc.StatusCode.UNAVAILABLE, Blame.OURS, "The edge has as many bytes of requests in memory as it may.")
     UPSTREAM_TIMEOUT = ("upstream_timeout", 504, grpc.StatusCode.DEADLINE_EXCEEDED, Blame.UPSTREAM, "The upstream sent nothing within the time limit.")
     UPSTREAM_OVERLOADED = ("upstream_overloaded", 529, grpc.StatusCode.UNAVAILABLE, Blame.UPSTREAM, "Every upstream account that was tried said it is overloaded.")
     # fmt: on

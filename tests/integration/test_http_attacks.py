@@ -19,6 +19,7 @@ IN_CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 POST = b"POST /v1/messages HTTP/1.1\r\nhost: gateway\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: gateway\r\n\r\n"
 CONNECTIONS = 40
+BODIES_BYTES = 500_000
 BYTES_OF_A_STREAM = 2_000_000_000
 HOSED = "claude-attack-firehose"
 
@@ -68,7 +69,7 @@ def hose() -> Iterator[Firehose]:
 def gateway(tmp_path_factory: pytest.TempPathFactory, hose: Firehose) -> Iterator[Deployment]:
     """One edge that waits for nobody."""
     short = {"HEAD_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "1", "SEND_TIMEOUT_S": "1"}
-    limits = short | {"CONNECTIONS_PER_ADDRESS": str(CONNECTIONS)}
+    limits = short | {"CONNECTIONS_PER_ADDRESS": str(CONNECTIONS), "BODIES_MAX_BYTES": str(BODIES_BYTES)}
     settings = {f"TOLLHOUSE_EDGE_{name}": value for name, value in limits.items()}
     with deployed(tmp_path_factory.mktemp("attacked") / "state", **settings) as deployment:
         deployment.account("attack-hose", hose.url, {HOSED: HOSED})
@@ -294,3 +295,19 @@ def test_one_address_has_so_many_connections_and_no_more(gateway: Deployment) ->
         socks = [held.enter_context(connected(gateway.base_url)) for _ in range(CONNECTIONS + 5)]
         assert rest_of(socks[-1]).statuses == [429]
     eventually(lambda: said_to(gateway.base_url, last_request(gateway)).statuses == [200], what="they are free again")
+
+
+def test_bodies_that_do_not_end_have_so_much_room_and_no_more(gateway: Deployment) -> None:
+    known, blank = {"x-api-key": gateway.key}, b" " * 120_000
+    part = b"%b%bcontent-length: 1000000\r\n\r\n%b" % (POST, key_line(gateway), blank)
+    answers = [gateway.call("POST", "/v1/messages", known, blank)]
+    assert answers[0].status == 400, "there is room, but that is no JSON"
+    with contextlib.ExitStack() as held:
+        for _ in range(5):
+            held.enter_context(connected(gateway.base_url)).sendall(part)
+        while answers[-1].status == 400 and len(answers) < 50:
+            answers.append(gateway.call("POST", "/v1/messages", known, blank))
+    assert answers[-1].status == 503
+    assert answers[-1].json()["error"]["type"] == "overloaded_error"
+    assert answers[-1].headers["retry-after"] == "2"
+    eventually(lambda: gateway.messages(gateway.key).status == 200, what="there is room again")

@@ -58,6 +58,7 @@ _ANTHROPIC_TYPES: Final[Mapping[Kind, str]] = {
     Kind.LEDGER_UNAVAILABLE: "api_error",
     Kind.CREDIT_RECOVERING: "api_error",
     Kind.RECORDING_UNAVAILABLE: "api_error",
+    Kind.BODIES_FULL: "overloaded_error",
     Kind.UPSTREAM_TIMEOUT: "timeout_error",
     Kind.UPSTREAM_OVERLOADED: "overloaded_error",
 }

@@ -49,6 +49,7 @@ def exchange() -> Exchange:
         api=Api.MESSAGES,
         request=Asked("opus", 10, stream=True),
         body=b"x" * 50,
+        forgotten=lambda: None,
         query="",
         hold=HOLD,
         pools=["main"],

@@ -45,7 +45,7 @@ class Client:
 
 @pytest.fixture
 async def bodies() -> Bodies:
-    return Bodies()
+    return Bodies(1 << 20)
 
 
 async def test_a_body_is_put_together(bodies: Bodies) -> None:
@@ -106,6 +106,32 @@ async def test_a_body_over_the_limit_is_refused(bodies: Bodies, length: int | No
     with pytest.raises(Refusal) as refused:
         await client.request(bodies).body(length)
     assert refused.value.kind is Kind.REQUEST_TOO_LARGE
+
+
+async def test_all_bodies_together_have_so_much_room(bodies: Bodies) -> None:
+    async def arrived(pieces: int) -> Incoming:
+        client = Client()
+        incoming = client.request(bodies)
+        for number in range(pieces):
+            client.says(b"x" * 500, more=number + 1 < pieces)
+        try:
+            await incoming.body(None)
+        except Refusal:
+            incoming.end()
+            raise
+        return incoming
+
+    bodies.most_bytes = 2400
+    first, second, _ = await arrived(2), await arrived(1), await arrived(1)
+    with pytest.raises(Refusal) as refused:
+        await arrived(2)
+    assert refused.value.kind is Kind.BODIES_FULL
+    assert bodies.bytes == 2000, "what was refused takes no room"
+    first.forget_body()
+    await arrived(2)
+    first.end()
+    second.end()
+    assert bodies.bytes == 1500, "room is given back once"
 
 
 async def test_a_client_that_leaves_before_its_body_was_read_is_gone(bodies: Bodies) -> None:
