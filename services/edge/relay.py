@@ -105,7 +105,7 @@ class Relay:
         head = read_head(scope["headers"])
         brand = self._brands.of_host(head.host)
         id_ = ids.request_id(created_ms)
-        reply = Reply(send, line.write, id_, SPEECHES[api], brand, from_browser=head.from_browser)
+        reply = Reply(send, line, id_, SPEECHES[api], brand, from_browser=head.from_browser)
         exchange: Exchange | None = None
         incoming = Incoming(receive, line, self._settings, self._bodies)
         trace = self._traces.begin(head.traceparent)

@@ -10,11 +10,10 @@ from services.edge.brand import Brand
 from services.edge.dialects.speech import Speech
 from services.edge.head import Headers
 from services.shared import clock
+from services.shared.connections import Line
 from services.shared.errors import Refusal
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
-Write = Callable[[bytes], bool]
-"""Of a piece of an answer that has begun, at once: whether it could be; see services.shared.connections."""
 
 _EVENT_STREAM: Final = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 
@@ -28,11 +27,11 @@ class Reply:
         "_digest",
         "_from_browser",
         "_last",
+        "_line",
         "_pinging",
         "_send",
         "_sending",
         "_speech",
-        "_write",
         "error",
         "first_byte_s",
         "limits",
@@ -44,10 +43,10 @@ class Reply:
     )
 
     def __init__(
-        self, send: Send, write: Write, request_id: str, speech: Speech, brand: Brand, *, from_browser: bool = False
+        self, send: Send, line: Line, request_id: str, speech: Speech, brand: Brand, *, from_browser: bool = False
     ) -> None:
         self._send = send
-        self._write = write
+        self._line = line
         self._speech = speech
         self._brand = brand
         self._from_browser = from_browser
@@ -78,10 +77,13 @@ class Reply:
             self._note(event)
             await self._send({"type": "http.response.body", "body": event})
             return
-        headers.append((b"content-length", b"%d" % len(body)))
-        await self.start(status, headers)
+        self.first_byte_s = clock.monotonic_s()
         self._note(body)
-        await self._send({"type": "http.response.body", "body": body})
+        headers.append((b"content-length", b"%d" % len(body)))
+        self._begin(status, headers)
+        if not self._line.answer(status, headers, body):
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+            await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begins an answer, unless a ping has done so; pieces and an end follow."""
@@ -89,7 +91,7 @@ class Reply:
             await self._pinging
         self.first_byte_s = clock.monotonic_s()
         if self.status is None:
-            await self._begin(status, headers)
+            await self._send_head(status, headers)
 
     async def piece(self, chunk: bytes) -> None:
         """Sends bytes as they came from the upstream; waits while the client reads slower than they come."""
@@ -104,7 +106,7 @@ class Reply:
 
     def piece_now(self, chunk: bytes) -> bool:
         """The same outside of any task; false where the client has to be waited for: then it takes `piece`."""
-        if self._pinging is not None or not self._write(chunk):
+        if self._pinging is not None or not self._line.write(chunk):
             return False
         self._last = chunk[-2:]
         self._note(chunk)
@@ -157,13 +159,18 @@ class Reply:
     async def _ping(self) -> None:
         try:
             if self.status is None:
-                await self._begin(200, list(_EVENT_STREAM))
+                await self._send_head(200, list(_EVENT_STREAM))
             self._note(self._speech.ping)
             await self._send({"type": "http.response.body", "body": self._speech.ping, "more_body": True})
         finally:
             self._pinging = None
 
-    async def _begin(self, status: int, headers: Headers) -> None:
+    async def _send_head(self, status: int, headers: Headers) -> None:
+        self._begin(status, headers)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def _begin(self, status: int, headers: Headers) -> None:
+        """Notes the status, and puts our own headers to an answer's."""
         headers += self._brand.request_id_headers(self.request_id)
         if self._brand.upstream_account_id_header and self.upstream_account_id:
             name = self._brand.upstream_account_id_header.lower().encode()
@@ -172,7 +179,6 @@ class Reply:
         if self._from_browser:
             headers += browsers.answer_headers(self._brand)
         self.status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     def _note(self, sent: bytes) -> None:
         self._digest.update(sent)

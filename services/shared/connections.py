@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 _PIPELINED_MOST: Final = 16
 _LINGER_S: Final = 30.0
@@ -25,7 +25,12 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]*")
 """RFC 3986, 3.2.2 and 3.2.3."""
 _VERSIONS: Final = ("1.1", "1.0")
 _OF_UPGRADES: Final = frozenset((b"upgrade", b"http2-settings"))
+_HEAD: Final = re.compile(
+    rb"HTTP/1\.1 [^\r\n]+\r\n(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n"
+)
+"""Of an answer: RFC 9112, 4 and 5."""
 _MALFORMED: Final = "Invalid HTTP request received."
+_CLOSE: Final = b"\nconnection: close\r"
 LINE: Final = "tollhouse.line"
 """Under this name a request's scope holds its Line, for applications that want it: they take it out, for it refers back
 to the scope."""
@@ -314,6 +319,25 @@ class Line:
         self._cycle.disconnected = True
         if self._leaving is not None:
             self._leaving()
+
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Writes a whole answer, whose headers tell its length. False where that has to be left to ASGI's `send`: its
+        client reads slowly, is gone or wants no body, the connection closes afterwards, or a header is none."""
+        cycle = self._cycle
+        if self._connection.flow.write_paused or cycle.disconnected or cycle.response_started:
+            return False
+        if not cycle.keep_alive or cycle.scope["method"] == "HEAD":
+            return False
+        lines = [b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)]
+        head = b"%b%b\r\n" % (STATUS_LINE[status], b"".join(lines))
+        if head.count(b"\n") != len(lines) + 2 or _HEAD.fullmatch(head) is None or _CLOSE in head:
+            return False
+        self._connection.transport.writelines((head, body))
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def write(self, piece: bytes) -> bool:
         """Writes a piece of a streamed answer that has begun. False where that has to be left to ASGI's `send`, which

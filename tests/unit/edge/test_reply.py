@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from services.edge.brand import BUILT_IN, Brand
 from services.edge.dialects.speech import SPEECHES
 from services.edge.keepalive import KeepAlive
 from services.edge.reply import Reply
+from services.shared.connections import Line
 from services.shared.errors import Kind, Refusal
 
 
@@ -25,10 +27,19 @@ class Client:
     async def send(self, message: dict[str, Any]) -> None:
         self.messages.append(message)
 
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        if self.keeps_up:
+            self.messages.append({"type": "http.response.start", "status": status, "headers": list(headers)})
+            self.messages.append({"type": "http.response.body", "body": body})
+        return self.keeps_up
+
     def write(self, piece: bytes) -> bool:
         if self.keeps_up:
             self.messages.append({"type": "http.response.body", "body": piece, "more_body": True})
         return self.keeps_up
+
+    def reply(self, brand: Brand = BUILT_IN, api: Api = Api.MESSAGES, *, from_browser: bool = False) -> Reply:
+        return Reply(self.send, cast(Line, self), "req_1", SPEECHES[api], brand, from_browser=from_browser)
 
     @property
     def status(self) -> int:
@@ -56,10 +67,12 @@ def client() -> Client:
 
 @pytest.fixture
 def reply(client: Client) -> Reply:
-    return Reply(client.send, client.write, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
+    return client.reply()
 
 
-async def test_a_whole_answer_says_its_length_and_its_request_id(client: Client, reply: Reply) -> None:
+@pytest.mark.parametrize("keeps_up", [True, False])
+async def test_a_whole_answer_says_its_length_and_its_request_id(client: Client, reply: Reply, keeps_up: bool) -> None:
+    client.keeps_up = keeps_up
     await reply.whole(201, [(b"content-type", b"text/plain")], b"hello")
     assert client.status == reply.status == 201
     assert client.headers == {b"content-type": b"text/plain", b"content-length": b"5", b"x-request-id": b"req_1"}
@@ -190,19 +203,21 @@ async def test_no_ping_comes_inside_of_an_event(client: Client, reply: Reply) ->
 
 
 async def test_a_client_that_is_slow_to_read_gets_no_pings() -> None:
-    free, sent = asyncio.Event(), list[dict[str, Any]]()
+    free = asyncio.Event()
 
-    async def slowly(message: dict[str, Any]) -> None:
-        sent.append(message)
-        if len(sent) == 2:
-            await free.wait()
+    class Slow(Client):
+        async def send(self, message: dict[str, Any]) -> None:
+            await super().send(message)
+            if len(self.messages) == 2:
+                await free.wait()
 
-    reply = Reply(slowly, lambda piece: False, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN)
+    client = Slow()
+    reply = client.reply()
     await reply.start(200, [])
     writing = asyncio.create_task(reply.piece(b"data: 1\n\n"))
     await asyncio.sleep(0)
     await pinged(reply)
-    assert len(sent) == 2
+    assert len(client.messages) == 2
     free.set()
     await writing
 
@@ -210,8 +225,8 @@ async def test_a_client_that_is_slow_to_read_gets_no_pings() -> None:
 async def test_keep_alive_pings_only_what_is_silent(client: Client) -> None:
     keep_alive, silent, flowing = (
         KeepAlive(0.1),
-        Reply(client.send, client.write, "req_1", SPEECHES[Api.MESSAGES], BUILT_IN),
-        Reply(Client().send, Client().write, "req_2", SPEECHES[Api.MESSAGES], BUILT_IN),
+        client.reply(),
+        Client().reply(),
     )
     running = asyncio.create_task(keep_alive.run())
     keep_alive.add(silent)
@@ -231,7 +246,7 @@ async def test_keep_alive_pings_only_what_is_silent(client: Client) -> None:
 
 async def test_a_brand_has_its_own_names_for_our_request_id_and_the_account(client: Client) -> None:
     brand = Brand(request_id_header="X-CC-Request-Id", upstream_account_id_header="X-CC-Account-Id")
-    reply = Reply(client.send, client.write, "req_1", SPEECHES[Api.MESSAGES], brand)
+    reply = client.reply(brand)
     reply.upstream_account_id = "acc_1"
     await reply.whole(200, [], b"")
     assert client.headers[b"x-request-id"] == client.headers[b"x-cc-request-id"] == b"req_1"
@@ -256,6 +271,6 @@ async def test_a_page_may_read_whatever_the_answer_begins_with(api: Api) -> None
 
     for begin in (whole, refused, streamed, pinged):
         client = Client()
-        await begin(Reply(client.send, client.write, "req_1", SPEECHES[api], BUILT_IN, from_browser=True))
+        await begin(client.reply(api=api, from_browser=True))
         assert client.headers[b"access-control-allow-origin"] == b"*", begin.__name__
         assert b"x-request-id" in client.headers[b"access-control-expose-headers"]

@@ -3,6 +3,7 @@ and what they are sent without waiting."""
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from services.shared import web
 from services.shared.connections import LINE, Line
 
+DATE = re.compile(rb"date: [^\r]+\r\n")
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -239,3 +241,99 @@ async def test_an_answer_of_known_length_is_not_written_in_pieces() -> None:
         await asyncio.get_running_loop().sock_sendall(connection, REQUEST)
         assert (await head_of(connection)).endswith(b"ok")
     assert found == [False, False]
+
+
+LENGTH = (b"content-length", b"5")
+ODD = [(b"a b", b"c"), (b"x-app", b"a\r\nx-forged: b"), (b"x-app", b"a\nb"), (b"x-app", b"a\0b")]
+"""Names and values of which nobody may make a header."""
+
+
+class Twins:
+    """An application that answers at once where it may, and otherwise, or always, as ASGI has it."""
+
+    def __init__(self, headers: list[tuple[bytes, bytes]], *, by_line: bool) -> None:
+        self.headers = headers
+        self.by_line = by_line
+        self.at_once: list[bool] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        line: Line = scope.pop(LINE)
+        if self.by_line:
+            self.at_once.append(line.answer(200, self.headers, b"hello"))
+            if self.at_once[-1]:
+                return
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async def said(self, request: bytes, *, farewell: bool = False) -> tuple[bytes, bool]:
+        """What a client is told that asks twice, but for the time of day; and whether its connection is closed."""
+        async with serving(self, lines=True) as (server, port):
+            if farewell:
+                server.say_farewell()
+            connection, received = connected(port), b""
+            with connection:
+                await asyncio.get_running_loop().sock_sendall(connection, request)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        while piece := await told(connection):
+                            received += piece
+                        return DATE.sub(b"", received), True
+                return DATE.sub(b"", received), False
+
+
+@pytest.mark.parametrize(
+    ("request_", "headers", "farewell", "at_once"),
+    [
+        (REQUEST * 2, [(b"content-type", b"text/plain"), (b"x-app", b"\xe4\t~"), LENGTH], False, [True, True]),
+        (REQUEST * 2, [LENGTH], True, [False]),
+        (REQUEST * 2, [LENGTH, (b"connection", b"close")], False, [False]),
+        (REQUEST.replace(b"/1.1", b"/1.0"), [LENGTH], False, [False]),
+        (REQUEST.replace(b"Host", b"Connection: close\r\nHost"), [LENGTH], False, [False]),
+        (REQUEST.replace(b"GET", b"HEAD") + REQUEST, [LENGTH], False, [False, True]),
+    ],
+    ids=["two requests", "a farewell", "an answer that closes", "HTTP/1.0", "a client that closes", "HEAD"],
+)
+async def test_a_whole_answer_is_the_same_at_once_as_by_asgi(
+    request_: bytes, headers: list[tuple[bytes, bytes]], farewell: bool, at_once: list[bool]
+) -> None:
+    app = Twins(headers, by_line=True)
+    said = await app.said(request_, farewell=farewell)
+    assert said == await Twins(headers, by_line=False).said(request_, farewell=farewell)
+    assert said[0].startswith(b"HTTP/1.1 200 OK\r\n")
+    assert app.at_once == at_once
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_a_header_that_is_none_is_not_written(odd: tuple[bytes, bytes]) -> None:
+    app = Twins([odd, LENGTH], by_line=True)
+    received, closed = await app.said(REQUEST)
+    assert app.at_once == [False]
+    assert odd[1] not in received
+    assert closed
+
+
+async def test_nobody_is_answered_twice_or_after_leaving() -> None:
+    found, ends, left = list[bool](), asyncio.Event(), asyncio.Event()
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        line: Line = scope.pop(LINE)
+        await receive()
+        line.watch(left.set)
+        if found:
+            await left.wait()
+        found.append(line.answer(200, [LENGTH], b"hello"))
+        found.append(line.answer(200, [LENGTH], b"hello"))
+        found.append(line.write(b"more"))
+        line.unwatch()
+        if len(found) > 3:
+            ends.set()
+
+    async with serving(app, lines=True) as (_, port), asyncio.timeout(5):
+        connection = connected(port)
+        await asyncio.get_running_loop().sock_sendall(connection, REQUEST)
+        assert (await told(connection)).endswith(b"\r\n\r\nhello")
+        await asyncio.get_running_loop().sock_sendall(connection, REQUEST)
+        await asyncio.sleep(0.05)
+        connection.close()
+        await ends.wait()
+    assert found == [True, False, False, False, False, False]
