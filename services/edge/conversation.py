@@ -25,21 +25,20 @@ def conversation(tenant_id: str, session: str, system: msgspec.Raw, first_messag
     if session:
         said = b"\0session\0" + session.encode()
     else:
-        said = _sample(memoryview(system)) + _sample(memoryview(first_message))
+        said = _sample(system) + _sample(first_message)
     return hashlib.blake2b(tenant_id.encode() + said, digest_size=_DIGEST_BYTES).digest()
 
 
-def _sample(part: memoryview) -> bytes:
-    """What stands for a part, which is not copied as a whole: it may be megabytes."""
-    if _is_marked(part):
-        part = memoryview(_CACHE_CONTROL.sub(b"", part))
-    end = part[max(_SAMPLE_BYTES, len(part) - _END_BYTES) :]
-    return b"\0%d\0" % len(part) + bytes(part[:_SAMPLE_BYTES]) + bytes(end)
+def _sample(part: msgspec.Raw) -> bytes:
+    """What stands for a part. One of megabytes is not copied as a whole."""
+    whole: bytes | memoryview = bytes(part) if len(part) <= _PIECE_BYTES else memoryview(part)
+    if _MARK in whole if isinstance(whole, bytes) else _is_marked(whole):
+        whole = _CACHE_CONTROL.sub(b"", whole)
+    end = whole[max(_SAMPLE_BYTES, len(whole) - _END_BYTES) :]
+    return b"\0%d\0%b%b" % (len(whole), whole[:_SAMPLE_BYTES], end)
 
 
 def _is_marked(part: memoryview) -> bool:
     """Whether anything in it says what to cache. A piece after the other, as only bytes can be searched fast."""
-    if len(part) <= _PIECE_BYTES:
-        return _MARK in bytes(part)
     overlap = len(_MARK) - 1
     return any(_MARK in bytes(part[at : at + _PIECE_BYTES + overlap]) for at in range(0, len(part), _PIECE_BYTES))

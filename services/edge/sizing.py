@@ -14,10 +14,11 @@ _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 """With the backslash that some encoders of JSON put before a slash."""
 _NEARBY_BYTES: Final = 200
 _BY_ID: Final = b'"file_id"'
-_ENDS_OF_NAMES: Final = (b'url"', b'file_data"')
-_NAMES: Final = frozenset((b'"url"', b'"image_url"', b'"file_url"', b'"file_data"'))
-"""Of strings that are an address, or a data URL with the thing itself."""
-_NAME_MAX_BYTES: Final = max(map(len, _NAMES))
+_DATA: Final = b'"data"'
+_ADDRESSES: Final = frozenset((b'"url"', b'"image_url"', b'"file_url"', b'"file_data"'))
+"""Names of strings that are an address, or a data URL with the thing itself."""
+_ENDS_OF_NAMES: Final = (b'url"', b'data"')
+_NAME_MAX_BYTES: Final = max(map(len, _ADDRESSES))
 _ADDRESS: Final = re.compile(rb'\s*:\s*"(data:[^",]{0,100};base64,)?')
 _REMOTE_TOKENS: Final = 5_000
 """For what the upstream fetches by itself: an image takes less, a long document more."""
@@ -27,12 +28,11 @@ _MEDIA_BYTES: Final = 4_096
 
 def input_tokens_at_most(body: bytes) -> int:
     """An upper estimate of a request's input tokens."""
-    inline, remote = _addressed(body)
+    inline, remote = _media(body)
     text_bytes, media_tokens = len(body), _REMOTE_TOKENS * (remote + body.count(_BY_ID))
-    if text_bytes > _MEDIA_BYTES:
-        for length in _media(body) + inline:
-            text_bytes -= length
-            media_tokens += max(_SMALLEST_MEDIA_TOKENS, length // _BASE64_BYTES_PER_TOKEN)
+    for length in inline:
+        text_bytes -= length
+        media_tokens += max(_SMALLEST_MEDIA_TOKENS, length // _BASE64_BYTES_PER_TOKEN)
     return text_bytes // BYTES_PER_TOKEN + 1 + media_tokens
 
 
@@ -41,39 +41,31 @@ def input_tokens_likely(at_most: int) -> int:
     return (at_most + 1) // 2
 
 
-def _media(body: bytes) -> list[int]:
-    """The lengths of long strings that stand as "data", are base64 and are said to be."""
-    lengths = []
-    at = body.find(b'"data"')
-    while at >= 0:
-        begin = body.find(b'"', at + 6)
-        end = body.find(b'"', begin + 1) if begin >= 0 else -1
-        if end < 0:
-            break
-        large = end - begin > _MEDIA_BYTES
-        if large and _said_to_be_base64(body, at, end) and not body[begin + 1 : end].translate(None, _BASE64):
-            lengths.append(end - begin - 1)
-        at = body.find(b'"data"', begin + 1)
-    return lengths
-
-
-def _addressed(body: bytes) -> tuple[list[int], int]:
-    """What stands by its address: the lengths of long data URLs of base64, and how many things are elsewhere."""
+def _media(body: bytes) -> tuple[list[int], int]:
+    """What is no text: the lengths of long strings of base64, and how many things stand by their address elsewhere."""
     lengths, remote = [], 0
     for end_of_name in _ENDS_OF_NAMES:
         at = body.find(end_of_name)
         while at >= 0:
             after = at + len(end_of_name)
             name = body[max(0, body.rfind(b'"', max(0, after - _NAME_MAX_BYTES), after - 1)) : after]
-            address = _ADDRESS.match(body, after) if name in _NAMES else None
-            if address is not None and address[1]:
-                begin, end = address.end(), body.find(b'"', address.end())
-                if end - begin > _MEDIA_BYTES and not body[begin:end].translate(None, _BASE64):
-                    lengths.append(end - begin)
-            elif address is not None:
-                remote += 1
+            if name == _DATA:
+                begin = body.find(b'"', after) + 1
+                if (length := _base64(body, begin)) and _said_to_be_base64(body, at, begin + length):
+                    lengths.append(length)
+            elif name in _ADDRESSES and (address := _ADDRESS.match(body, after)):
+                if not address[1]:
+                    remote += 1
+                elif length := _base64(body, address.end()):
+                    lengths.append(length)
             at = body.find(end_of_name, after)
     return lengths, remote
+
+
+def _base64(body: bytes, begin: int) -> int:
+    """The length of the string that begins there, if it is long and may be base64; else 0."""
+    length = body.find(b'"', begin) - begin
+    return length if length > _MEDIA_BYTES and not body[begin : begin + length].translate(None, _BASE64) else 0
 
 
 def _said_to_be_base64(body: bytes, begin: int, end: int) -> bool:
