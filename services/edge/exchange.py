@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from services.edge.answer_head import AnswerHead
 from services.edge.apis import Api
@@ -34,13 +35,12 @@ _ASKING_LATER: Final = (
 )
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One try at an upstream account."""
 
     number: int
     lease_id: str
-    picked: router_pb2.PickResult = field(default_factory=lambda: _NOT_PICKED)
+    picked: router_pb2.PickResult = _NOT_PICKED
     status: events_pb2.UsageStatus.ValueType | None = None
     """None while it has not reached the upstream."""
     outcome: router_pb2.Outcome.ValueType = router_pb2.OUTCOME_UNUSED
@@ -132,8 +132,7 @@ class Attempt:
             self.outcome = router_pb2.OUTCOME_UNUSED
 
 
-@dataclass(slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """What the client got of the answer. `first_byte_s` is on the monotonic clock, None while nothing was sent."""
 
     first_byte_s: float | None = None
@@ -144,8 +143,7 @@ class Delivered:
 _NOTHING: Final = Delivered()
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """One request and its attempts. Times are on the monotonic clock."""
 
     request_id: str
@@ -169,9 +167,9 @@ class Exchange:
     without_responses: str = ""
     """The upstream account that has no Responses API after all."""
     body_sha256: bytes = b""
-    likely_input_tokens: int = field(init=False)
+    likely_input_tokens: int = 0
     """A fair guess, for limits and where the upstream never says."""
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = []
     body_s: float = 0.0
     """How long the client's body was waited for."""
     trace: Trace | None = None
@@ -214,6 +212,8 @@ class Exchange:
 
     def tried(self) -> list[str]:
         """Upstream accounts not to try again."""
+        if len(self.attempts) == 1:
+            return []
         return [a.picked.upstream_account_id for a in self.attempts[:-1] if not a.repeatable]
 
     def settlement(self) -> auth_pb2.SettleItem:
@@ -241,50 +241,55 @@ class Exchange:
     def so_far(self) -> list[events_pb2.UsageEvent]:
         """What to book should this process be lost now: the attempts, the one under way as interrupted. The prompt is
         charged, for the upstream has it, and what was produced as far as it was seen."""
-        events = self.usage_events(_NOTHING)
-        if events and events[-1].status == events_pb2.USAGE_STATUS_CLIENT_GONE:
-            event = events[-1]
-            event.status, event.estimated = events_pb2.USAGE_STATUS_INTERRUPTED, True
-            likely = self.likely_input_tokens
-            tokens = self.meter.so_far(likely) if self.meter else Tokens(likely)
-            _count(event.tokens, tokens, event.status)
-        return events
+        return self._events(_NOTHING, so_far=True)
 
     def usage_events(self, delivered: Delivered) -> list[events_pb2.UsageEvent]:
         """One event for each attempt that reached an upstream (I1); what the client got belongs to the last. Counting
         tokens is no usage."""
-        if self.api is Api.COUNT_TOKENS:
-            return []
-        if len(self.attempts) == 1:
-            [attempt] = self.attempts
-            return [] if attempt.status is None else [self._event(attempt, attempt.status, delivered)]
-        reached = [(attempt, attempt.status) for attempt in self.attempts if attempt.status is not None]
-        return [
-            self._event(attempt, status, delivered if attempt is reached[-1][0] else None)
-            for attempt, status in reached
-        ]
+        return self._events(delivered)
+
+    def _events(self, delivered: Delivered, *, so_far: bool = False) -> list[events_pb2.UsageEvent]:
+        events: list[events_pb2.UsageEvent] = []
+        if self.api is not Api.COUNT_TOKENS:
+            for attempt in self.attempts:
+                if attempt.status is not None:
+                    events.append(self._event(attempt, attempt.status, so_far=so_far))
+        if events:
+            self._end(events[-1], delivered)
+        return events
 
     def _event(
-        self, attempt: Attempt, status: events_pb2.UsageStatus.ValueType, delivered: Delivered | None
+        self, attempt: Attempt, status: events_pb2.UsageStatus.ValueType, *, so_far: bool
     ) -> events_pb2.UsageEvent:
         event, hold = attempt.event, self.hold
         if event is None:
             event = attempt.event = self._first_event(attempt)
+        else:
+            event.tokens.Clear()
+        tokens, event.estimated = attempt.tokens, attempt.estimated
+        if so_far and status == events_pb2.USAGE_STATUS_CLIENT_GONE:
+            status, event.estimated = events_pb2.USAGE_STATUS_INTERRUPTED, True
+            likely = self.likely_input_tokens
+            tokens = self.meter.so_far(likely) if self.meter else Tokens(likely)
         event.status = status
-        _count(event.tokens, attempt.tokens, status)
-        event.estimated = attempt.estimated
+        _count(event.tokens, tokens, status)
         event.held_nano = hold.held_nano
         if attempt.http_status:
             event.http_status = attempt.http_status
         if attempt.upstream_request_id:
             event.upstream_request_id = attempt.upstream_request_id
         event.grant_id, event.key_grant_id = hold.grant_id, hold.key_grant_id  # they may be others than at first
-        event.duration_ms = max(0, int((attempt.ended_s - self.began_s) * 1000))
-        event.final = delivered is not None
-        if delivered is not None and delivered.first_byte_s is not None:
+        if attempt.ended_s:
+            event.duration_ms = max(0, int((attempt.ended_s - self.began_s) * 1000))
+        event.final = False
+        return event
+
+    def _end(self, event: events_pb2.UsageEvent, delivered: Delivered) -> None:
+        """The last event tells what the client got."""
+        event.final = True
+        if delivered.first_byte_s is not None:
             event.first_token_ms = max(1, int((delivered.first_byte_s - self.began_s) * 1000))
             event.delivered_bytes, event.response_sha256 = delivered.size_bytes, delivered.sha256
-        return event
 
     def _first_event(self, attempt: Attempt) -> events_pb2.UsageEvent:
         """What stays as it is, however the attempt ends."""
@@ -309,7 +314,15 @@ class Exchange:
 
 
 def _count(counts: types_pb2.TokenCounts, tokens: Tokens, status: events_pb2.UsageStatus.ValueType | None) -> None:
-    """Writes tokens into a message that counts them."""
-    counts.input, counts.output, counts.cache_read = tokens.input, tokens.output, tokens.cache_read
-    counts.cache_write_5m, counts.cache_write_1h = tokens.cache_write_5m, tokens.cache_write_1h
-    counts.requests = 1 if status in _ANSWERED or (status in _LEFT and tokens.output) else 0
+    """Writes tokens into an empty message that counts them."""
+    counts.input = tokens.input
+    if tokens.output:
+        counts.output = tokens.output
+    if tokens.cache_read:
+        counts.cache_read = tokens.cache_read
+    if tokens.cache_write_5m:
+        counts.cache_write_5m = tokens.cache_write_5m
+    if tokens.cache_write_1h:
+        counts.cache_write_1h = tokens.cache_write_1h
+    if status in _ANSWERED or (status in _LEFT and tokens.output):
+        counts.requests = 1

@@ -1,8 +1,9 @@
 """A request's headers: whom it speaks to, which key it brings, and which of them go on to the upstream. One pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from services.shared import principal
 from services.shared.errors import Kind, Refusal
@@ -53,13 +54,12 @@ _MAX_RETRY: Final = 1000
 _ENCODING_LENGTH: Final = 40
 
 
-@dataclass(slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct):
     """A request's headers, sorted: what authenticates, what goes on, how long the body says it is, and what tells that
     the client has asked before."""
 
-    onward: Headers = field(default_factory=list)
-    keys: list[bytes] = field(default_factory=list)
+    onward: Headers = []
+    keys: list[bytes] = []
     host: bytes = b""
     from_browser: bool = False
     """A page of another origin asks: only browsers say so (https://fetch.spec.whatwg.org/#origin-header)."""
@@ -147,10 +147,10 @@ def read_head(headers: Headers) -> RequestHead:
 
 def onward_query(query: bytes) -> str:
     """Of a query, what goes on to the upstream. Raises Refusal."""
-    if not query.isascii() or b" " in query:
-        raise Refusal(Kind.INVALID_REQUEST, "the query string has characters that must be percent-encoded")
     if not query:
         return ""
+    if not query.isascii() or b" " in query:
+        raise Refusal(Kind.INVALID_REQUEST, "the query string has characters that must be percent-encoded")
     return "&".join(part for part in query.decode("latin-1").split("&") if part.partition("=")[0] == _QUERY)
 
 

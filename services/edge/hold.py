@@ -5,8 +5,9 @@ ends where the hold ends (I2). A plain answer cannot be stopped half way: it hol
 """
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from services.edge.replicas import Replica
 from services.shared import clock
@@ -18,8 +19,7 @@ _RETRY_S: Final = 0.25
 CREDIT_IS_OUT: Final = frozenset((Kind.BALANCE_EXHAUSTED, Kind.KEY_CAP_EXHAUSTED))
 
 
-@dataclass(slots=True)
-class Hold:
+class Hold(msgspec.Struct):
     """One request's hold. Tokens of output unless the name says input; `ask_at` is when to call `follow`.
 
     Args:
@@ -45,7 +45,7 @@ class Hold:
     held_nano: int = 0
     ask_at: int = _NEVER
     _asked: asyncio.Future[auth_pb2.ExtendResult] | None = None
-    _refusal: Refusal | None = field(default=None, repr=False)
+    _refusal: Refusal | None = None
 
     def placed(self, result: auth_pb2.AdmitResult) -> None:
         """Auth placed it."""

@@ -99,7 +99,7 @@ class Counts:
         if split is not None:
             self._cache_write_5m = max(0, split.ephemeral_5m_input_tokens or 0)
             self._cache_write_1h = max(0, split.ephemeral_1h_input_tokens or 0)
-        if _COMPACTION in bytes(usage.iterations):
+        if bytes(usage.iterations).find(_COMPACTION) >= 0:
             self._compaction = _compaction(usage.iterations)
 
     def replace(self, tokens: Tokens) -> None:

@@ -7,7 +7,6 @@ Shapes: https://platform.openai.com/docs/api-reference/chat/object and .../respo
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import ClassVar, Final
 
 import msgspec
@@ -88,7 +87,7 @@ class _FrameMeter(StreamMeter, ABC):
         for line in lines.split(b"\n"):
             if len(self._samples) == _SAMPLES:
                 break
-            if not line.startswith(b"data:") or self.delta not in line:
+            if not line.startswith(b"data:") or line.find(self.delta) < 0:
                 continue
             try:
                 frame_bytes = self._frame_of(line[5:])
@@ -159,7 +158,7 @@ class ChatMeter(_FrameMeter):
         super()._count_output(lines)
         if not self.complete:
             self._finished += len(_FINISHED.findall(lines))
-            self.complete = self._finished >= self._choices or (self._finished > 0 and _DONE in lines)
+            self.complete = self._finished >= self._choices or (self._finished > 0 and lines.find(_DONE) >= 0)
 
     def _refused(self) -> bool:
         return self._begin.startswith(b'data: {"error"')
@@ -218,7 +217,7 @@ def of_openai_answer(answer: bytes, likely_input: int) -> tuple[Tokens, bool]:
 def of_embeddings(answer: bytes, likely_input: int) -> tuple[Tokens, bool]:
     """The same of embeddings, whose numbers are no tokens."""
     tokens, is_estimated = of_openai_answer(answer, likely_input)
-    return replace(tokens, output=0), is_estimated
+    return msgspec.structs.replace(tokens, output=0), is_estimated
 
 
 def _revise(meter: StreamMeter, usage: _Usage) -> None:

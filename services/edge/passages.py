@@ -33,7 +33,7 @@ _BOUND_FIELDS: Final[Mapping[Api, str]] = {
 _ERRORS: Final[Mapping[str, Callable[[int, bytes], bytes]]] = {"anthropic": messages_error, "openai": client_error}
 _ONLY_OPENROUTER: Final = frozenset((b"http-referer", b"x-openrouter-title", b"x-title"))
 """Tell OpenRouter whose application it is, and concern nobody else."""
-_ONLY_ANTHROPIC: Final = (b"anthropic-",)
+_ONLY_ANTHROPIC: Final = b"anthropic-"
 
 
 class Translation(Protocol):
@@ -180,21 +180,24 @@ def _url(picked: router_pb2.PickResult, spoken: Api) -> str:
 def _headers(picked: router_pb2.PickResult, spoken: Api, onward: Headers, *, translated: bool) -> Headers:
     credential = picked.credential.encode("latin-1")
     to_anthropic = spoken.dialect == "anthropic"
-    by_key = to_anthropic and picked.kind != router_pb2.UPSTREAM_KIND_OPENROUTER
     openrouter = picked.kind == router_pb2.UPSTREAM_KIND_OPENROUTER
-    headers = [
-        pair
-        for pair in onward
-        if (openrouter or pair[0] not in _ONLY_OPENROUTER)
-        and (to_anthropic or not pair[0].startswith(_ONLY_ANTHROPIC))
-        and not (translated and pair[0] == b"anthropic-beta")
-    ]
+    headers: Headers = []
+    versioned = False
+    for pair in onward:
+        name = pair[0]
+        if not openrouter and name in _ONLY_OPENROUTER:
+            continue
+        if name.startswith(_ONLY_ANTHROPIC):
+            if not to_anthropic or (translated and name == b"anthropic-beta"):
+                continue
+            versioned = versioned or name == b"anthropic-version"
+        headers.append(pair)
     headers += (
-        (b"x-api-key", credential) if by_key else (b"authorization", b"Bearer " + credential),
+        (b"x-api-key", credential) if to_anthropic and not openrouter else (b"authorization", b"Bearer " + credential),
         (b"content-type", b"application/json"),
         (b"accept-encoding", b"identity"),
     )
-    if to_anthropic and not any(name == b"anthropic-version" for name, _ in onward):
+    if to_anthropic and not versioned:
         headers.append((b"anthropic-version", anthropic.DEFAULT_VERSION))
     if picked.headers:
         own = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in picked.headers.items()]

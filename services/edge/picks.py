@@ -38,7 +38,8 @@ class Picks:
     async def answer(self, exchange: Exchange, picking: Picking) -> router_pb2.PickResult:
         """The account that the first pool in order with a free one gives. When none has, the one that has one soonest
         is waited for, if that is soon. Raises Refusal, with the detail `retry_after_ms` where that is known."""
-        attempt, refusals = exchange.attempts[-1], list[Refusal]()
+        attempt = exchange.attempts[-1]
+        refusals: list[Refusal] = []
         for pool in exchange.pools:
             if refusals:
                 picking = self._ask(exchange, attempt, pool, 0)

@@ -339,7 +339,8 @@ class Relay:
     ) -> Refusal | None:
         """Pieces go on as they come (I5), but for those before the first content, which are held back until it comes:
         a stream that breaks off before then is tried elsewhere."""
-        meter, held_back = passage.new_meter(), list[bytes]()
+        meter = passage.new_meter()
+        held_back: list[bytes] = []
         deadline_s = clock.monotonic_s() + exchange.times.first_byte_s
         try:
             while not meter.begun:

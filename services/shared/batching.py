@@ -10,7 +10,7 @@ there is one writer a stream on either side, and a deadline on every waiter.
 """
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Protocol
 
@@ -82,7 +82,7 @@ class Decisions:
         """False from the moment its stream breaks until it answers again."""
         self._last_id = 0
         self._sequence = 0
-        self._queue: deque[tuple[str, _Item]] = deque()
+        self._queue: deque[tuple[str, _Item, asyncio.Future[Any] | None]] = deque()
         self._waiting: dict[int, tuple[str, _Item, asyncio.Future[Any] | None, float]] = {}
         self._wake = asyncio.Event()
         self._gate = asyncio.Event()
@@ -135,7 +135,7 @@ class Decisions:
         self._last_id = id_ = self._last_id + 1
         item.id = id_
         self._waiting[id_] = (field, item, future, clock.monotonic_s() + self._timeout_s)
-        self._queue.append((field, item))
+        self._queue.append((field, item, future))
 
     async def _converse_for_good(self) -> None:
         pause_s = _RECONNECT_S
@@ -200,16 +200,15 @@ class Decisions:
 
     def _take(self) -> Any:
         """The next batch, or None when nobody waits."""
-        queue, waiting = self._queue, self._waiting
-        fields: dict[str, list[_Item]] = {}
+        queue = self._queue
+        fields: defaultdict[str, list[_Item]] = defaultdict(list)
         count = 0
         while queue and count < _MAX_BATCH:
-            field, item = queue.popleft()
-            entry = waiting.get(item.id)
-            if entry is not None and entry[2] is not None and entry[2].done():
-                del waiting[item.id]
-            elif entry is not None:
-                fields.setdefault(field, []).append(item)
+            field, item, future = queue.popleft()
+            if future is not None and future.done():
+                self._waiting.pop(item.id, None)
+            else:
+                fields[field].append(item)
                 count += 1
         if not queue:
             self._wake.clear()
@@ -226,7 +225,7 @@ class Decisions:
     def _resolve(self, response: Any) -> None:
         waiting = self._waiting
         for field in self._result_fields:
-            for result in getattr(response, field):
+            for result in getattr(response, field)[:]:  # as a list: upb's own iterator ends with a costly exception
                 entry = waiting.pop(result.id, None)
                 if entry is not None and entry[2] is not None and not entry[2].done():
                     entry[2].set_result(result)
@@ -249,7 +248,7 @@ class Decisions:
             return False
         finally:
             self._queue.clear()  # of what was asked meanwhile, which stands in `_waiting` as well
-            self._queue.extend((field, item) for field, item, _, _ in self._waiting.values())
+            self._queue.extend((field, item, future) for field, item, future, _ in self._waiting.values())
             if self._queue:
                 self._wake.set()
 

@@ -330,7 +330,7 @@ class Line:
             return False
         lines = [b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)]
         head = b"%b%b\r\n" % (STATUS_LINE[status], b"".join(lines))
-        if head.count(b"\n") != len(lines) + 2 or _HEAD.fullmatch(head) is None or _CLOSE in head:
+        if head.count(b"\n") != len(lines) + 2 or _HEAD.fullmatch(head) is None or head.find(_CLOSE) >= 0:
             return False
         self._connection.transport.writelines((head, body))
         cycle.response_started = cycle.response_complete = True

@@ -12,6 +12,8 @@ from services.shared import clock
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES: Final = {char: index for index, char in enumerate(_ALPHABET)}
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
+_RANDOM_DIGITS: Final = (_ALPHABET * 8).encode()
+"""By random byte, of which five bits count."""
 _LENGTH: Final = 26
 TIME_LENGTH: Final = 10
 """So many characters of a ULID are its time."""
@@ -23,9 +25,8 @@ LAST_MS: Final = 253_402_300_799_999  # the year 9999, where dates end
 def ulid(unix_ms: int | None = None) -> str:
     """26 characters that sort by time."""
     stamp = clock.now_ms() if unix_ms is None else unix_ms
-    value = stamp << 80 | int.from_bytes(os.urandom(10), "big")
-    pairs = _PAIRS
-    return "".join([pairs[value >> shift & 1023] for shift in range(120, -1, -10)])
+    time = "".join([_PAIRS[stamp >> shift & 1023] for shift in (40, 30, 20, 10, 0)])
+    return time + os.urandom(_LENGTH - TIME_LENGTH).translate(_RANDOM_DIGITS).decode()
 
 
 def request_id(unix_ms: int | None = None) -> str:

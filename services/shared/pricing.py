@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from services.shared.money import LIST_PRICE_PPM, most_pico, nano_from_pico
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """Tokens of each class; the classes do not overlap."""
 
     input: int = 0

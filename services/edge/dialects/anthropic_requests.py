@@ -85,7 +85,7 @@ def _unseen(thinking: _Thinking | None, max_tokens: int, unbounded: int) -> int:
 def _session(metadata: msgspec.Raw) -> str:
     """The session that a coding agent names in `metadata.user_id`, with which user it is of; empty without one. A
     user's id alone is none: it may stand for everybody who uses an application."""
-    if b"session" not in bytes(metadata):
+    if bytes(metadata).find(b"session") < 0:
         return ""
     try:
         return _decode_metadata(metadata).user_id

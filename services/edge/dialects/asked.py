@@ -1,7 +1,6 @@
 """What a request asks for, whichever API it is made in: all that the relay has to know of it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -37,8 +36,7 @@ class Request(msgspec.Struct):
 T = TypeVar("T", bound=Request)
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct):
     """One request. Counts are tokens."""
 
     model: str

@@ -55,7 +55,7 @@ class UsageChunkFilter:
 
 def _events(data: bytes) -> list[bytes]:
     """Whole events with the blank line at their end, and what follows the last of them."""
-    if b"\r" not in data:
+    if data.find(b"\r") < 0:
         events = data.split(b"\n\n")
         return [event + b"\n\n" for event in events[:-1]] + events[-1:]
     bounds = [0, *(end.end() for end in _END.finditer(data))]

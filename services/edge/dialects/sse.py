@@ -30,9 +30,11 @@ class Events:
         lines = chunk.split(b"\n")
         events: list[tuple[str, bytes]] = []
         for rest in lines[:-1]:
-            self._line.append(rest)
             self._bytes += len(rest)
-            line, self._line = b"".join(self._line).removesuffix(b"\r"), []
+            if self._line:
+                rest = b"".join((*self._line, rest))
+                self._line.clear()
+            line = rest.removesuffix(b"\r")
             if line:
                 self._take(line)
             elif self._data:
