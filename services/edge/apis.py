@@ -23,11 +23,8 @@ class Api(Enum):
     def __init__(self, path: str) -> None:
         self.label = self.name.lower()
         """In metrics and spans."""
-
-    @property
-    def dialect(self) -> str:
-        """In whose words its errors are: "anthropic" or "openai"."""
-        return "anthropic" if self in (Api.MESSAGES, Api.COUNT_TOKENS) else "openai"
+        self.dialect = "anthropic" if path.startswith("/v1/messages") else "openai"
+        """In whose words its errors are."""
 
 
 _SPOKEN: Final[Mapping[UpstreamKind, tuple[Api, ...]]] = {

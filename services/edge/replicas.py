@@ -21,6 +21,7 @@ _log = logger("replicas")
 _SILENT_S: Final = 10.0
 _LOOK_S: Final = 1.0
 _LINGER_S: Final = 60.0
+_ORDERS_MAX: Final = 10_000
 
 
 class Replica(Decisions):
@@ -54,6 +55,8 @@ class Replicas(Generic[R]):
         self._unavailable = unavailable
         self._moved = moved
         self._left: list[R] = []
+        self._orders: dict[str, list[R]] = {}
+        """By what is decided about: the members in the order in which they would own it. Forgotten when they change."""
         self.members: list[R] = []
         """Those that take work."""
 
@@ -73,6 +76,7 @@ class Replicas(Generic[R]):
             known = self._make(announcement.replica, announcement.address)
             known.start()
             self.members.append(known)
+            self._orders.clear()
             _log.info("replica_joined", replica=known.name, address=known.address)
         if known is not None:
             known.heard_s = clock.monotonic_s()
@@ -82,12 +86,11 @@ class Replicas(Generic[R]):
         members = self.members
         if len(members) == 1:
             return members[0]
-        candidates = [member for member in members if member is not other_than]
-        candidates = [member for member in candidates if member.up] or candidates or members
-        return max(
-            candidates or self._leaving(),
-            key=lambda member: hashlib.blake2b(f"{member.name}\0{key}".encode(), digest_size=8).digest(),
-        )
+        order = self._orders.get(key) or self._order(key)
+        for member in order:
+            if member.up and member is not other_than:
+                return member
+        return next((member for member in order if member is not other_than), order[0])
 
     def any(self) -> R:
         """A replica that can be asked what all of them know. Raises Refusal when there is nobody."""
@@ -115,9 +118,21 @@ class Replicas(Generic[R]):
     def _leave(self, member: R) -> None:
         member.leaving = True
         self.members.remove(member)
+        self._orders.clear()
         self._left.append(member)
         _log.info("replica_left", replica=member.name, address=member.address)
         self._moved()
+
+    def _order(self, key: str) -> list[R]:
+        def weight(member: R) -> bytes:
+            return hashlib.blake2b(f"{member.name}\0{key}".encode(), digest_size=8).digest()
+
+        if not self.members:
+            return sorted(self._leaving(), key=weight, reverse=True)
+        if len(self._orders) >= _ORDERS_MAX:
+            self._orders.clear()
+        order = self._orders[key] = sorted(self.members, key=weight, reverse=True)
+        return order
 
     def _leaving(self) -> list[R]:
         """Those that leave still answer for a moment, while the next ones start. Raises Refusal when there are none."""

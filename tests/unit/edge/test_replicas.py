@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.edge import replicas
 from services.edge.replicas import Replica, Replicas
 from services.shared.discovery import Announcement
 from services.shared.errors import Kind, Refusal
@@ -67,6 +68,20 @@ def test_owners_share_alike_and_only_the_lost_ones_share_moves() -> None:
         tenant for tenant in before if before[tenant] == "b"
     }
     assert fleet.moves == 1
+
+
+def test_a_replica_that_joins_takes_its_share_at_once_and_nothing_else_moves() -> None:
+    fleet = Fleet("a", "b")
+    before = fleet.owners()
+    fleet.hear("c")
+    moved = {owner for tenant, owner in fleet.owners().items() if owner != before[tenant]}
+    assert moved == {"c"}
+    assert fleet.owners() == Fleet("a", "b", "c").owners()
+
+
+def test_no_more_orders_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "_ORDERS_MAX", 10)
+    assert Fleet("a", "b").owners() == Fleet("b", "a").owners()
 
 
 def test_a_replica_that_does_not_answer_is_passed_over_until_it_does() -> None:
