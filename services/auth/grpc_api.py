@@ -56,14 +56,15 @@ class AuthApi(Management):
         response = auth_pb2.AuthDecideResponse(sequence=request.sequence)
         later: list[Awaitable[auth_pb2.AuthDecideResponse]] = []
         self.batches.observe(len(request.admit) + len(request.settle) + len(request.renew) + len(request.extend))
-        for renew in request.renew:
+        settles = request.settle[:]  # lists, here and below: upb's own iterators end with a costly exception
+        for renew in request.renew[:]:
             renewed = self._grants.renew(renew, request.edge)
             grants = (renewed.grant_id, renewed.key_grant_id) if renewed else ("", "")
             response.renew.add(id=renew.id, grant_id=grants[0], key_grant_id=grants[1])
         # After the renewals, which would bring back what has ended. What ends a hold of this very batch waits for it;
         # everything else frees credit for the holds to come.
-        early = [self._grants.settle(settle) for settle in request.settle]
-        for admit in request.admit:
+        early = [self._grants.settle(settle) for settle in settles]
+        for admit in request.admit[:]:
             span = self._tracer.begin("admit", admit.traceparent) if admit.traceparent else None
             try:
                 hold = self._grants.admit(admit, request.edge)
@@ -74,7 +75,7 @@ class AuthApi(Management):
                 self._add_admitted(response, admit, hold, span)
             else:
                 later.append(self._admit_later(admit, hold, span))
-        for extend in request.extend:
+        for extend in request.extend[:]:
             try:
                 grown = self._grants.extend(extend)
             except Refusal as refusal:
@@ -84,7 +85,7 @@ class AuthApi(Management):
                 response.extend.add(id=extend.id, held_nano=grown.amount_nano)
             else:
                 later.append(self._extend_later(extend.id, grown))
-        for settle, done in zip(request.settle, early, strict=True):
+        for settle, done in zip(settles, early, strict=True):
             if not done:
                 self._grants.settle(settle)
             response.settle.add(id=settle.id)

@@ -106,8 +106,9 @@ class Decider:
         now_ms = clock.now_ms()
         # What ends a lease of this very batch waits for it; everything else frees slots for the picks to come, and
         # first of all for those that wait already.
-        late = self._end_all(request.report, now_ms)
-        for item in request.pick:
+        reports = request.report[:]  # a list, as below: upb's own iterators end with a costly exception
+        late = self._end_all(reports, now_ms)
+        for item in request.pick[:]:
             account = self._pick(item, now_ms, now_ms)
             if not isinstance(account, Refused):
                 self._add(response, item, account)
@@ -116,7 +117,7 @@ class Decider:
             else:
                 response.MergeFrom(self._refuse(item, now_ms, account))
         self._end_all(late, now_ms)
-        for report in request.report:
+        for report in reports:
             response.report.add(id=report.id)
         return response, later
 
@@ -176,7 +177,7 @@ class Decider:
         if closed is not None:
             return closed
         family, now_s = self._catalog.family(item.model), clock.monotonic_s()
-        sight = AccountsSeen(self._leases, self._cooldowns, item, frozenset(item.exclude), family, now_ms, now_s)
+        sight = AccountsSeen(self._leases, self._cooldowns, item, frozenset(item.exclude[:]), family, now_ms, now_s)
         picked = self._choose(tiers, item, sight)
         if picked.account is None:
             sight.exclude = frozenset()
