@@ -22,10 +22,7 @@ _DIGEST_BYTES: Final = 8
 def conversation(tenant_id: str, session: str, system: msgspec.Raw, first_message: msgspec.Raw) -> bytes:
     """8 bytes that stand for it, the same on every edge. `session` is what the client calls it, empty for nothing;
     `system` and `first_message` are the bytes of their JSON."""
-    if session:
-        said = b"\0session\0" + session.encode()
-    else:
-        said = _sample(system) + _sample(first_message)
+    said = b"\0session\0" + session.encode() if session else _sample(system) + _sample(first_message)
     return hashlib.blake2b(tenant_id.encode() + said, digest_size=_DIGEST_BYTES).digest()
 
 

@@ -249,11 +249,13 @@ class Exchange(msgspec.Struct):
         return self._events(delivered)
 
     def _events(self, delivered: Delivered, *, so_far: bool = False) -> list[events_pb2.UsageEvent]:
-        events: list[events_pb2.UsageEvent] = []
-        if self.api is not Api.COUNT_TOKENS:
-            for attempt in self.attempts:
-                if attempt.status is not None:
-                    events.append(self._event(attempt, attempt.status, so_far=so_far))
+        if self.api is Api.COUNT_TOKENS:
+            return []
+        events = [
+            self._event(attempt, attempt.status, so_far=so_far)
+            for attempt in self.attempts
+            if attempt.status is not None
+        ]
         if events:
             self._end(events[-1], delivered)
         return events
