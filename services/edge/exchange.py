@@ -317,7 +317,7 @@ class Exchange(msgspec.Struct):
 
 def _count(counts: types_pb2.TokenCounts, tokens: Tokens, status: events_pb2.UsageStatus.ValueType | None) -> None:
     """Writes tokens into an empty message that counts them."""
-    counts.input = tokens.input
+    counts.input = tokens.input  # even 0: it tells that there are counts
     if tokens.output:
         counts.output = tokens.output
     if tokens.cache_read:

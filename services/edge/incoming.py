@@ -33,6 +33,7 @@ class Incoming:
         "_settings",
         "_size_bytes",
         "_taken_bytes",
+        "_tenant_id",
         "_waits_since_s",
         "gone",
     )
@@ -44,14 +45,16 @@ class Incoming:
         self._bodies = bodies
         self._relaying = asyncio.current_task()
         self._began_s = self._waits_since_s = 0.0
+        self._tenant_id = ""
         self._size_bytes = self._taken_bytes = 0
         self._late = False
         self.gone = False
         """The client left: the cancellation of the request's coroutine was ours."""
 
-    async def body(self, content_length: int | None) -> bytes:
-        """The whole body; from then on the request's coroutine is cancelled when the client leaves. Raises Refusal and
-        ClientGone."""
+    async def body(self, tenant_id: str, content_length: int | None) -> bytes:
+        """The whole body, which takes of the tenant's share of the room; from then on the request's coroutine is
+        cancelled when the client leaves. Raises Refusal and ClientGone."""
+        self._tenant_id = tenant_id
         if content_length is not None:
             self._check_size(content_length)
         self._bodies.enter(self)
@@ -72,8 +75,9 @@ class Incoming:
 
     def forget_body(self) -> None:
         """The body is not in memory any more."""
-        self._bodies.give_back(self._taken_bytes)
-        self._taken_bytes = 0
+        if self._taken_bytes:
+            self._bodies.give_back(self._tenant_id, self._taken_bytes)
+            self._taken_bytes = 0
 
     def absorb_cancellation(self) -> None:
         """The cancellation was ours, and is dealt with."""
@@ -92,7 +96,7 @@ class Incoming:
             self._relaying.cancel()
 
     def end(self) -> None:
-        """Watches no more."""
+        """Watches no more, and gives back the body's room."""
         self._relaying = None
         self._line.unwatch()
         self.forget_body()
@@ -114,7 +118,7 @@ class Incoming:
         piece: bytes = message.get("body", b"")
         self._size_bytes += len(piece)
         self._check_size(self._size_bytes)
-        self._bodies.take(len(piece))
+        self._bodies.take(self._tenant_id, len(piece))
         self._taken_bytes = self._size_bytes
         return piece, message.get("more_body", False)
 
@@ -137,18 +141,25 @@ class Bodies:
         self.most_bytes = most_bytes
         self.bytes = 0
         """In memory now; at most `most_bytes`."""
+        self._of: dict[str, int] = {}
+        """By tenant."""
         self.on_their_way: set[Incoming] = set()
         self._looking: asyncio.TimerHandle | None = None
 
-    def take(self, piece_bytes: int) -> None:
-        """Notes a piece. Raises Refusal where there is no room for it."""
-        if self.bytes + piece_bytes > self.most_bytes:
+    def take(self, tenant_id: str, piece_bytes: int) -> None:
+        """Notes a piece. Raises Refusal where there is no room for it, half of which is for other tenants."""
+        of_tenant = self._of.get(tenant_id, 0) + piece_bytes
+        if self.bytes + piece_bytes > self.most_bytes or of_tenant > self.most_bytes // 2:
             raise Refusal(Kind.BODIES_FULL, "too many large requests are under way here; please try again")
         self.bytes += piece_bytes
+        self._of[tenant_id] = of_tenant
 
-    def give_back(self, body_bytes: int) -> None:
+    def give_back(self, tenant_id: str, body_bytes: int) -> None:
         """Notes that so much is not in memory any more."""
         self.bytes -= body_bytes
+        self._of[tenant_id] -= body_bytes
+        if not self._of[tenant_id]:
+            del self._of[tenant_id]
 
     def enter(self, incoming: Incoming) -> None:
         """Its body is on its way."""

@@ -100,7 +100,7 @@ class Passage:
                 now_s=now_s,
                 answer_id=answer_id,
             )
-            self.body = self._translation.body
+            self.body, self._translation.body = self._translation.body, b""  # one place to forget it
         if without_thinking and spoken is Api.MESSAGES:
             self.body = anthropic.without_thinking(self.body)
         self.url = _url(picked, spoken) + ("?" + query if query and spoken is api else "")

@@ -113,7 +113,7 @@ class Relay:
             principal = await self._principals.of(head.key(self._brands.prefixes))
             head.check_encoding()
             asked_s = clock.monotonic_s()
-            body = await incoming.body(head.content_length)
+            body = await incoming.body(principal.tenant_id, head.content_length)
             body_s = clock.monotonic_s() - asked_s
             request = _READERS[api](body, self._defaults(brand))
             if principal.models or principal.addresses:

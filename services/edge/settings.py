@@ -50,8 +50,9 @@ class EdgeSettings(TlsSettings):
     )
     body_max_bytes: int = setting("bytes of a request body, at most", default=32 * 1024 * 1024, at_least=1024)
     bodies_max_bytes: int = setting(
-        "bytes of request bodies in memory at a time, at most; of those that stream, until their answer begins",
-        default=384 * 1024 * 1024,
+        "bytes of request bodies in memory at a time, at most, and half of that of one tenant; of those that stream,"
+        " until their answer begins. What is rewritten for its upstream is there twice meanwhile, and counts once",
+        default=256 * 1024 * 1024,
         at_least=1024,
     )
     body_timeout_s: float = setting("seconds between two pieces of a request body, at most", default=30, at_least=0.1)

@@ -48,7 +48,9 @@ def _media(body: bytes) -> tuple[list[int], int]:
         at = body.find(end_of_name)
         while at >= 0:
             after = at + len(end_of_name)
-            name = body[max(0, body.rfind(b'"', max(0, after - _NAME_MAX_BYTES), after - 1)) : after]
+            name = body[
+                max(body.rfind(b'"', max(0, after - _NAME_MAX_BYTES), after - 1), after - _NAME_MAX_BYTES, 0) : after
+            ]
             if name == _DATA:
                 begin = body.find(b'"', after) + 1
                 if (length := _base64(body, begin)) and _said_to_be_base64(body, at, begin + length):
@@ -70,5 +72,6 @@ def _base64(body: bytes, begin: int) -> int:
 
 def _said_to_be_base64(body: bytes, begin: int, end: int) -> bool:
     """Whether the object around a "data" string says so, before it or after it: a text document has "data" too."""
-    before = body[max(body.rfind(b"{", 0, begin), begin - _NEARBY_BYTES, 0) : begin]
+    nearby = max(0, begin - _NEARBY_BYTES)
+    before = body[max(body.rfind(b"{", nearby, begin), nearby) : begin]
     return b'"base64"' in before or b'"base64"' in body[end : end + _NEARBY_BYTES].partition(b"}")[0]

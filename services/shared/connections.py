@@ -7,6 +7,7 @@ off by an Upgrade which nobody grants. Nothing here waits, and no request has a 
 all connections once a second. A request's `Line` is what it may ask of its connection beside ASGI.
 """
 
+import functools
 import http
 import math
 import re
@@ -25,10 +26,10 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]*")
 """RFC 3986, 3.2.2 and 3.2.3."""
 _VERSIONS: Final = ("1.1", "1.0")
 _OF_UPGRADES: Final = frozenset((b"upgrade", b"http2-settings"))
-_HEAD: Final = re.compile(
-    rb"HTTP/1\.1 [^\r\n]+\r\n(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n"
-)
-"""Of an answer: RFC 9112, 4 and 5."""
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""RFC 9110, 5.1."""
+_NO_TEXT: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Beside line breaks, what no line of a head may have: RFC 9110, 5.5."""
 _MALFORMED: Final = "Invalid HTTP request received."
 _CLOSE: Final = b"\nconnection: close\r"
 LINE: Final = "tollhouse.line"
@@ -328,9 +329,12 @@ class Line:
             return False
         if not cycle.keep_alive or cycle.scope["method"] == "HEAD":
             return False
-        lines = [b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)]
+        lines = [b"%b%b\r\n" % (_beginning(name), value) for name, value in (*cycle.default_headers, *headers)]
         head = b"%b%b\r\n" % (STATUS_LINE[status], b"".join(lines))
-        if head.count(b"\n") != len(lines) + 2 or _HEAD.fullmatch(head) is None or head.find(_CLOSE) >= 0:
+        breaks = len(lines) + 2
+        if head.count(b"\n") != breaks or head.count(b"\r") != breaks or _NO_TEXT.search(head):
+            return False
+        if head.find(_CLOSE) >= 0:
             return False
         self._connection.transport.writelines((head, body))
         cycle.response_started = cycle.response_complete = True
@@ -349,3 +353,9 @@ class Line:
             return False
         self._connection.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         return True
+
+
+@functools.lru_cache(maxsize=256)
+def _beginning(name: bytes) -> bytes:
+    """How the line of a field begins. That of a name that is none breaks the line, and so shows."""
+    return name.lower() + b": " if _NAME.fullmatch(name) else b"\n"

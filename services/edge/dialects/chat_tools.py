@@ -75,13 +75,13 @@ class Tools:
         if name in self._told:
             refuse(f"{field}.function.name", f"{function.name!r} is defined twice")
         given = is_given(function.parameters) and bytes(function.parameters) != b"{}"
-        told: Block = {"name": name, "input_schema": function.parameters if given else NO_PARAMETERS}
+        told: Block = {"name": name, "input_schema": function.parameters.copy() if given else NO_PARAMETERS}
         if function.description:
             told["description"] = function.description
         if function.strict:
             told["strict"] = True
         if is_given(tool.cache_control):
-            told["cache_control"] = tool.cache_control
+            told["cache_control"] = tool.cache_control.copy()  # without the body that it is a part of, as above
         self._told[name], self._own_names[name] = told, function.name
 
     def _read_choice(self, given: msgspec.Raw) -> Block:

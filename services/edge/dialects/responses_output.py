@@ -271,9 +271,10 @@ class Output:
 
 
 def _one_line(echoed: Mapping[str, object]) -> Mapping[str, object]:
-    """The client's own words without the line breaks between them, at which the data of an event would end."""
+    """The client's own words without the line breaks between them, at which the data of an event would end, and without
+    the body that they are a part of."""
     raw = msgspec.json.encode(echoed)
-    if b"\n" not in raw and b"\r" not in raw:
-        return echoed
-    fields: Fields = msgspec.json.decode(msgspec.json.format(raw, indent=-1), type=dict[str, msgspec.Raw])
+    if b"\n" in raw or b"\r" in raw:
+        raw = msgspec.json.format(raw, indent=-1)
+    fields: Fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     return fields

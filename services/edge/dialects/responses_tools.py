@@ -76,7 +76,7 @@ class Tools:
         self.echoed: list[msgspec.Raw] = []
         for index, raw in enumerate(request.tools or ()):
             if self._read(raw, f"tools[{index}]", None):
-                self.echoed.append(raw)
+                self.echoed.append(raw.copy())  # without the body that it is a part of, here and below
         self.told = list(self._by_name.values())
         self.choice = self._read_choice(request)
         if not self.told and self.choice is not None and self.choice.mode == "required":
@@ -154,7 +154,7 @@ def _schema(parameters: msgspec.Raw) -> msgspec.Raw:
     """Both APIs want an object's schema, with properties, of a function that takes nothing."""
     if not is_given(parameters) or bytes(parameters) == b"{}":
         return _NO_PARAMETERS
-    return parameters
+    return parameters.copy()
 
 
 def _custom_description(tool: _Tool) -> str | None:

@@ -1,6 +1,7 @@
 """Unit tests of services.edge.exchange."""
 
 import hashlib
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -39,7 +40,7 @@ NOT_DELIVERED = Delivered()
 USED = Tokens(input=1, output=2, cache_read=3, cache_write_5m=4, cache_write_1h=5)
 
 
-def exchange() -> Exchange:
+def exchange(forgotten: Callable[[], None] = lambda: None) -> Exchange:
     return Exchange(
         request_id="req_1",
         created_ms=1_790_000_000_123,
@@ -49,7 +50,7 @@ def exchange() -> Exchange:
         api=Api.MESSAGES,
         request=Asked("opus", 10, stream=True),
         body=b"x" * 50,
-        forgotten=lambda: None,
+        forgotten=forgotten,
         query="",
         hold=HOLD,
         pools=["main"],
@@ -213,10 +214,12 @@ def test_accounts_that_failed_are_not_tried_again() -> None:
 
 
 def test_the_guess_of_the_input_outlives_the_body() -> None:
-    made_for = exchange()
+    told: list[str] = []
+    made_for = exchange(lambda: told.append("forgotten"))
     guess = made_for.likely_input_tokens
     made_for.forget_body()
     assert (made_for.body, made_for.likely_input_tokens) == (b"", guess)
+    assert told == ["forgotten"]
 
 
 def test_an_answered_request_is_charged_as_one_even_if_it_used_no_tokens() -> None:
@@ -257,6 +260,20 @@ def test_should_we_be_lost_what_was_seen_of_a_stream_is_charged() -> None:
     (event,) = made_for.so_far()
     assert event.tokens.input == 7
     assert 60 <= event.tokens.output <= 110
+
+
+def test_nothing_of_what_was_said_in_between_stays_in_what_is_said_at_the_end() -> None:
+    made_for = exchange()
+    attempt = begun(made_for)
+    attempt.tokens, attempt.status = USED, events_pb2.USAGE_STATUS_OK
+    assert [event.tokens for event in made_for.so_far()] == [
+        types_pb2.TokenCounts(input=1, output=2, cache_read=3, cache_write_5m=4, cache_write_1h=5, requests=1)
+    ]
+    attempt.upstream_fault()
+    begun(made_for).answered(Tokens(output=6), False)
+    failed, answered = made_for.usage_events(DELIVERED)
+    assert (failed.tokens, failed.final) == (types_pb2.TokenCounts(), False)
+    assert (answered.tokens, answered.final) == (types_pb2.TokenCounts(output=6, requests=1), True)
 
 
 def test_a_renewal_says_what_the_hold_is_for_and_what_to_book() -> None:

@@ -52,7 +52,7 @@ async def test_a_body_is_put_together(bodies: Bodies) -> None:
     client = Client()
     client.says(b"one ", more=True)
     client.says(b"two")
-    assert await client.request(bodies).body(None) == b"one two"
+    assert await client.request(bodies).body("acme", None) == b"one two"
     assert not bodies.on_their_way
 
 
@@ -62,7 +62,7 @@ async def test_a_body_that_does_not_come_is_refused_in_time(bodies: Bodies, firs
     if first:
         client.says(first, more=True)
     with pytest.raises(Refusal) as refused:
-        await client.request(bodies).body(None)
+        await client.request(bodies).body("acme", None)
     assert refused.value.kind is Kind.REQUEST_TIMEOUT
     task = asyncio.current_task()
     assert task is not None
@@ -80,7 +80,7 @@ async def test_a_body_that_comes_slowly_is_waited_for(bodies: Bodies) -> None:
         client.says(b"")
 
     speaking = asyncio.create_task(speak())
-    assert await client.request(bodies).body(None) == b"x" * 6
+    assert await client.request(bodies).body("acme", None) == b"x" * 6
     await speaking
 
 
@@ -94,7 +94,7 @@ async def test_a_body_that_comes_too_slowly_is_refused(bodies: Bodies) -> None:
 
     speaking = asyncio.create_task(speak())
     with pytest.raises(Refusal, match="too slowly"):
-        await client.request(bodies, dataclasses.replace(IMPATIENT, body_bytes_per_s=1000)).body(None)
+        await client.request(bodies, dataclasses.replace(IMPATIENT, body_bytes_per_s=1000)).body("acme", None)
     await lifecycle.end(speaking)
 
 
@@ -104,41 +104,56 @@ async def test_a_body_over_the_limit_is_refused(bodies: Bodies, length: int | No
     for number in range(pieces):
         client.says(b"x" * 2000, more=number + 1 < pieces)
     with pytest.raises(Refusal) as refused:
-        await client.request(bodies).body(length)
+        await client.request(bodies).body("acme", length)
     assert refused.value.kind is Kind.REQUEST_TOO_LARGE
 
 
-async def test_all_bodies_together_have_so_much_room(bodies: Bodies) -> None:
-    async def arrived(pieces: int) -> Incoming:
-        client = Client()
-        incoming = client.request(bodies)
-        for number in range(pieces):
-            client.says(b"x" * 500, more=number + 1 < pieces)
-        try:
-            await incoming.body(None)
-        except Refusal:
-            incoming.end()
-            raise
-        return incoming
+async def arrived(bodies: Bodies, tenant: str, pieces: int) -> Incoming:
+    """A request whose body has come, in pieces of 500 bytes."""
+    client = Client()
+    incoming = client.request(bodies)
+    for number in range(pieces):
+        client.says(b"x" * 500, more=number + 1 < pieces)
+    try:
+        await incoming.body(tenant, None)
+    except Refusal:
+        incoming.end()
+        raise
+    return incoming
 
+
+async def test_all_bodies_together_have_so_much_room(bodies: Bodies) -> None:
     bodies.most_bytes = 2400
-    first, second, _ = await arrived(2), await arrived(1), await arrived(1)
+    first, second, _ = [await arrived(bodies, tenant, pieces) for tenant, pieces in (("a", 2), ("b", 1), ("c", 1))]
     with pytest.raises(Refusal) as refused:
-        await arrived(2)
+        await arrived(bodies, "d", 2)
     assert refused.value.kind is Kind.BODIES_FULL
     assert bodies.bytes == 2000, "what was refused takes no room"
     first.forget_body()
-    await arrived(2)
+    await arrived(bodies, "d", 2)
     first.end()
     second.end()
     assert bodies.bytes == 1500, "room is given back once"
+
+
+async def test_half_of_the_room_is_for_other_tenants(bodies: Bodies) -> None:
+    bodies.most_bytes = 2400
+    first, second = await arrived(bodies, "a", 1), await arrived(bodies, "a", 1)
+    with pytest.raises(Refusal):
+        await arrived(bodies, "a", 1)
+    other = await arrived(bodies, "b", 2)
+    first.end()
+    await arrived(bodies, "a", 1)
+    second.end()
+    other.end()
+    assert bodies.bytes == 500
 
 
 async def test_a_client_that_leaves_before_its_body_was_read_is_gone(bodies: Bodies) -> None:
     client = Client()
     client.leaves()
     with pytest.raises(ClientGone):
-        await client.request(bodies).body(None)
+        await client.request(bodies).body("acme", None)
 
 
 async def test_a_client_that_leaves_cancels_its_request(bodies: Bodies) -> None:
@@ -147,7 +162,7 @@ async def test_a_client_that_leaves_cancels_its_request(bodies: Bodies) -> None:
 
     async def request() -> Incoming:
         incoming = client.request(bodies)
-        await incoming.body(None)
+        await incoming.body("acme", None)
         with pytest.raises(asyncio.CancelledError):
             await asyncio.sleep(30)
         incoming.absorb_cancellation()
@@ -166,7 +181,7 @@ async def test_a_request_that_has_ended_is_cancelled_by_nobody(bodies: Bodies) -
     client = Client()
     client.says(b"{}")
     incoming = client.request(bodies)
-    await incoming.body(None)
+    await incoming.body("acme", None)
     assert client.leaving is not None
     incoming.end()
     assert client.leaving is None

@@ -1,6 +1,7 @@
 """Unit tests of services.edge.passages and of what is rewritten on the way."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -52,6 +53,51 @@ def passage(
         without_thinking=without_thinking,
         without_responses=without_responses,
     )
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+WITH_TOOLS: dict[Api, dict[str, Any]] = {
+    Api.MESSAGES: {
+        "messages": [{"role": "user", "content": "hi"}],
+        "tools": [{"name": "f", "input_schema": SCHEMA, "cache_control": {"type": "ephemeral"}}],
+        "max_tokens": 10,
+    },
+    Api.CHAT: {
+        "messages": [{"role": "user", "content": "hi"}],
+        "tools": [
+            {"type": "function", "function": {"name": "f", "parameters": SCHEMA}, "cache_control": {"type": "x"}}
+        ],
+        "tool_choice": "auto",
+    },
+    Api.RESPONSES: {
+        "input": [{"role": "user", "content": "hi"}],
+        "instructions": "be brief",
+        "metadata": {"a": "b"},
+        "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}],
+        "tool_choice": {"type": "function", "name": "f"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("api", "kind"),
+    [
+        (Api.MESSAGES, ANTHROPIC),
+        (Api.MESSAGES, OPENAI),
+        (Api.CHAT, ANTHROPIC),
+        (Api.RESPONSES, ANTHROPIC),
+        (Api.RESPONSES, GEMINI),
+    ],
+)
+def test_a_body_that_is_forgotten_is_not_in_memory_any_more(api: Api, kind: router_pb2.UpstreamKind.ValueType) -> None:
+    body = json.dumps({"model": "opus", "stream": True, **WITH_TOOLS[api]}).encode()
+    owners = sys.getrefcount(body)
+    made = passage(body, api=api, kind=kind, asked=Asked("opus", 10, stream=True))
+    sent = made.body
+    made.body = b""
+    assert sys.getrefcount(sent) == owners + (sent is body)
+    del sent
+    assert sys.getrefcount(body) == owners, "the passage has a part of it"
 
 
 def test_the_body_goes_on_unchanged_where_the_upstream_knows_the_model_by_this_name() -> None:

@@ -101,6 +101,19 @@ def test_a_data_url_within_a_text_counts_as_text() -> None:
     assert input_tokens_at_most(request) == len(request) // 2 + 1
 
 
+@pytest.mark.parametrize("text", [b"a" * 12 + b"url", b"a" * 12 + b"data", b"data"])
+def test_the_work_grows_no_faster_than_the_body(text: bytes) -> None:
+    """Of a body that would take minutes if each of its strings were looked at with what comes before it."""
+    strings = (b'"%b",' % text) * (8_000_000 // len(text))
+    assert input_tokens_at_most(b'{"a":[%b""]}' % strings) >= len(strings) // 2
+
+
+def test_what_is_said_far_from_its_data_does_not_count() -> None:
+    data = base64.b64encode(bytes(300_000)).decode()
+    far = {"type": "base64", "note": "x" * 300, "data": data}
+    assert input_tokens_at_most(body(far)) >= len(data) // 2
+
+
 def test_a_fair_guess_is_half_of_the_most() -> None:
     for length in range(200, 220):
         request = body() + b" " * length

@@ -244,7 +244,7 @@ async def test_an_answer_of_known_length_is_not_written_in_pieces() -> None:
 
 
 LENGTH = (b"content-length", b"5")
-ODD = [(b"a b", b"c"), (b"x-app", b"a\r\nx-forged: b"), (b"x-app", b"a\nb"), (b"x-app", b"a\0b")]
+ODD = [(b"a b", b"c"), (b"a: b", b"c"), (b"x-app", b"a\r\nx-forged: b"), (b"x-app", b"a\nb"), (b"x-app", b"a\0b")]
 """Names and values of which nobody may make a header."""
 
 
