@@ -51,6 +51,10 @@ class Translation:
         self.body = request_body(request, self._tools, upstream_model, default_max_tokens)
         self._usage_asked = bool(request.stream_options and request.stream_options.include_usage)
         self._head: Fields = {"id": f"chatcmpl-{answer_id}", "created": now_s, "model": request.model}
+        head = msgspec.json.encode({**self._head, "object": "chat.completion.chunk"})
+        self._chunk = b"data: " + head[:-1]  # how every chunk begins
+        # With usage asked for, every chunk but the last says that it holds none.
+        self._chunk_end = b',"usage":null}\n\n' if self._usage_asked else b"}\n\n"
         self._events = Events()
         self._count = Count()
         self._stop_reason: str | None = None
@@ -169,7 +173,8 @@ class Translation:
         self._ended = True
         self._say({}, _finish_reason(self._stop_reason))
         if self._usage_asked:
-            self._tell({"choices": [], "usage": _usage(self._count)})
+            usage = msgspec.json.encode(_usage(self._count))
+            self._out.append(b'%b,"choices":[],"usage":%b}\n\n' % (self._chunk, usage))
         self._out.append(_DONE)
 
     def _fail(self, type_: str) -> None:
@@ -180,13 +185,9 @@ class Translation:
         self._out.append(b"data: " + msgspec.json.encode({"error": error}) + b"\n\n")
 
     def _say(self, delta: Fields, finish_reason: str | None = None) -> None:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        # With usage asked for, every chunk but the last says that it holds none.
-        self._tell({"choices": [choice], **({"usage": None} if self._usage_asked else {})})
-
-    def _tell(self, fields: Fields) -> None:
-        chunk = {**self._head, "object": "chat.completion.chunk", **fields}
-        self._out.append(b"data: " + msgspec.json.encode(chunk) + b"\n\n")
+        said, reason = msgspec.json.encode(delta), msgspec.json.encode(finish_reason)
+        choice = b'{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}' % (said, reason)
+        self._out.append(b'%b,"choices":[%b]%b' % (self._chunk, choice, self._chunk_end))
 
     def _revise(self, said: Count | None) -> None:
         """A later statement replaces an earlier one, field by field."""
