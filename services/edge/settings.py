@@ -164,6 +164,9 @@ class EdgeSettings(TlsSettings):
         if self.transport not in ("pooled", "aiohttp"):
             name = variable("edge", "transport")
             raise SettingsError(f"{name}: {self.transport!r} is neither 'pooled' nor 'aiohttp'")
+        if self.bodies_max_bytes < 2 * self.body_max_bytes:
+            name, one = variable("edge", "bodies_max_bytes"), variable("edge", "body_max_bytes")
+            raise SettingsError(f"{name}: less than twice {one}, so the largest body that may come would have no room")
         try:
             self.trusted_networks()
         except ValueError as error:

@@ -19,7 +19,7 @@ IN_CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 POST = b"POST /v1/messages HTTP/1.1\r\nhost: gateway\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: gateway\r\n\r\n"
 CONNECTIONS = 40
-BODIES_BYTES = 500_000
+BODY_BYTES = 250_000
 BYTES_OF_A_STREAM = 2_000_000_000
 HOSED = "claude-attack-firehose"
 
@@ -69,7 +69,8 @@ def hose() -> Iterator[Firehose]:
 def gateway(tmp_path_factory: pytest.TempPathFactory, hose: Firehose) -> Iterator[Deployment]:
     """One edge that waits for nobody."""
     short = {"HEAD_TIMEOUT_S": "1", "BODY_TIMEOUT_S": "1", "SEND_TIMEOUT_S": "1"}
-    limits = short | {"CONNECTIONS_PER_ADDRESS": str(CONNECTIONS), "BODIES_MAX_BYTES": str(BODIES_BYTES)}
+    bodies = {"BODIES_MAX_BYTES": str(2 * BODY_BYTES), "BODY_MAX_BYTES": str(BODY_BYTES)}
+    limits = short | bodies | {"CONNECTIONS_PER_ADDRESS": str(CONNECTIONS)}
     settings = {f"TOLLHOUSE_EDGE_{name}": value for name, value in limits.items()}
     with deployed(tmp_path_factory.mktemp("attacked") / "state", **settings) as deployment:
         deployment.account("attack-hose", hose.url, {HOSED: HOSED})
@@ -254,7 +255,7 @@ def test_a_head_that_comes_in_drops_is_given_up(gateway: Deployment, before: byt
 
 def test_a_body_that_comes_in_drops_is_given_up(gateway: Deployment) -> None:
     with connected(gateway.base_url) as sock:
-        sock.sendall(POST + key_line(gateway) + b"content-length: 1000000\r\n\r\n" + BODY[:1])
+        sock.sendall(POST + key_line(gateway) + b"content-length: %d\r\n\r\n" % BODY_BYTES + BODY[:1])
         with contextlib.suppress(ConnectionError):
             for _ in range(200):
                 sock.sendall(b" ")
@@ -299,7 +300,7 @@ def test_one_address_has_so_many_connections_and_no_more(gateway: Deployment) ->
 
 def test_bodies_that_do_not_end_have_so_much_room_and_no_more(gateway: Deployment) -> None:
     known, blank = {"x-api-key": gateway.key}, b" " * 120_000
-    part = b"%b%bcontent-length: 1000000\r\n\r\n%b" % (POST, key_line(gateway), blank)
+    part = b"%b%bcontent-length: %d\r\n\r\n%b" % (POST, key_line(gateway), BODY_BYTES, blank)
     answers = [gateway.call("POST", "/v1/messages", known, blank)]
     assert answers[0].status == 400, "there is room, but that is no JSON"
     with contextlib.ExitStack() as held:

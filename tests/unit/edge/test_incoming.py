@@ -12,6 +12,7 @@ from services.edge.settings import EdgeSettings
 from services.shared import lifecycle
 from services.shared.connections import Line
 from services.shared.errors import Kind, Refusal
+from services.shared.settings import SettingsError
 from tests.unit.edge.test_picks import SETTINGS
 
 IMPATIENT = dataclasses.replace(SETTINGS, body_timeout_s=0.1, body_max_bytes=1024, body_bytes_per_s=10)
@@ -188,3 +189,9 @@ async def test_a_request_that_has_ended_is_cancelled_by_nobody(bodies: Bodies) -
     client.leaves()
     await asyncio.sleep(0)
     assert not incoming.gone
+
+
+def test_the_largest_body_has_room_in_a_tenants_half() -> None:
+    dataclasses.replace(SETTINGS, body_max_bytes=2048, bodies_max_bytes=4096)
+    with pytest.raises(SettingsError, match="TOLLHOUSE_EDGE_BODIES_MAX_BYTES: less than twice"):
+        dataclasses.replace(SETTINGS, body_max_bytes=2048, bodies_max_bytes=4095)
