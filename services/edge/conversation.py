@@ -29,7 +29,8 @@ def conversation(tenant_id: str, session: str, system: msgspec.Raw, first_messag
 def _sample(part: msgspec.Raw) -> bytes:
     """What stands for a part. One of megabytes is not copied as a whole."""
     whole: bytes | memoryview = bytes(part) if len(part) <= _PIECE_BYTES else memoryview(part)
-    if whole.find(_MARK) >= 0 if isinstance(whole, bytes) else _is_marked(whole):
+    marked = whole.find(_MARK) >= 0 if isinstance(whole, bytes) else _is_marked(whole)
+    if marked:
         whole = _CACHE_CONTROL.sub(b"", whole)
     end = whole[max(_SAMPLE_BYTES, len(whole) - _END_BYTES) :]
     return b"\0%d\0" % len(whole) + bytes(whole[:_SAMPLE_BYTES]) + bytes(end)

@@ -212,8 +212,6 @@ class Exchange(msgspec.Struct):
 
     def tried(self) -> list[str]:
         """Upstream accounts not to try again."""
-        if len(self.attempts) == 1:
-            return []
         return [a.picked.upstream_account_id for a in self.attempts[:-1] if not a.repeatable]
 
     def settlement(self) -> auth_pb2.SettleItem:

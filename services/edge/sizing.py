@@ -23,7 +23,7 @@ _ADDRESS: Final = re.compile(rb'\s*:\s*"(data:[^",]{0,100};base64,)?')
 _REMOTE_TOKENS: Final = 5_000
 """For what the upstream fetches by itself: an image takes less, a long document more."""
 _MEDIA_BYTES: Final = 4_096
-"""A body below this size, or a "data" string below it, holds no media worth telling apart."""
+"""A string of at most this size is no media worth telling apart."""
 
 
 def input_tokens_at_most(body: bytes) -> int:
@@ -48,9 +48,8 @@ def _media(body: bytes) -> tuple[list[int], int]:
         at = body.find(end_of_name)
         while at >= 0:
             after = at + len(end_of_name)
-            name = body[
-                max(body.rfind(b'"', max(0, after - _NAME_MAX_BYTES), after - 1), after - _NAME_MAX_BYTES, 0) : after
-            ]
+            earliest = max(0, after - _NAME_MAX_BYTES)
+            name = body[max(body.rfind(b'"', earliest, after - 1), earliest) : after]
             if name == _DATA:
                 begin = body.find(b'"', after) + 1
                 if (length := _base64(body, begin)) and _said_to_be_base64(body, at, begin + length):
